@@ -1,0 +1,226 @@
+//! What a context switch costs in each program that is attached to `sched_switch`: an empty one, which shows what
+//! measuring itself costs, the straightforward design with hash maps, and ours, for a process that is watched and
+//! for one that is not.
+//!
+//! One process with two threads pinned to one CPU passes a byte to and fro through pipes. In every round each
+//! program is attached alone and measured by the kernel's own accounting (`BPF_ENABLE_STATS`); the order changes
+//! from round to round. Run by `cargo xtask bench hooks`, as root.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench for developers")]
+
+use std::{
+    env, fs,
+    io::{Read as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, PerCpuHashMap, PerCpuValues},
+    programs::{ProgramInfo, RawTracePoint, loaded_programs},
+    sys::{Stats, enable_stats},
+    util::nr_cpus,
+};
+use m8refsvr_agent::kernel::{Kernel, Options, SwitchForm, Switches};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+const ROUNDS: usize = 11;
+const ROUND: Duration = Duration::from_millis(300);
+const CPU: usize = 0;
+
+/// A program and who is watched by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Candidate {
+    Empty,
+    Hash { watched: bool },
+    Ours { watched: bool, form: SwitchForm },
+}
+
+impl Candidate {
+    const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::Ours { watched: false, form: SwitchForm::RawWithState },
+        Self::Ours { watched: true, form: SwitchForm::RawWithState },
+        Self::Ours { watched: false, form: SwitchForm::RawWithTask },
+        Self::Ours { watched: true, form: SwitchForm::RawWithTask },
+        Self::Hash { watched: false },
+        Self::Hash { watched: true },
+    ];
+
+    fn label(self) -> String {
+        let who = |watched| if watched { "a target" } else { "not a target" };
+        match self {
+            Self::Empty => "empty program".into(),
+            Self::Hash { watched } => format!("hash of targets and per-CPU hash, {}", who(watched)),
+            Self::Ours { watched, form: SwitchForm::RawWithState } => format!("m8refsvr, {}", who(watched)),
+            Self::Ours { watched, .. } => format!("m8refsvr before Linux 5.18, {}", who(watched)),
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Hash { .. } => "hash",
+            Self::Ours { form: SwitchForm::RawWithTask, .. } => "sched_switch_task",
+            Self::Ours { .. } => "sched_switch",
+        }
+    }
+
+    /// Attaches it; detached when the result is dropped.
+    fn attach(self, reference: &[u8]) -> Attached {
+        match self {
+            Self::Empty => Attached::Reference { _programs: attach_reference(reference, "empty") },
+            Self::Hash { watched } => {
+                let mut programs = attach_reference(reference, "hash");
+                if watched {
+                    let tgid = std::process::id();
+                    let zeros = PerCpuValues::try_from(vec![[0_u64; 2]; nr_cpus().unwrap()]).unwrap();
+                    let mut switches: PerCpuHashMap<_, u32, [u64; 2]> =
+                        programs.map_mut("SWITCHES").unwrap().try_into().unwrap();
+                    switches.insert(tgid, zeros, 0).unwrap();
+                    let mut targets: HashMap<_, u32, u32> =
+                        programs.map_mut("WATCHED").unwrap().try_into().unwrap();
+                    targets.insert(tgid, 1, 0).unwrap();
+                }
+                Attached::Reference { _programs: programs }
+            }
+            Self::Ours { watched, form } => {
+                let options = Options {
+                    bpf_fs: None,
+                    switch_forms: vec![form],
+                    block_forms: Vec::new(),
+                    ..Options::default()
+                };
+                let mut kernel = Kernel::attach(&options).unwrap();
+                if watched {
+                    kernel.watch(std::process::id(), 0, || Some((Switches::default(), 1))).unwrap();
+                }
+                Attached::Ours { _kernel: Box::new(kernel) }
+            }
+        }
+    }
+}
+
+enum Attached {
+    Reference { _programs: Ebpf },
+    Ours { _kernel: Box<Kernel> },
+}
+
+fn attach_reference(object: &[u8], name: &str) -> Ebpf {
+    let mut programs = EbpfLoader::new().btf(None).load(object).unwrap();
+    let program: &mut RawTracePoint = programs.program_mut(name).unwrap().try_into().unwrap();
+    program.load().unwrap();
+    program.attach("sched_switch").unwrap();
+    programs
+}
+
+/// Runs and nanoseconds of a program until now.
+fn cost(id: u32) -> (u64, Duration) {
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .expect("the program is loaded");
+    (program.run_count(), program.run_time())
+}
+
+/// The id of the newest program; a name may be that of another agent's too.
+fn newest(name: &str) -> u32 {
+    let is_it = |program: &ProgramInfo| {
+        program.name_as_str().is_some_and(|it| !it.is_empty() && name.starts_with(it))
+    };
+    let programs = loaded_programs().filter_map(Result::ok).filter(is_it);
+    programs.map(|program| program.id()).max().expect("the program is loaded")
+}
+
+fn main() {
+    let path = env::var("M8REFSVR_REFERENCE_OBJECT");
+    let Ok(path) = path else {
+        println!("not measured: run `cargo xtask bench hooks`, which builds what ours is compared with");
+        return;
+    };
+    let reference = fs::read(path).unwrap();
+    let _stats = enable_stats(Stats::RunTime).expect("root, and Linux 5.8 or later");
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = ping_pong(&stop);
+
+    let mut costs: Vec<Vec<f64>> = vec![Vec::new(); Candidate::ALL.len()];
+    let mut counts = vec![0; Candidate::ALL.len()];
+    for round in 0..ROUNDS {
+        for place in 0..Candidate::ALL.len() {
+            let index = (place + round) % Candidate::ALL.len();
+            let candidate = Candidate::ALL[index];
+            let attached = candidate.attach(&reference);
+            let id = newest(candidate.program());
+            // The first events find cold caches.
+            thread::sleep(ROUND / 10);
+            let (count_before, time_before) = cost(id);
+            thread::sleep(ROUND);
+            let (count, time) = cost(id);
+            drop(attached);
+            counts[index] += count - count_before;
+            costs[index].push(nanoseconds(time - time_before) / per(count - count_before));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    load.into_iter().for_each(|thread| thread.join().unwrap());
+
+    costs.iter_mut().for_each(|costs| costs.sort_by(f64::total_cmp));
+    let empty = median(&costs[0]);
+    println!(
+        "{:<52} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "ns per sched_switch", "events", "lowest", "median", "highest", "over"
+    );
+    for ((candidate, costs), count) in Candidate::ALL.into_iter().zip(&costs).zip(counts) {
+        println!(
+            "{:<52} {count:>10} {:>8.1} {:>8.1} {:>8.1} {:>+8.1}",
+            candidate.label(),
+            costs[0],
+            median(costs),
+            costs[costs.len() - 1],
+            median(costs) - empty
+        );
+    }
+}
+
+/// Two threads on one CPU that wake each other without end.
+fn ping_pong(stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
+    let (first_reader, first_writer) = std::io::pipe().unwrap();
+    let (second_reader, second_writer) = std::io::pipe().unwrap();
+    let player = |mut reader: std::io::PipeReader, mut writer: std::io::PipeWriter, serves: bool| {
+        let stop = Arc::clone(stop);
+        thread::spawn(move || {
+            let mut cpus = CpuSet::new();
+            cpus.set(CPU);
+            sched_setaffinity(None, &cpus).unwrap();
+            let mut byte = [0];
+            if serves {
+                writer.write_all(&byte).unwrap();
+            }
+            // Ends when the other has ended and closed its pipe.
+            while !stop.load(Ordering::Relaxed)
+                && reader.read(&mut byte).is_ok_and(|length| length == 1)
+                && writer.write_all(&byte).is_ok()
+            {}
+        })
+    };
+    vec![player(first_reader, second_writer, true), player(second_reader, first_writer, false)]
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a second has 10^9 nanoseconds")]
+fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 events")]
+fn per(count: u64) -> f64 {
+    count as f64
+}

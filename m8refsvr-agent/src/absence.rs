@@ -1,0 +1,117 @@
+//! What could not be read, collected over one look and said once: which figures, of how many processes, why.
+
+use std::collections::BTreeMap;
+
+use crate::{kernel::NotWatched, proc::Unreadable};
+
+/// Why a figure is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Want of rights.
+    Denied,
+    /// The leader thread has ended, and with it what /proc shows.
+    NoLeader,
+    /// The kernel does not offer it, or it is not understood.
+    Unknown,
+    /// All slots are taken.
+    NoFreeSlot,
+    /// The process id is beyond the table.
+    OutOfRange,
+    /// There is nothing to compare with.
+    NewToSelection,
+    /// The machine's memory could not be read.
+    NoMemoryTotal,
+}
+
+impl Reason {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Denied => {
+                "permission denied; run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to read other \
+                 users' processes"
+            }
+            Self::NoLeader => "its first thread has ended, and /proc shows these by the first thread alone",
+            Self::Unknown => "the kernel does not tell, or not in a way that is understood",
+            Self::NoFreeSlot => "more processes match than can be counted at once; raise --capacity",
+            Self::OutOfRange => "the process id is beyond kernel.pid_max as it was at the start; start again",
+            Self::NewToSelection => {
+                "it matches only since the first look, so that there is nothing to compare with"
+            }
+            Self::NoMemoryTotal => "/proc/meminfo could not be read",
+        }
+    }
+}
+
+impl From<Unreadable> for Reason {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Denied => Self::Denied,
+            Unreadable::Gone | Unreadable::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<NotWatched> for Reason {
+    fn from(not_watched: NotWatched) -> Self {
+        match not_watched {
+            NotWatched::NoFreeSlot => Self::NoFreeSlot,
+            NotWatched::OutOfRange => Self::OutOfRange,
+            NotWatched::Gone => Self::Unknown,
+        }
+    }
+}
+
+/// The absent figures of one look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absences {
+    /// How many processes lack the figures, by reason and figures.
+    counts: BTreeMap<(Reason, &'static [&'static str]), usize>,
+}
+
+impl Absences {
+    /// These figures of one process are absent.
+    pub fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
+        *self.counts.entry((reason.into(), figures)).or_default() += 1;
+    }
+
+    /// A sentence for each reason.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut by_reason: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
+        for ((reason, figures), &count) in &self.counts {
+            let processes = if count == 1 { "process" } else { "processes" };
+            let text = format!("{} of {count} {processes}", figures.join(", "));
+            by_reason.entry(*reason).or_default().push(text);
+        }
+        by_reason
+            .into_iter()
+            .map(|(reason, texts)| format!("absent: {}: {}", texts.join("; "), reason.explanation()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_once_with_all_figures_and_the_number_of_processes() {
+        let mut absences = Absences::default();
+        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
+        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        let sentences = absences.sentences();
+        assert_eq!(sentences.len(), 1);
+        assert!(
+            sentences[0].starts_with(
+                "absent: disk_read_bytes, disk_write_bytes of 2 processes; open_file_descriptors of 1 process: \
+                 permission denied;"
+            ),
+            "{sentences:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_absent_is_nothing_to_say() {
+        assert!(Absences::default().sentences().is_empty());
+    }
+}

@@ -1,0 +1,416 @@
+//! The JSON document of one sample: two looks, compared. A pure function of what was seen.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::{
+    absence::{Absences, Reason},
+    proc::system::Host,
+    sample::{ProcessSample, Sample, Sources},
+};
+
+/// The document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Document {
+    name: &'static str,
+    /// Milliseconds since 1970, of the second look.
+    timestamp: u64,
+    host: HostFields,
+    agent: AgentFields,
+    process: Vec<String>,
+    sample_seconds: f64,
+    metrics: Totals,
+    processes: Vec<ProcessFields>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct HostFields {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AgentFields {
+    version: &'static str,
+    sources: SourceFields,
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SourceFields {
+    context_switches: &'static str,
+    block_io: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Totals {
+    process_count: usize,
+    #[serde(flatten)]
+    metrics: Metrics,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ProcessFields {
+    pid: u32,
+    name: String,
+    /// Milliseconds since 1970.
+    start_time: u64,
+    metrics: Metrics,
+}
+
+/// The figures of a process, or the sums of all. What could not be read is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Metrics {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_file_descriptors: Option<u64>,
+    /// 100 = one CPU busy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_usage: Option<f64>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_user_time: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_system_time: Option<f64>,
+    /// Percent of the machine's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_usage: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_rss: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_vms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minor_page_faults: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    major_page_faults: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_read_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_write_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_read_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_write_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_read_operations: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_write_operations: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voluntary_ctx_switches: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonvoluntary_ctx_switches: Option<u64>,
+}
+
+/// What the document tells besides the two looks.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// This machine.
+    pub host: &'a Host,
+    /// Memory of the machine in bytes, if known.
+    pub memory_bytes: Option<u64>,
+    /// Where figures come from.
+    pub sources: Sources,
+    /// What selected the processes.
+    pub patterns: Vec<String>,
+    /// What is wrong with the sources, a sentence each.
+    pub problems: &'a [String],
+}
+
+impl Document {
+    /// What the second look saw, with what happened since the first.
+    pub fn new(first: &Sample, second: &Sample, context: Context<'_>) -> Self {
+        let mut absences = second.absences.clone();
+        if context.memory_bytes.is_none() {
+            second.processes.iter().for_each(|_| absences.add(&["memory_usage"], Reason::NoMemoryTotal));
+        }
+        let processes: Vec<ProcessFields> = second
+            .processes
+            .iter()
+            .map(|process| ProcessFields {
+                pid: process.identity.pid,
+                name: process.name.clone(),
+                start_time: milliseconds(process.started),
+                metrics: metrics(first, process, context.memory_bytes, &mut absences),
+            })
+            .collect();
+        let warnings = context.problems.iter().cloned().chain(absences.sentences()).collect();
+        Self {
+            name: "m8refsvr",
+            timestamp: milliseconds(second.at),
+            host: HostFields { name: context.host.name.clone(), id: context.host.id.clone() },
+            agent: AgentFields {
+                version: env!("CARGO_PKG_VERSION"),
+                sources: SourceFields {
+                    context_switches: context.sources.context_switches.name(),
+                    block_io: context.sources.block_io.name(),
+                },
+                warnings,
+            },
+            process: context.patterns,
+            sample_seconds: rounded(second.began.saturating_duration_since(first.began).as_secs_f64(), 6),
+            metrics: totals(&processes, context.sources),
+            processes,
+        }
+    }
+
+    /// How many processes there are.
+    pub fn process_count(&self) -> usize {
+        self.metrics.process_count
+    }
+}
+
+fn metrics(
+    first: &Sample,
+    process: &ProcessSample,
+    memory_bytes: Option<u64>,
+    absences: &mut Absences,
+) -> Metrics {
+    let cpu_usage = cpu_usage(first, process);
+    if cpu_usage.is_none() {
+        absences.add(&["cpu_usage"], Reason::NewToSelection);
+    }
+    Metrics {
+        thread_count: Some(process.threads),
+        open_file_descriptors: process.open_files,
+        cpu_usage: cpu_usage.map(|usage| rounded(usage, 2)),
+        cpu_user_time: Some(process.cpu_user),
+        cpu_system_time: Some(process.cpu_system),
+        memory_usage: process
+            .resident_bytes
+            .and_then(|resident| Some(rounded(100.0 * float(resident) / float(memory_bytes?), 4))),
+        memory_rss: process.resident_bytes,
+        memory_vms: process.virtual_bytes,
+        minor_page_faults: Some(process.minor_faults),
+        major_page_faults: Some(process.major_faults),
+        disk_read_bytes: process.storage.map(|storage| storage.read_bytes),
+        disk_write_bytes: process.storage.map(|storage| storage.write_bytes),
+        block_read_bytes: process.block.map(|block| block.read_bytes),
+        block_write_bytes: process.block.map(|block| block.write_bytes),
+        block_read_operations: process.block.map(|block| block.read_operations),
+        block_write_operations: process.block.map(|block| block.write_operations),
+        voluntary_ctx_switches: process.switches.map(|switches| switches.voluntary),
+        nonvoluntary_ctx_switches: process.switches.map(|switches| switches.involuntary),
+    }
+}
+
+/// CPU time over the time between the two looks at the process, in percent of one CPU. A process that started
+/// after the first look had none then; one that only matches since then has no first figure.
+fn cpu_usage(first: &Sample, process: &ProcessSample) -> Option<f64> {
+    let time = |process: &ProcessSample| process.cpu_user + process.cpu_system;
+    let earlier = first.processes.iter().find(|earlier| earlier.identity == process.identity);
+    let (used, since) = match earlier {
+        Some(earlier) => (time(process) - time(earlier), earlier.at),
+        None if process.identity.start_ticks >= first.began_ticks => (time(process), first.began),
+        None => return None,
+    };
+    let elapsed = process.at.saturating_duration_since(since).as_secs_f64();
+    (elapsed > 0.0).then(|| (100.0 * used / elapsed).max(0.0))
+}
+
+/// Sums over the processes. A figure is absent when no process has it; where no process is, sums are 0 unless
+/// there is no source for them.
+fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
+    macro_rules! sum {
+        ($field:ident) => {
+            processes.iter().filter_map(|process| process.metrics.$field).fold(None, |sum, value| match sum {
+                None => Some(value),
+                Some(sum) => Some(sum + value),
+            })
+        };
+    }
+    let metrics = if processes.is_empty() {
+        let counted = (sources.block_io != crate::sample::Source::None).then_some(0);
+        Metrics {
+            thread_count: Some(0),
+            open_file_descriptors: Some(0),
+            cpu_usage: Some(0.0),
+            cpu_user_time: Some(0.0),
+            cpu_system_time: Some(0.0),
+            memory_usage: Some(0.0),
+            memory_rss: Some(0),
+            memory_vms: Some(0),
+            minor_page_faults: Some(0),
+            major_page_faults: Some(0),
+            disk_read_bytes: Some(0),
+            disk_write_bytes: Some(0),
+            block_read_bytes: counted,
+            block_write_bytes: counted,
+            block_read_operations: counted,
+            block_write_operations: counted,
+            voluntary_ctx_switches: Some(0),
+            nonvoluntary_ctx_switches: Some(0),
+        }
+    } else {
+        Metrics {
+            thread_count: sum!(thread_count),
+            open_file_descriptors: sum!(open_file_descriptors),
+            cpu_usage: sum!(cpu_usage).map(|usage| rounded(usage, 2)),
+            cpu_user_time: sum!(cpu_user_time).map(|time| rounded(time, 6)),
+            cpu_system_time: sum!(cpu_system_time).map(|time| rounded(time, 6)),
+            memory_usage: sum!(memory_usage).map(|usage| rounded(usage, 4)),
+            memory_rss: sum!(memory_rss),
+            memory_vms: sum!(memory_vms),
+            minor_page_faults: sum!(minor_page_faults),
+            major_page_faults: sum!(major_page_faults),
+            disk_read_bytes: sum!(disk_read_bytes),
+            disk_write_bytes: sum!(disk_write_bytes),
+            block_read_bytes: sum!(block_read_bytes),
+            block_write_bytes: sum!(block_write_bytes),
+            block_read_operations: sum!(block_read_operations),
+            block_write_operations: sum!(block_write_operations),
+            voluntary_ctx_switches: sum!(voluntary_ctx_switches),
+            nonvoluntary_ctx_switches: sum!(nonvoluntary_ctx_switches),
+        }
+    };
+    Totals { process_count: processes.len(), metrics }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a machine's memory are below 2^53")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+/// Without digits that mean nothing.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let factor = 10_f64.powi(digits);
+    (value * factor).round() / factor
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        proc::io::StorageIo,
+        sample::{Identity, Source},
+    };
+
+    const SOURCES: Sources = Sources { context_switches: Source::Procfs, block_io: Source::None };
+
+    fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
+        ProcessSample {
+            identity: Identity { pid, start_ticks: 50 },
+            name: "M8RefSvr".into(),
+            group: 0,
+            at,
+            started: UNIX_EPOCH + Duration::from_millis(1_763_800_000_000),
+            cpu_user,
+            cpu_system: 0.5,
+            threads: 9,
+            minor_faults: 3,
+            major_faults: 1,
+            resident_bytes: Some(1 << 20),
+            virtual_bytes: Some(1 << 21),
+            open_files: Some(62),
+            storage: Some(StorageIo { read_bytes: 1, write_bytes: 2 }),
+            switches: None,
+            block: None,
+        }
+    }
+
+    fn sample(began: Instant, processes: Vec<ProcessSample>) -> Sample {
+        let at = UNIX_EPOCH + Duration::from_millis(1_763_806_272_345);
+        Sample { at, began_ticks: 100, began, processes, absences: Absences::default() }
+    }
+
+    fn document(first: &Sample, second: &Sample) -> Value {
+        let host = Host { name: "host".into(), id: None };
+        let context = Context {
+            host: &host,
+            memory_bytes: Some(1 << 30),
+            sources: SOURCES,
+            patterns: vec!["M8RefSvr".into()],
+            problems: &[],
+        };
+        serde_json::to_value(Document::new(first, second, context)).unwrap()
+    }
+
+    #[test]
+    fn cpu_usage_is_what_was_used_between_the_looks_at_the_process() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(2);
+        let first = sample(start, vec![process(1, start, 10.0)]);
+        let document = document(&first, &sample(end, vec![process(1, end, 10.75)]));
+        assert_eq!(document["processes"][0]["metrics"]["cpu_usage"], 37.5);
+        assert_eq!(document["metrics"]["cpu_usage"], 37.5);
+        assert_eq!(document["metrics"]["cpu_user_time"], 10.75);
+        assert_eq!(document["sample_seconds"], 2.0);
+        assert_eq!(document["timestamp"], 1_763_806_272_345_u64);
+        assert_eq!(document["processes"][0]["start_time"], 1_763_800_000_000_u64);
+    }
+
+    #[test]
+    fn a_process_that_started_between_the_looks_used_all_its_time_there() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(1);
+        let mut young = process(1, end, 0.0);
+        young.identity.start_ticks = 100;
+        let document = document(&sample(start, vec![]), &sample(end, vec![young]));
+        assert_eq!(document["metrics"]["cpu_usage"], 50.0);
+    }
+
+    #[test]
+    fn a_process_that_only_began_to_match_has_no_cpu_usage_and_that_is_said() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(1);
+        let document = document(&sample(start, vec![]), &sample(end, vec![process(1, end, 9.0)]));
+        assert_eq!(document["metrics"].get("cpu_usage"), None);
+        assert!(document["agent"]["warnings"][0].as_str().unwrap().contains("cpu_usage of 1 process"));
+    }
+
+    #[test]
+    fn an_id_that_came_again_is_another_process() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(1);
+        let mut young = process(1, end, 0.1);
+        young.identity.start_ticks = 120;
+        let document = document(&sample(start, vec![process(1, start, 10.0)]), &sample(end, vec![young]));
+        assert_eq!(document["metrics"]["cpu_usage"], 60.0);
+    }
+
+    #[test]
+    fn what_was_not_read_is_absent_and_never_zero() {
+        let now = Instant::now();
+        let mut unreadable = process(2, now, 0.0);
+        unreadable.storage = None;
+        let one = document(&sample(now, vec![]), &sample(now, vec![unreadable.clone()]));
+        assert_eq!(one["metrics"].get("disk_write_bytes"), None);
+        assert_eq!(one["metrics"].get("block_write_bytes"), None);
+        assert_eq!(one["host"], json!({"name": "host"}));
+        let two = document(&sample(now, vec![]), &sample(now, vec![process(1, now, 0.0), unreadable]));
+        assert_eq!(two["metrics"]["disk_write_bytes"], 2);
+        assert_eq!(two["metrics"]["process_count"], 2);
+        assert_eq!(two["metrics"]["thread_count"], 18);
+    }
+
+    #[test]
+    fn no_process_is_a_document_of_zeros() {
+        let now = Instant::now();
+        let document = document(&sample(now, vec![]), &sample(now, vec![]));
+        assert_eq!(document["metrics"]["process_count"], 0);
+        assert_eq!(document["metrics"]["memory_rss"], 0);
+        assert_eq!(document["metrics"].get("block_read_bytes"), None);
+        assert_eq!(document["processes"], json!([]));
+    }
+
+    #[test]
+    fn the_document_has_the_keys_that_are_documented_in_their_order() {
+        let now = Instant::now();
+        let document = document(&sample(now, vec![]), &sample(now, vec![]));
+        let keys: Vec<_> = document.as_object().unwrap().keys().cloned().collect();
+        let expected =
+            ["name", "timestamp", "host", "agent", "process", "sample_seconds", "metrics", "processes"];
+        assert_eq!(keys, expected);
+    }
+}

@@ -1,0 +1,4 @@
+//! The ways out.
+
+pub mod document;
+pub mod dump;

@@ -1,0 +1,73 @@
+//! What stands in for the kernel's side in an agent that was built without it: nothing that could exist.
+
+use m8refsvr_common::record::Counts;
+
+use super::{
+    Forms, KernelError, NotWatched, Options, Snapshot, Switches,
+    pins::{PinError, PinnedAgent},
+};
+
+/// Can't be made.
+#[derive(Debug)]
+pub enum Kernel {}
+
+/// Can't be made.
+#[derive(Debug)]
+pub enum Watch {}
+
+impl Kernel {
+    /// Always an error.
+    pub fn attach(_options: &Options) -> Result<Self, KernelError> {
+        Err(KernelError::NotBuilt)
+    }
+
+    /// Never called.
+    pub fn forms(&self) -> Forms {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn problems(&self) -> &[String] {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn pin_problem(&self) -> Option<&PinError> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn watch(
+        &mut self,
+        _tgid: u32,
+        _start_ticks: u64,
+        _before: impl FnMut() -> Option<(Switches, usize)>,
+    ) -> Result<Watch, NotWatched> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn has_free_slot(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn totals(&self, _watch: &Watch) -> Counts {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn release(&mut self, _watch: Watch) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn snapshot(&self) -> Snapshot {
+        match *self {}
+    }
+}
+
+/// Always an error.
+pub fn snapshot_of(_agent: &PinnedAgent) -> Result<Snapshot, KernelError> {
+    Err(KernelError::NotBuilt)
+}

@@ -1,0 +1,240 @@
+//! In which form a hook is attached: decided from what the kernel tells of itself, cheapest first.
+
+use m8refsvr_common::record::Form;
+
+use super::{
+    btf::{Btf, Parameter},
+    tracefs,
+};
+
+/// The ways to count context switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchForm {
+    /// The raw tracepoint passes the state of the thread that leaves the CPU: Linux 5.18 and later.
+    RawWithState,
+    /// The raw tracepoint passes the thread only, and its state is read from there.
+    RawWithTask,
+    /// The classic tracepoint: needs tracefs, but no BTF.
+    Classic,
+}
+
+impl SwitchForm {
+    /// All of them, the cheapest first.
+    pub const CHEAPEST_FIRST: [Self; 3] = [Self::RawWithState, Self::RawWithTask, Self::Classic];
+
+    /// Name of the program in the object.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::RawWithState => "sched_switch",
+            Self::RawWithTask => "sched_switch_task",
+            Self::Classic => "sched_switch_classic",
+        }
+    }
+
+    /// What the user is told.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Self::RawWithState | Self::RawWithTask => Form::RawTracepoint,
+            Self::Classic => Form::Tracepoint,
+        }
+    }
+
+    /// Whether the kernel is made so that this form reads the truth; else why not. A raw tracepoint is not
+    /// checked against its arguments when it is attached: with one too few it would read garbage.
+    pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
+        match self {
+            Self::RawWithState
+                if layout.switch_passes_state
+                    && layout.task_flags.is_some()
+                    && layout.task_sighand.is_some() =>
+            {
+                Ok(())
+            }
+            Self::RawWithState => Err("the kernel's BTF shows no sched_switch that passes the state"),
+            Self::RawWithTask if layout.task_state.is_some() && layout.switch_passes_task => Ok(()),
+            Self::RawWithTask => Err("the kernel's BTF shows no sched_switch with a task and no state in it"),
+            Self::Classic if layout.prev_state.is_some() => Ok(()),
+            Self::Classic => Err("tracefs shows no sched_switch, is not mounted, or may not be read"),
+        }
+    }
+}
+
+/// The ways to count block I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockForm {
+    /// Raw tracepoints; the bio is read by offsets from the kernel's BTF.
+    Raw,
+    /// Classic tracepoints: need tracefs, but no BTF.
+    Classic,
+}
+
+impl BlockForm {
+    /// All of them, the cheapest first.
+    pub const CHEAPEST_FIRST: [Self; 2] = [Self::Raw, Self::Classic];
+
+    /// Name of the program in the object, and the tracepoint that it is attached to.
+    pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
+        const MERGES: &[&str] = &["block_bio_backmerge", "block_bio_frontmerge"];
+        match self {
+            Self::Raw => [("block_getrq", &["block_getrq"]), ("block_merge", MERGES)],
+            Self::Classic => [("block_getrq_classic", &["block_getrq"]), ("block_merge_classic", MERGES)],
+        }
+    }
+
+    /// What the user is told.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Self::Raw => Form::RawTracepoint,
+            Self::Classic => Form::Tracepoint,
+        }
+    }
+
+    /// Whether the kernel is made so that this form reads the truth; else why not.
+    pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
+        match self {
+            Self::Raw if layout.bio.is_some() => Ok(()),
+            Self::Raw => Err("the kernel's BTF shows no block_getrq and merges with a bio"),
+            Self::Classic if layout.block_record.is_some() => Ok(()),
+            Self::Classic => Err("tracefs shows no block_getrq, is not mounted, or may not be read"),
+        }
+    }
+}
+
+/// Where things are in this kernel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
+    /// `sched_switch(preempt, prev, next, prev_state)`
+    pub(crate) switch_passes_state: bool,
+    /// `sched_switch(preempt, prev, next...)`
+    pub(crate) switch_passes_task: bool,
+    /// Offset of a task's state.
+    pub(crate) task_state: Option<u32>,
+    /// Offset of a task's flags.
+    pub(crate) task_flags: Option<u32>,
+    /// Offset of a task's signal handlers.
+    pub(crate) task_sighand: Option<u32>,
+    /// Offset of `prev_state` in the classic record.
+    pub(crate) prev_state: Option<u32>,
+    pub(crate) bio: Option<Bio>,
+    pub(crate) block_record: Option<BlockRecord>,
+}
+
+/// Where a bio is and what is where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bio {
+    /// The tracepoints pass it first: Linux 5.11 and later.
+    pub(crate) first: bool,
+    pub(crate) size: u32,
+    pub(crate) opf: u32,
+}
+
+/// What is where in the classic tracepoints' records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockRecord {
+    pub(crate) nr_sector: u32,
+    pub(crate) rwbs: u32,
+}
+
+impl Layout {
+    /// Reads what the running kernel tells; what it does not tell stays `None`.
+    pub(crate) fn of_kernel() -> Self {
+        let mut layout = match Btf::of_kernel() {
+            Ok(btf) => Self::of_btf(&btf),
+            Err(error) => {
+                tracing::debug!("{error}; classic tracepoints need no BTF");
+                Self::default()
+            }
+        };
+        layout.prev_state =
+            tracefs::Format::read("sched", "sched_switch").and_then(|format| format.offset("prev_state"));
+        let records = ["block_getrq", "block_bio_backmerge", "block_bio_frontmerge"].map(|name| {
+            let format = tracefs::Format::read("block", name)?;
+            Some(BlockRecord { nr_sector: format.offset("nr_sector")?, rwbs: format.offset("rwbs")? })
+        });
+        // One program reads them all.
+        layout.block_record = records[0].filter(|&first| records.iter().all(|&record| record == Some(first)));
+        layout
+    }
+
+    fn of_btf(btf: &Btf) -> Self {
+        let switch = btf.tracepoint("sched_switch").unwrap_or_default();
+        let is_task = |parameter: Option<&Parameter>| {
+            parameter.is_some_and(|it| *it == Parameter::Pointer(Some("task_struct".into())))
+        };
+        let is_scalar = |parameter: Option<&Parameter>| parameter == Some(&Parameter::Scalar);
+        let passes_task = is_scalar(switch.first()) && is_task(switch.get(1)) && is_task(switch.get(2));
+        Self {
+            switch_passes_state: passes_task && is_scalar(switch.get(3)),
+            switch_passes_task: passes_task,
+            task_state: btf
+                .member_offset("task_struct", &["__state"])
+                .or_else(|| btf.member_offset("task_struct", &["state"])),
+            task_flags: btf.member_offset("task_struct", &["flags"]),
+            task_sighand: btf.member_offset("task_struct", &["sighand"]),
+            bio: Bio::of_btf(btf),
+            ..Self::default()
+        }
+    }
+}
+
+impl Bio {
+    fn of_btf(btf: &Btf) -> Option<Self> {
+        let place_of_bio = |name| {
+            let parameters = btf.tracepoint(name)?;
+            parameters.iter().position(|it| *it == Parameter::Pointer(Some("bio".into())))
+        };
+        let places = ["block_getrq", "block_bio_backmerge", "block_bio_frontmerge"].map(place_of_bio);
+        let first = match places {
+            [Some(0), Some(0), Some(0)] => true,
+            [Some(1), Some(2), Some(2)] => false,
+            _ => return None,
+        };
+        Some(Self {
+            first,
+            size: btf.member_offset("bio", &["bi_iter", "bi_size"])?,
+            opf: btf.member_offset("bio", &["bi_opf"])?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(layout: &Layout) -> Option<SwitchForm> {
+        SwitchForm::CHEAPEST_FIRST.into_iter().find(|form| form.fits(layout).is_ok())
+    }
+
+    #[test]
+    fn a_kernel_that_passes_the_state_gets_the_cheapest_form() {
+        let layout = Layout {
+            switch_passes_state: true,
+            switch_passes_task: true,
+            task_state: Some(24),
+            task_flags: Some(44),
+            task_sighand: Some(2500),
+            prev_state: Some(32),
+            ..Layout::default()
+        };
+        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithState));
+    }
+
+    #[test]
+    fn a_kernel_that_passes_no_state_gets_it_read_from_the_task() {
+        let layout = Layout {
+            switch_passes_task: true,
+            task_state: Some(16),
+            prev_state: Some(32),
+            ..Layout::default()
+        };
+        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithTask));
+    }
+
+    #[test]
+    fn a_kernel_without_btf_gets_the_classic_form_and_one_without_tracefs_none() {
+        assert_eq!(chosen(&Layout { prev_state: Some(32), ..Layout::default() }), Some(SwitchForm::Classic));
+        assert_eq!(chosen(&Layout::default()), None);
+        assert!(BlockForm::Raw.fits(&Layout::default()).is_err());
+        assert!(BlockForm::Classic.fits(&Layout::default()).is_err());
+    }
+}

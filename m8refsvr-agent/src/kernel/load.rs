@@ -1,0 +1,272 @@
+//! Loading and attaching: the only file that knows aya.
+
+use std::{io, os::fd::AsFd as _, path::Path, thread};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapData},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
+};
+use m8refsvr_common::{record::Form, slot::counters_length};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    KernelError,
+    form::{BlockForm, Layout, SwitchForm},
+    maps::{Maps, NAMES, Source},
+    pins::{PinError, PinnedAgent, Pins},
+    rights::Rights,
+};
+
+/// The object that is built in.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("M8REFSVR_EBPF_OBJECT"));
+
+/// The loaded programs and their maps; detached and freed when dropped.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    ebpf: Ebpf,
+}
+
+/// What came of trying to attach the hooks of one source.
+pub(crate) struct Attached {
+    pub(crate) form: Form,
+    /// Why nothing could be attached.
+    pub(crate) problem: Option<String>,
+}
+
+/// Sizes of the maps.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) capacity: u32,
+    pub(crate) cpus: u32,
+    pub(crate) pid_max: u32,
+}
+
+impl Loaded {
+    /// Makes the maps and takes in the programs, which are loaded when they are attached.
+    pub(crate) fn new(object: &[u8], layout: &Layout, sizes: Sizes) -> Result<Self, KernelError> {
+        let bio = layout.bio.unwrap_or(super::form::Bio { first: true, size: 0, opf: 0 });
+        let record = layout.block_record.unwrap_or(super::form::BlockRecord { nr_sector: 0, rwbs: 0 });
+        let counters = counters_length(sizes.capacity, sizes.cpus)
+            .ok_or(KernelError::TooMany { capacity: sizes.capacity, cpus: sizes.cpus })?;
+        // Our log's level, so that the programs do not write what nobody reads.
+        let log_level = log::max_level() as u8;
+        let ebpf = EbpfLoader::new()
+            // Only BTF tracepoints and relocations of C programs need it; parsed, it takes 15 MB.
+            .btf(None)
+            .override_global("TASK_STATE_OFFSET", &layout.task_state.unwrap_or_default(), true)
+            .override_global("TASK_FLAGS_OFFSET", &layout.task_flags.unwrap_or_default(), true)
+            .override_global("TASK_SIGHAND_OFFSET", &layout.task_sighand.unwrap_or_default(), true)
+            .override_global("PREV_STATE_OFFSET", &layout.prev_state.unwrap_or_default(), true)
+            .override_global("BIO_IS_FIRST", &u32::from(bio.first), true)
+            .override_global("BIO_SIZE_OFFSET", &bio.size, true)
+            .override_global("BIO_OPF_OFFSET", &bio.opf, true)
+            .override_global("NR_SECTOR_OFFSET", &record.nr_sector, true)
+            .override_global("RWBS_OFFSET", &record.rwbs, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .map_max_entries("SLOTS", sizes.pid_max)
+            .map_max_entries("COUNTERS", counters)
+            .map_max_entries("TARGETS", sizes.capacity)
+            .load(object)
+            .map_err(|error| match error {
+                EbpfError::ParseError(error) => KernelError::Object(with_causes(&error)),
+                error => refused("the BPF maps could not be made", &error, io_kind(&error)),
+            })?;
+        Ok(Self { ebpf })
+    }
+
+    /// Maps the maps into memory.
+    pub(crate) fn maps(&self) -> Result<Maps, KernelError> {
+        let found: Vec<&MapData> = NAMES.iter().filter_map(|name| self.map(name)).collect();
+        let found: [&MapData; NAMES.len()] =
+            found.try_into().map_err(|_| KernelError::Object("a map is missing in it".into()))?;
+        map_all(found, true)
+    }
+
+    /// Attaches the first of the forms that the kernel is made for and accepts.
+    pub(crate) fn attach_switches(&mut self, forms: &[SwitchForm], layout: &Layout) -> Attached {
+        self.attach_first(
+            forms,
+            |form| form.fits(layout),
+            SwitchForm::form,
+            |loaded, form| loaded.attach("sched", &[(form.program(), &["sched_switch"])]),
+        )
+    }
+
+    /// As [`Self::attach_switches`], for block I/O.
+    pub(crate) fn attach_block(&mut self, forms: &[BlockForm], layout: &Layout) -> Attached {
+        self.attach_first(
+            forms,
+            |form| form.fits(layout),
+            BlockForm::form,
+            |loaded, form| loaded.attach("block", &form.programs()),
+        )
+    }
+
+    fn attach_first<F: Copy + std::fmt::Debug>(
+        &mut self,
+        forms: &[F],
+        fits: impl Fn(F) -> Result<(), &'static str>,
+        name: impl Fn(F) -> Form,
+        attach: impl Fn(&mut Self, F) -> Result<(), KernelError>,
+    ) -> Attached {
+        let mut problems = Vec::new();
+        for &form in forms {
+            let outcome = fits(form)
+                .map_err(str::to_owned)
+                .and_then(|()| attach(self, form).map_err(|error| error.to_string()));
+            let Err(problem) = outcome else { return Attached { form: name(form), problem: None } };
+            tracing::debug!("{form:?} can't be used: {problem}");
+            // One reason for all of them is said once.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        let problem = (!problems.is_empty()).then(|| problems.join("; "));
+        Attached { form: Form::None, problem }
+    }
+
+    /// Attaches programs to their tracepoints: all of them, or none.
+    fn attach(&mut self, category: &str, programs: &[(&str, &[&str])]) -> Result<(), KernelError> {
+        let outcome = programs.iter().try_for_each(|(name, tracepoints)| {
+            let missing = || KernelError::Object(format!("the program {name} is missing in it"));
+            let outcome = match self.ebpf.program_mut(name).ok_or_else(missing)? {
+                Program::RawTracePoint(program) => attach_raw(program, tracepoints),
+                Program::TracePoint(program) => attach_classic(program, category, tracepoints),
+                _ => return Err(missing()),
+            };
+            outcome.map_err(|error| {
+                refused(&format!("the BPF program {name} was refused"), &error, io_kind(&error))
+            })
+        });
+        if outcome.is_err() {
+            for (name, _) in programs {
+                // Those that were not loaded yet say so, and need nothing.
+                let _ = match self.ebpf.program_mut(name) {
+                    Some(Program::RawTracePoint(program)) => program.unload(),
+                    Some(Program::TracePoint(program)) => program.unload(),
+                    _ => Ok(()),
+                };
+            }
+        }
+        outcome
+    }
+
+    /// Pins the maps for other processes.
+    pub(crate) fn pin(&self, bpf_fs: &Path) -> Result<Pins, PinError> {
+        Pins::create(bpf_fs, &NAMES, |name, path| {
+            let map = self.map(name).ok_or("it is missing in the object")?;
+            map.pin(path).map_err(|error| with_causes(&error))
+        })
+    }
+
+    /// Forwards what the programs log, if they were built to, to our own log, for as long as this process lives.
+    pub(crate) fn forward_log(&mut self) {
+        if self.ebpf.map("AYA_LOGS").is_none() {
+            return;
+        }
+        match aya_log::EbpfLogger::init(&mut self.ebpf) {
+            Ok(mut logger) => {
+                // A thread, as it is there in developers' builds alone; it sleeps until something is logged.
+                thread::spawn(move || {
+                    loop {
+                        let ready = poll(&mut [PollFd::new(&logger, PollFlags::IN)], None);
+                        match ready {
+                            Ok(_) => logger.flush(),
+                            Err(rustix::io::Errno::INTR) => {}
+                            Err(error) => {
+                                tracing::warn!("the programs' log can't be followed any more: {error}");
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+            Err(error) => tracing::warn!("the programs' log can't be followed: {error}"),
+        }
+    }
+
+    fn map(&self, name: &str) -> Option<&MapData> {
+        match self.ebpf.map(name)? {
+            Map::Array(data) => Some(data),
+            _ => None,
+        }
+    }
+}
+
+/// The maps of another agent.
+pub(crate) fn pinned_maps(agent: &PinnedAgent) -> Result<Maps, KernelError> {
+    let open = |name: &str| {
+        let path = agent.folder.join(name);
+        MapData::from_pin(&path).map_err(|error| {
+            refused(&format!("the pinned map {} can't be opened", path.display()), &error, io_kind(&error))
+        })
+    };
+    let [slots, counters, targets, losses, settings] = NAMES;
+    map_all([&open(slots)?, &open(counters)?, &open(targets)?, &open(losses)?, &open(settings)?], false)
+}
+
+fn map_all(maps: [&MapData; NAMES.len()], writable: bool) -> Result<Maps, KernelError> {
+    let mut sources = Vec::with_capacity(maps.len());
+    for map in maps {
+        let info = map
+            .info()
+            .map_err(|error| refused("the kernel tells nothing of its maps", &error, io_kind(&error)))?;
+        sources.push(Source {
+            fd: map.fd().as_fd(),
+            value_size: info.value_size(),
+            max_entries: info.max_entries(),
+        });
+    }
+    let sources: [Source<'_>; NAMES.len()] =
+        sources.try_into().map_err(|_| KernelError::Object("a map is missing in it".into()))?;
+    Maps::new(sources, writable).map_err(KernelError::Mapping)
+}
+
+fn attach_raw(program: &mut RawTracePoint, tracepoints: &[&str]) -> Result<(), ProgramError> {
+    program.load()?;
+    tracepoints.iter().try_for_each(|tracepoint| program.attach(tracepoint).map(|_| ()))
+}
+
+fn attach_classic(
+    program: &mut TracePoint,
+    category: &str,
+    tracepoints: &[&str],
+) -> Result<(), ProgramError> {
+    program.load()?;
+    tracepoints.iter().try_for_each(|tracepoint| program.attach(category, tracepoint).map(|_| ()))
+}
+
+/// Tells a refusal for want of rights from other failures.
+fn refused(what: &str, error: &dyn std::error::Error, kind: Option<io::ErrorKind>) -> KernelError {
+    if kind == Some(io::ErrorKind::PermissionDenied) {
+        return KernelError::Refused { advice: Rights::of_this_process().advice() };
+    }
+    KernelError::Failed { what: what.to_owned(), cause: with_causes(error) }
+}
+
+/// The kind of the first error in the chain that came from the system.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// An error with all its causes on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,163 @@
+//! The kernel's side: programs that count, the processes they count for, and what they counted. The only room
+//! that knows aya, BPF and unsafe code; it knows neither how a process is selected nor where its figures go.
+
+use std::{io, path::PathBuf};
+
+use m8refsvr_common::{
+    record::Form,
+    slot::{DEFAULT_CAPACITY, MAX_CAPACITY},
+};
+use thiserror::Error;
+
+#[cfg(feature = "ebpf")]
+mod attached;
+pub mod btf;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+mod form;
+#[cfg(feature = "ebpf")]
+mod load;
+#[cfg(feature = "ebpf")]
+mod maps;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+pub mod pins;
+#[cfg(feature = "ebpf")]
+mod rights;
+#[cfg(feature = "ebpf")]
+#[expect(unsafe_code, reason = "maps memory that it shares with the kernel")]
+mod shared;
+mod snapshot;
+mod tracefs;
+
+#[cfg(not(feature = "ebpf"))]
+#[path = "absent.rs"]
+mod attached;
+
+pub use attached::{Kernel, Watch, snapshot_of};
+pub use form::{BlockForm, SwitchForm};
+pub use snapshot::{Slot, Snapshot};
+
+/// Where the BPF file system is mounted by convention.
+pub const BPF_FS: &str = "/sys/fs/bpf";
+
+/// How to attach.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes that can be watched at once, from 1 to 65535.
+    pub capacity: u32,
+    /// Where to pin the maps; `None` not to.
+    pub bpf_fs: Option<PathBuf>,
+    /// Ways to count context switches, to be tried in this order; none to leave them out.
+    pub switch_forms: Vec<SwitchForm>,
+    /// Ways to count block I/O, to be tried in this order; none to leave it out.
+    pub block_forms: Vec<BlockForm>,
+    /// The eBPF object to load; `None` for the one that is built in.
+    pub object: Option<Vec<u8>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            capacity: DEFAULT_CAPACITY,
+            bpf_fs: Some(BPF_FS.into()),
+            switch_forms: SwitchForm::CHEAPEST_FIRST.into(),
+            block_forms: BlockForm::CHEAPEST_FIRST.into(),
+            object: None,
+        }
+    }
+}
+
+/// In which form each source is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forms {
+    /// Context switches.
+    pub context_switches: Form,
+    /// Block I/O.
+    pub block_io: Form,
+}
+
+/// Context switches of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// A thread began to wait.
+    pub voluntary: u64,
+    /// A thread was preempted or yielded.
+    pub involuntary: u64,
+}
+
+/// Why a process can't be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotWatched {
+    /// All slots are taken.
+    NoFreeSlot,
+    /// Its id is beyond the `kernel.pid_max` of the start.
+    OutOfRange,
+    /// It ended in the meantime, or what it had before could not be read.
+    Gone,
+}
+
+/// Why the kernel's side could not start.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// Built without it.
+    #[error("this agent was built without the feature ebpf; build it with `cargo xtask build`")]
+    NotBuilt,
+    /// For want of rights.
+    #[error("BPF programs were refused: {advice}")]
+    Refused {
+        /// What is missing and how to grant it.
+        advice: String,
+    },
+    /// Process ids mean something else here.
+    #[error(
+        "the agent runs in a PID namespace of its own, where process ids are not those that BPF programs see: run \
+         it in the host's (hostPID: true in Kubernetes, --pid=host in Docker)"
+    )]
+    PidNamespace,
+    /// The kernel can't do it.
+    #[error("{what}: {cause}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// The maps would be too large.
+    #[error("a capacity of {capacity} is too much for {cpus} CPUs: give a smaller --capacity")]
+    TooMany {
+        /// As set.
+        capacity: u32,
+        /// CPUs that could ever come online.
+        cpus: u32,
+    },
+    /// Not what this agent was built with.
+    #[error("the eBPF object does not fit this agent ({0}): build both again with `cargo xtask build`")]
+    Object(String),
+    /// Memory could not be mapped.
+    #[error("the BPF maps can't be mapped into memory: {0}")]
+    Mapping(io::Error),
+    /// Sizes could not be read.
+    #[error("cannot read {path}: {source}")]
+    System {
+        /// The file.
+        path: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The maps are those of another version.
+    #[error(
+        "agent {pid} is of another version (layout {found} of its maps, {expected} here): use its own `debug dump`"
+    )]
+    OtherLayout {
+        /// The running agent.
+        pid: u32,
+        /// Its layout.
+        found: u64,
+        /// Ours.
+        expected: u64,
+    },
+}
+
+/// Whether a capacity is possible.
+pub fn is_capacity(capacity: u32) -> bool {
+    (1..=MAX_CAPACITY).contains(&capacity)
+}

@@ -1,0 +1,99 @@
+//! Why the kernel refused BPF, and what its administrator can do about it.
+
+use std::{fs, path::Path};
+
+/// Capabilities by their numbers in `include/uapi/linux/capability.h`.
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// What this process may do, as far as it matters for BPF.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rights {
+    /// The effective capabilities, a bit each; `None` when they could not be read.
+    capabilities: Option<u64>,
+    /// Whether the kernel is locked down so far that programs may not read its memory.
+    confidential: bool,
+    /// The highest capability that this kernel knows.
+    last_capability: Option<u32>,
+}
+
+impl Rights {
+    /// The rights of this process.
+    pub(crate) fn of_this_process() -> Self {
+        let status = procfs::process::Process::myself().and_then(|process| process.status());
+        let lockdown = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).unwrap_or_default();
+        let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+        Self {
+            capabilities: status.ok().map(|status| status.capeff),
+            confidential: lockdown.contains("[confidentiality]"),
+            last_capability: last.trim().parse().ok(),
+        }
+    }
+
+    /// A sentence about what is missing and how to grant it.
+    pub(crate) fn advice(&self) -> String {
+        if self.confidential {
+            return "the kernel is locked down (confidentiality), which forbids BPF programs to read its memory; \
+                    boot with lockdown=integrity or less, or use --ebpf off"
+                .into();
+        }
+        match self.missing().as_slice() {
+            [] => "CAP_BPF and CAP_PERFMON are there, so a seccomp filter, a security module or a limit on locked \
+                   memory (before Linux 5.11: `ulimit -l unlimited`, LimitMEMLOCK=infinity) stands in the way"
+                .into(),
+            missing => format!(
+                "{} {} missing; run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON, or the \
+                 program `setcap cap_bpf,cap_perfmon+ep`",
+                missing.join(" and "),
+                if missing.len() == 1 { "is" } else { "are" }
+            ),
+        }
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        let Some(held) = self.capabilities else { return Vec::new() };
+        let has = |capability: u32| held >> capability & 1 == 1;
+        if has(SYS_ADMIN) {
+            return Vec::new();
+        }
+        if self.last_capability.is_some_and(|last| last < BPF) {
+            return vec!["CAP_SYS_ADMIN (this kernel has no CAP_BPF yet)"];
+        }
+        [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
+            .into_iter()
+            .filter(|&(capability, _)| !has(capability))
+            .map(|(_, name)| name)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(capabilities: u64) -> Rights {
+        Rights { capabilities: Some(capabilities), confidential: false, last_capability: Some(40) }
+    }
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        assert!(rights(0).advice().starts_with("CAP_BPF and CAP_PERFMON are missing"));
+        assert!(rights(1 << BPF).advice().starts_with("CAP_PERFMON is missing"));
+        assert!(rights(1 << PERFMON).advice().starts_with("CAP_BPF is missing"));
+    }
+
+    #[test]
+    fn with_all_rights_the_advice_looks_elsewhere() {
+        assert!(rights(1 << BPF | 1 << PERFMON).advice().contains("seccomp"));
+        assert!(rights(1 << SYS_ADMIN).advice().contains("seccomp"));
+        let confidential = Rights { confidential: true, ..rights(1 << SYS_ADMIN) };
+        assert!(confidential.advice().contains("locked down"));
+    }
+
+    #[test]
+    fn a_kernel_without_the_finer_capabilities_wants_the_coarse_one() {
+        let old = Rights { last_capability: Some(37), ..rights(0) };
+        assert!(old.advice().starts_with("CAP_SYS_ADMIN"));
+    }
+}

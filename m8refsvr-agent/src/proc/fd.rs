@@ -1,0 +1,52 @@
+//! Open file descriptors of all kinds: files, pipes, sockets, event descriptors.
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+
+use super::{Process, Unreadable};
+
+/// Counts them. From Linux 6.2 on the size of the folder is their number, which costs one call whatever their
+/// number; a size of 0 is told by older kernels too, and then the folder is listed.
+pub fn count(process: &Process) -> Result<u64, Unreadable> {
+    match u64::try_from(statat(&process.folder, "fd", AtFlags::empty())?.st_size) {
+        Ok(size) if size > 0 => Ok(size),
+        _ => list(process),
+    }
+}
+
+fn list(process: &Process) -> Result<u64, Unreadable> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(&process.folder, "fd", flags, Mode::empty())?;
+    let mut count = 0;
+    for entry in Dir::new(folder)? {
+        // The others are `.` and `..`.
+        count += u64::from(entry?.file_name().to_bytes().first().is_some_and(u8::is_ascii_digit));
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::Proc;
+
+    #[test]
+    fn the_size_of_the_folder_and_its_listing_agree() {
+        let process = Proc::new("/proc").process(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let of_child = Proc::new("/proc").process(child.id()).unwrap();
+        let outcome = (count(&of_child), list(&of_child));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(outcome.0, outcome.1);
+        assert!(outcome.0.unwrap() >= 3);
+        assert!(count(&process).unwrap() >= 3);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Proc::new("/proc").process(child.id()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(count(&process), Err(Unreadable::Gone));
+    }
+}

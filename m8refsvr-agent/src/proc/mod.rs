@@ -1,0 +1,165 @@
+//! What /proc knows of processes: the only room that reads it. Its root is a parameter, so that a folder of
+//! fixtures is a /proc. Knows neither BPF nor what becomes of the figures.
+//!
+//! The procfs crate reads what is read once (memory of the machine, own capabilities). For what is read of every
+//! process at every look it takes strings and maps where a few numbers are wanted, opens files by path each
+//! time, so that a process can be exchanged between two files, and has no access to the size of `fd`; these
+//! readers hold the process by a descriptor of its folder and parse the bytes in place.
+
+pub mod fd;
+pub mod identity;
+pub mod io;
+pub mod stat;
+pub mod switches;
+pub mod system;
+
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    io::Errno,
+};
+
+/// Reads up to this many bytes at once; the files read here are smaller, but for hostile ones.
+const CHUNK: usize = 4096;
+
+/// Why a figure of a process could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unreadable {
+    /// The process has ended.
+    Gone,
+    /// This process has not the right.
+    Denied,
+    /// What stands there is not understood, or the kernel does not offer it.
+    Unknown,
+}
+
+impl From<Errno> for Unreadable {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::SRCH => Self::Gone,
+            Errno::ACCESS | Errno::PERM => Self::Denied,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A /proc.
+#[derive(Debug)]
+pub struct Proc {
+    root: PathBuf,
+}
+
+impl Proc {
+    /// The one below `root`, usually `/proc`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ids of all processes.
+    pub fn pids(&self) -> std::io::Result<Vec<u32>> {
+        let entries = fs::read_dir(&self.root)?;
+        Ok(entries
+            .filter_map(|entry| number(entry.ok()?.file_name().as_encoded_bytes()))
+            .filter_map(|pid| u32::try_from(pid).ok())
+            .collect())
+    }
+
+    /// Takes hold of a process: what is read through it is of this one, even if it ends and another gets its id.
+    pub fn process(&self, pid: u32) -> Result<Process, Unreadable> {
+        let folder = self.root.join(pid.to_string());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(rustix::fs::CWD, &folder, flags, Mode::empty())?;
+        Ok(Process { pid, folder })
+    }
+}
+
+/// A process, by a descriptor of its folder.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    folder: OwnedFd,
+}
+
+impl Process {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Reads a file of its folder to the end, or to `limit` bytes, into `buffer`.
+    fn read(&self, name: &str, limit: usize, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+        buffer.clear();
+        let file = openat(&self.folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // A file of /proc has no size before it is read, and may be longer with each piece.
+        while buffer.len() < limit {
+            let start = buffer.len();
+            buffer.resize(limit.min(start + CHUNK), 0);
+            match rustix::io::read(&file, &mut buffer[start..]) {
+                Ok(0) => {
+                    buffer.truncate(start);
+                    break;
+                }
+                Ok(length) => buffer.truncate(start + length),
+                Err(Errno::INTR) => buffer.truncate(start),
+                Err(errno) => {
+                    buffer.clear();
+                    return Err(errno.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number in ASCII digits, and nothing else.
+fn number(text: &[u8]) -> Option<u64> {
+    // `parse` would take a sign too.
+    std::str::from_utf8(text).ok().filter(|_| text.iter().all(u8::is_ascii_digit))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_longer_than_a_chunk_is_read_whole_and_up_to_the_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("7");
+        fs::create_dir(&folder).unwrap();
+        let content: Vec<u8> = (0..3 * CHUNK + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        fs::write(folder.join("x"), &content).unwrap();
+        let process = Proc::new(root.path()).process(7).unwrap();
+        let mut buffer = vec![1, 2, 3];
+        process.read("x", usize::MAX, &mut buffer).unwrap();
+        assert_eq!(buffer, content);
+        process.read("x", CHUNK + 1, &mut buffer).unwrap();
+        assert_eq!(buffer, content[..=CHUNK]);
+    }
+
+    #[test]
+    fn only_numbers_are_processes() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["1", "22", "self", "1a", "-1", "+1", "4294967296"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let mut pids = Proc::new(root.path()).pids().unwrap();
+        pids.sort_unstable();
+        assert_eq!(pids, [1, 22]);
+    }
+
+    #[test]
+    fn a_missing_process_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(Proc::new(root.path()).process(7).unwrap_err(), Unreadable::Gone);
+    }
+}

@@ -1,0 +1,158 @@
+//! `/proc/PID/stat`: times, memory, threads and faults, one line of numbers.
+
+use rustix::param::{clock_ticks_per_second, page_size};
+
+use super::{Process, Unreadable, number};
+
+/// `PF_KTHREAD` in `include/linux/sched.h`.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// What the file says. Field numbers as in `Documentation/filesystems/proc.rst`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Name of the process, up to 15 bytes of any kind.
+    pub comm: Vec<u8>,
+    /// `R`, `S`, `D`, `Z`, ... of the leader thread.
+    pub state: u8,
+    /// Whether it is a thread of the kernel.
+    pub is_kernel_thread: bool,
+    /// Page faults that needed no input, of living and ended threads.
+    pub minor_faults: u64,
+    /// Page faults that needed input.
+    pub major_faults: u64,
+    /// CPU time in user mode, in clock ticks, of living and ended threads.
+    pub user_ticks: u64,
+    /// CPU time in the kernel, in clock ticks.
+    pub system_ticks: u64,
+    /// Living threads.
+    pub threads: u64,
+    /// Start in clock ticks after boot.
+    pub start_ticks: u64,
+    /// Size of the address space in bytes.
+    pub virtual_bytes: u64,
+    /// Resident pages in bytes.
+    pub resident_bytes: u64,
+}
+
+impl Stat {
+    /// Reads it.
+    pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
+        process.read("stat", usize::MAX, buffer)?;
+        Self::parse(buffer).ok_or(Unreadable::Unknown)
+    }
+
+    /// Takes the line apart. The name may hold anything, parentheses and newlines too; only numbers follow it.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|&byte| byte == b'(')?;
+        let close = line.iter().rposition(|&byte| byte == b')')?;
+        let comm = line.get(open + 1..close)?.to_vec();
+        let mut fields = line.get(close + 2..)?.split(u8::is_ascii_whitespace);
+        let state = *fields.next()?.first()?;
+        // `fields` is at field 4 now.
+        let mut at = 4;
+        let mut field = |wanted: usize| {
+            let value = fields.nth(wanted - at).and_then(number);
+            at = wanted + 1;
+            value
+        };
+        Some(Self {
+            comm,
+            state,
+            is_kernel_thread: field(9)? & KERNEL_THREAD != 0,
+            minor_faults: field(10)?,
+            major_faults: field(12)?,
+            user_ticks: field(14)?,
+            system_ticks: field(15)?,
+            threads: field(20)?,
+            start_ticks: field(22)?,
+            virtual_bytes: field(23)?,
+            resident_bytes: field(24)?.saturating_mul(page_size() as u64),
+        })
+    }
+
+    /// Whether the whole process has ended and only waits for its parent. A leader thread that ended before the
+    /// others is a zombie too, but its process lives.
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+
+    /// Whether the leader thread has ended before the others, and with it what /proc shows of memory.
+    pub fn has_no_leader(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads > 1
+    }
+}
+
+/// Clock ticks in seconds.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ticks, which are millions of years")]
+pub fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / clock_ticks_per_second() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &str = "S 1 1 1 0 -1 4194560 120 5 3 7 250 130 1 2 20 0 9 0 4711 73728000 1234 \
+                        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n";
+
+    fn line(comm: &str) -> Vec<u8> {
+        format!("42 ({comm}) {REST}").into_bytes()
+    }
+
+    #[test]
+    fn every_field_is_in_its_place() {
+        let stat = Stat::parse(&line("M8RefSvr")).unwrap();
+        let expected = Stat {
+            comm: b"M8RefSvr".into(),
+            state: b'S',
+            is_kernel_thread: false,
+            minor_faults: 120,
+            major_faults: 3,
+            user_ticks: 250,
+            system_ticks: 130,
+            threads: 9,
+            start_ticks: 4711,
+            virtual_bytes: 73_728_000,
+            resident_bytes: 1234 * page_size() as u64,
+        };
+        assert_eq!(stat, expected);
+    }
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        for comm in ["", " ", "a b", ")", "a) R 1 2 (b", "x\ny", "((", "))", "1 (2) S 3"] {
+            let stat = Stat::parse(&line(comm)).unwrap();
+            assert_eq!((stat.comm.as_slice(), stat.threads), (comm.as_bytes(), 9), "{comm:?}");
+        }
+        let mut bytes = line("??");
+        bytes[4] = 0xff;
+        bytes[5] = 0;
+        assert_eq!(Stat::parse(&bytes).unwrap().comm, [0xff, 0]);
+    }
+
+    #[test]
+    fn a_line_cut_off_anywhere_before_the_last_field_is_not_understood() {
+        let whole = line("M8RefSvr");
+        let needed = whole.len() - " 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n".len();
+        for cut in 0..needed - "1234".len() {
+            assert_eq!(Stat::parse(&whole[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_zombie_is_a_process_that_has_ended_as_a_whole() {
+        let stat = |state, threads| Stat { state, threads, ..Stat::parse(&line("x")).unwrap() };
+        assert!(stat(b'Z', 1).is_zombie() && !stat(b'Z', 1).has_no_leader());
+        assert!(stat(b'X', 0).is_zombie());
+        assert!(!stat(b'Z', 2).is_zombie() && stat(b'Z', 2).has_no_leader());
+        assert!(!stat(b'S', 1).is_zombie() && !stat(b'T', 4).has_no_leader());
+    }
+
+    #[test]
+    fn the_own_process_can_be_read() {
+        let process = super::super::Proc::new("/proc").process(std::process::id()).unwrap();
+        let stat = Stat::read(&process, &mut Vec::new()).unwrap();
+        assert!(stat.threads >= 1 && stat.resident_bytes > 0 && stat.virtual_bytes > stat.resident_bytes);
+        assert!(!stat.is_kernel_thread && !stat.is_zombie());
+    }
+}

@@ -1,0 +1,54 @@
+//! What is known of the machine as a whole.
+
+use std::{fs, io::BufReader};
+
+use procfs::FromRead as _;
+
+use super::Proc;
+
+/// Where the identity of the machine is kept, the newer place first.
+const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
+/// A machine by its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// As `hostname` says.
+    pub name: String,
+    /// The machine-id; `None` where there is none.
+    pub id: Option<String>,
+}
+
+impl Host {
+    /// This machine.
+    pub fn this() -> Self {
+        Self {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            id: MACHINE_IDS
+                .iter()
+                .filter_map(|path| fs::read_to_string(path).ok())
+                .map(|id| id.trim().to_owned())
+                .find(|id| !id.is_empty()),
+        }
+    }
+}
+
+/// Memory of the machine in bytes; `None` when it could not be read.
+pub fn memory_bytes(proc: &Proc) -> Option<u64> {
+    let file = fs::File::open(proc.root().join("meminfo")).ok()?;
+    procfs::Meminfo::from_read(BufReader::new(file))
+        .ok()
+        .map(|memory| memory.mem_total)
+        .filter(|&total| total > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_name_and_memory() {
+        assert!(!Host::this().name.is_empty());
+        assert!(memory_bytes(&Proc::new("/proc")).unwrap() > 1 << 20);
+        assert_eq!(memory_bytes(&Proc::new("/nowhere")), None);
+    }
+}

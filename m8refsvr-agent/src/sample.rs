@@ -1,0 +1,359 @@
+//! One look: what the kernel counted and what /proc shows of every matching process, side by side, at one moment.
+//! Knows no names of metrics on the wire and no way out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use m8refsvr_common::record::{Counts, Form};
+use rustix::{
+    param::clock_ticks_per_second,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{
+    absence::{Absences, Reason},
+    kernel::{Kernel, NotWatched, Snapshot, Switches, Watch},
+    proc::{
+        Proc, Process, Unreadable, fd,
+        identity::Names,
+        io::StorageIo,
+        stat::{Stat, seconds},
+        switches::ThreadSwitches,
+    },
+    selector::Selector,
+};
+
+/// Where a figure comes from, as users are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Counted in the kernel at a raw tracepoint.
+    RawTracepoint,
+    /// Counted in the kernel at a classic tracepoint.
+    Tracepoint,
+    /// Read from /proc.
+    Procfs,
+    /// Not to be had.
+    None,
+}
+
+impl Source {
+    /// Its name in documents and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::Tracepoint => "tracepoint",
+            Self::Procfs => "procfs",
+            Self::None => "none",
+        }
+    }
+
+    fn of(form: Form, without: Self) -> Self {
+        match form {
+            Form::RawTracepoint => Self::RawTracepoint,
+            Form::Tracepoint => Self::Tracepoint,
+            Form::None => without,
+        }
+    }
+}
+
+/// Where the figures that /proc alone can't give come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Context switches.
+    pub context_switches: Source,
+    /// Block I/O.
+    pub block_io: Source,
+}
+
+/// A process for ever: its id may come again, not with the same start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Process id.
+    pub pid: u32,
+    /// Start in clock ticks after boot.
+    pub start_ticks: u64,
+}
+
+/// One look at all matching processes, by process id.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// When it ended.
+    pub at: SystemTime,
+    /// When it began, in clock ticks after boot: what started later was not there.
+    pub began_ticks: u64,
+    /// When it began.
+    pub began: Instant,
+    /// The processes.
+    pub processes: Vec<ProcessSample>,
+    /// What could not be read of them.
+    pub absences: Absences,
+}
+
+/// What was seen of one process.
+#[derive(Clone, Debug)]
+pub struct ProcessSample {
+    /// Which process.
+    pub identity: Identity,
+    /// Its name, as to be shown.
+    pub name: String,
+    /// The pattern that selected it, by its place.
+    pub group: usize,
+    /// When its times were read.
+    pub at: Instant,
+    /// When it started.
+    pub started: SystemTime,
+    /// CPU time in user mode, seconds.
+    pub cpu_user: f64,
+    /// CPU time in the kernel, seconds.
+    pub cpu_system: f64,
+    /// Living threads.
+    pub threads: u64,
+    /// Page faults without input.
+    pub minor_faults: u64,
+    /// Page faults with input.
+    pub major_faults: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: Option<u64>,
+    /// Address space, bytes.
+    pub virtual_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
+    /// Bytes moved to and from storage.
+    pub storage: Option<StorageIo>,
+    /// Context switches since it started, or what of it could be seen.
+    pub switches: Option<Switches>,
+    /// Block I/O since it is watched; only the block fields mean anything.
+    pub block: Option<Counts>,
+}
+
+/// Looks at the matching processes, again and again.
+#[derive(Debug)]
+pub struct Observer {
+    proc: Proc,
+    selector: Selector,
+    kernel: Option<Kernel>,
+    /// The processes of the last look that the kernel was asked to count for.
+    known: HashMap<Identity, Result<Watch, NotWatched>>,
+    own_pid: u32,
+    /// Start of the machine; taken once, so that the start of a process never moves.
+    booted: SystemTime,
+    buffer: Vec<u8>,
+}
+
+impl Observer {
+    /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
+    pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
+        let own_pid = fs::read_link(proc.root().join("self"))
+            .ok()
+            .and_then(|pid| pid.to_str()?.parse().ok())
+            .unwrap_or_else(std::process::id);
+        let booted = SystemTime::now().checked_sub(since_boot()).unwrap_or(UNIX_EPOCH);
+        Self { proc, selector, kernel, known: HashMap::new(), own_pid, booted, buffer: Vec::new() }
+    }
+
+    /// Where figures come from.
+    pub fn sources(&self) -> Sources {
+        let forms = self.kernel.as_ref().map(Kernel::forms);
+        Sources {
+            context_switches: forms
+                .map_or(Source::Procfs, |forms| Source::of(forms.context_switches, Source::Procfs)),
+            block_io: forms.map_or(Source::None, |forms| Source::of(forms.block_io, Source::None)),
+        }
+    }
+
+    /// The kernel's side.
+    pub fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.as_ref()
+    }
+
+    /// What selects the processes.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// The processes it looks at.
+    pub fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
+    /// The maps at this moment, if there are any.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.kernel.as_ref().map(Kernel::snapshot)
+    }
+
+    /// One look. An error only when /proc as a whole can't be read.
+    pub fn look(&mut self) -> io::Result<Sample> {
+        let began = Instant::now();
+        let began_ticks = ticks(since_boot());
+        let mut absences = Absences::default();
+        let mut pids = self.proc.pids()?;
+        pids.sort_unstable();
+        let processes: Vec<_> = pids.into_iter().filter_map(|pid| self.look_at(pid, &mut absences)).collect();
+        self.forget_all_but(&processes);
+        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, absences })
+    }
+
+    /// Looks at one process; `None` when it does not match, or has ended.
+    fn look_at(&mut self, pid: u32, absences: &mut Absences) -> Option<ProcessSample> {
+        if pid == self.own_pid {
+            return None;
+        }
+        let process = self.proc.process(pid).ok()?;
+        let stat = Stat::read(&process, &mut self.buffer).ok()?;
+        if stat.is_kernel_thread || stat.is_zombie() {
+            return None;
+        }
+        let names = Names::read(&process, &stat.comm, &mut self.buffer);
+        let group = self.selector.select(&names)?;
+        let identity = Identity { pid, start_ticks: stat.start_ticks };
+        self.watch(identity, &process);
+        let mut found = Found::default();
+        let sample = self.figures(identity, &process, group, &names, &mut found)?;
+        // Counted only now: a process that ended while it was read is not incomplete, but gone.
+        found.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
+        Some(sample)
+    }
+
+    /// Has the kernel count for a process that it does not count for yet.
+    fn watch(&mut self, identity: Identity, process: &Process) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let again =
+            matches!(self.known.get(&identity), Some(Err(NotWatched::NoFreeSlot))) && kernel.has_free_slot();
+        if self.known.contains_key(&identity) && !again {
+            return;
+        }
+        let buffer = &mut self.buffer;
+        let watch = kernel.watch(identity.pid, identity.start_ticks, || {
+            let read = ThreadSwitches::read(process, buffer).ok()?;
+            Some((Switches { voluntary: read.voluntary, involuntary: read.involuntary }, read.threads))
+        });
+        // One that could not be read is tried again at the next look, if it is still there.
+        if !matches!(watch, Err(NotWatched::Gone)) {
+            self.known.insert(identity, watch);
+        }
+    }
+
+    /// Reads all figures of a process; `None` when it has ended in the meantime.
+    fn figures(
+        &mut self,
+        identity: Identity,
+        process: &Process,
+        group: usize,
+        names: &Names,
+        found: &mut Found,
+    ) -> Option<ProcessSample> {
+        let switches = match self.sources().context_switches {
+            Source::Procfs => {
+                let read = ThreadSwitches::read(process, &mut self.buffer);
+                found
+                    .or_absent(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
+                    .map(|read| Switches { voluntary: read.voluntary, involuntary: read.involuntary })
+            }
+            _ => None,
+        };
+        let open_files = found.or_absent(&["open_file_descriptors"], fd::count(process));
+        let storage = StorageIo::read(process, &mut self.buffer);
+        let storage = found.or_absent(&["disk_read_bytes", "disk_write_bytes"], storage);
+        let at = Instant::now();
+        let stat = Stat::read(process, &mut self.buffer).ok()?;
+        if stat.is_zombie() {
+            return None;
+        }
+        let counted = self.counted(identity, found);
+        let memory = if stat.has_no_leader() {
+            found.absent(&["memory_usage", "memory_rss", "memory_vms"], Reason::NoLeader);
+            None
+        } else {
+            Some((stat.resident_bytes, stat.virtual_bytes))
+        };
+        let sources = self.sources();
+        let counted_switches =
+            counted.map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
+        Some(ProcessSample {
+            identity,
+            name: names.shown(),
+            group,
+            at,
+            started: self.booted + of_ticks(identity.start_ticks),
+            cpu_user: seconds(stat.user_ticks),
+            cpu_system: seconds(stat.system_ticks),
+            threads: stat.threads,
+            minor_faults: stat.minor_faults,
+            major_faults: stat.major_faults,
+            resident_bytes: memory.map(|(resident, _)| resident),
+            virtual_bytes: memory.map(|(_, size)| size),
+            open_files,
+            storage,
+            switches: switches.or(counted_switches.filter(|_| sources.context_switches != Source::Procfs)),
+            block: counted.filter(|_| sources.block_io != Source::None),
+        })
+    }
+
+    /// What the kernel counted for a process.
+    fn counted(&self, identity: Identity, found: &mut Found) -> Option<Counts> {
+        let kernel = self.kernel.as_ref()?;
+        match self
+            .known
+            .get(&identity)
+            .map_or(Err(NotWatched::Gone), |known| known.as_ref().map_err(|&reason| reason))
+        {
+            Ok(watch) => Some(kernel.totals(watch)),
+            Err(reason) => {
+                found.absent(
+                    &[
+                        "voluntary_ctx_switches",
+                        "nonvoluntary_ctx_switches",
+                        "block_read_bytes",
+                        "block_write_bytes",
+                        "block_read_operations",
+                        "block_write_operations",
+                    ],
+                    reason,
+                );
+                None
+            }
+        }
+    }
+
+    /// Gives the slots free of processes that were not seen any more.
+    fn forget_all_but(&mut self, processes: &[ProcessSample]) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let seen: HashSet<Identity> = processes.iter().map(|process| process.identity).collect();
+        for (_, watch) in self.known.extract_if(|identity, _| !seen.contains(identity)) {
+            if let Ok(watch) = watch {
+                kernel.release(watch);
+            }
+        }
+    }
+}
+
+/// The absent figures of one process.
+#[derive(Default)]
+struct Found(Vec<(&'static [&'static str], Reason)>);
+
+impl Found {
+    fn absent(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
+        self.0.push((figures, reason.into()));
+    }
+
+    fn or_absent<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
+        read.map_err(|reason| self.absent(figures, reason)).ok()
+    }
+}
+
+fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+fn ticks(duration: Duration) -> u64 {
+    let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(clock_ticks_per_second().max(1));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,169 @@
+//! Which processes match. A pure decision over names; where they come from is not its business.
+
+use regex::bytes::{Regex, RegexBuilder};
+use thiserror::Error;
+
+use crate::proc::identity::Names;
+
+/// The program's own name: it never watches itself, nor another instance of itself.
+const AGENT: &[u8] = env!("CARGO_PKG_NAME").as_bytes();
+
+/// Why a name or an expression can't select processes.
+#[derive(Debug, Error)]
+pub enum SelectorError {
+    /// Nothing in it.
+    #[error("a process name is empty: give a part of the name, such as M8RefSvr")]
+    Empty,
+    /// A path where a file name is compared.
+    #[error("{0:?} is a path, but file names are compared: give {1:?}")]
+    Path(String, String),
+    /// Not a regular expression.
+    #[error("{text:?} is not a regular expression: {reason}")]
+    Expression {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Selects processes by their names.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug)]
+struct Pattern {
+    text: String,
+    regex: Regex,
+}
+
+impl Selector {
+    /// Selects what has one of `names` in one of its own names, whatever the case, or matches one of
+    /// `expressions`.
+    pub fn new(names: &[String], expressions: &[String]) -> Result<Self, SelectorError> {
+        let names = names.iter().map(|name| Pattern::of_name(name));
+        let expressions = expressions.iter().map(|expression| Pattern::of_expression(expression));
+        Ok(Self { patterns: names.chain(expressions).collect::<Result<_, _>>()? })
+    }
+
+    /// The patterns as the user gave them, names first.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(|pattern| pattern.text.as_str())
+    }
+
+    /// The first pattern that matches, by its place among [`Self::patterns`]; `None` for a process that none
+    /// matches, and for the agent.
+    pub fn select(&self, names: &Names) -> Option<usize> {
+        if names.comm == AGENT || names.executable.as_deref() == Some(AGENT) {
+            return None;
+        }
+        self.patterns.iter().position(|pattern| names.all().any(|name| pattern.regex.is_match(name)))
+    }
+}
+
+impl Pattern {
+    fn of_name(name: &str) -> Result<Self, SelectorError> {
+        if name.trim().is_empty() {
+            return Err(SelectorError::Empty);
+        }
+        if let Some((_, file_name)) = name.rsplit_once('/') {
+            return Err(SelectorError::Path(name.into(), file_name.into()));
+        }
+        Self::new(name, &regex::escape(name), true)
+    }
+
+    fn of_expression(expression: &str) -> Result<Self, SelectorError> {
+        if expression.is_empty() {
+            return Err(SelectorError::Empty);
+        }
+        Self::new(expression, expression, false)
+    }
+
+    fn new(text: &str, expression: &str, any_case: bool) -> Result<Self, SelectorError> {
+        let regex = RegexBuilder::new(expression).case_insensitive(any_case).build().map_err(|error| {
+            // Its last line says what is wrong; those before point at the place.
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            SelectorError::Expression { text: text.into(), reason }
+        })?;
+        Ok(Self { text: text.into(), regex })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(comm: &str, executable: &str, argv0: &str) -> Names {
+        let bytes = |name: &str| (!name.is_empty()).then(|| name.as_bytes().to_vec());
+        Names { comm: comm.into(), executable: bytes(executable), argv0: bytes(argv0) }
+    }
+
+    fn selects(name: &str, of: &Names) -> bool {
+        Selector::new(&[name.into()], &[]).unwrap().select(of).is_some()
+    }
+
+    #[test]
+    fn a_part_of_any_of_the_names_matches_whatever_the_case() {
+        assert!(selects("M8RefSvr", &names("M8RefSvr_64", "", "")));
+        assert!(selects("m8refsvr", &names("M8REFSVR", "", "")));
+        assert!(selects("M8RefSvr", &names("main", "m8refsvr.bin", "")));
+        assert!(selects("M8RefSvr", &names("main", "wrapper", "M8RefSvr")));
+        assert!(!selects("M8RefSvr", &names("vim", "vim.basic", "vim")));
+    }
+
+    #[test]
+    fn a_name_longer_than_comm_matches_by_the_executable() {
+        let long = "M8RefSvr_Production_64";
+        assert!(selects(long, &names(&long[..15], long, "")));
+        assert!(selects("Production_64", &names(&long[..15], "", long)));
+        assert!(!selects(long, &names(&long[..15], "other", "other")));
+    }
+
+    #[test]
+    fn a_name_is_no_expression() {
+        assert!(selects("a.b+", &names("xa.b+y", "", "")));
+        assert!(!selects("a.b", &names("axb", "", "")));
+    }
+
+    #[test]
+    fn an_expression_selects_more_and_minds_the_case() {
+        let selector = Selector::new(&[], &["^M8(Ref|Map)Svr$".into()]).unwrap();
+        assert_eq!(selector.select(&names("M8MapSvr", "", "")), Some(0));
+        assert_eq!(selector.select(&names("m8mapsvr", "", "")), None);
+        assert_eq!(selector.select(&names("M8MapSvr2", "", "")), None);
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_counts() {
+        let selector = Selector::new(&["b".into(), "a".into()], &["c".into()]).unwrap();
+        assert_eq!(selector.select(&names("a", "b", "")), Some(0));
+        assert_eq!(selector.select(&names("a", "", "")), Some(1));
+        assert_eq!(selector.select(&names("c", "", "")), Some(2));
+        assert_eq!(selector.patterns().collect::<Vec<_>>(), ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn the_agent_never_matches() {
+        assert!(!selects("M8RefSvr", &names("m8refsvr-agent", "", "")));
+        assert!(!selects("M8RefSvr", &names("renamed", "m8refsvr-agent", "M8RefSvr")));
+    }
+
+    #[test]
+    fn names_that_are_no_text_match_by_their_bytes() {
+        let strange = Names { comm: b"\xffM8RefSvr\n)".into(), executable: None, argv0: None };
+        assert!(selects("m8refsvr", &strange));
+    }
+
+    #[test]
+    fn what_can_select_nothing_is_an_error_that_says_what_would_be_right() {
+        let error = |name: &str| Selector::new(&[name.into()], &[]).unwrap_err().to_string();
+        assert!(error("").contains("is empty"));
+        assert!(error("  ").contains("is empty"));
+        assert!(error("/opt/M8RefSvr").contains("give \"M8RefSvr\""));
+        let error = Selector::new(&[], &["a(".into()]).unwrap_err().to_string();
+        assert!(error.contains("\"a(\" is not a regular expression: unclosed group"), "{error}");
+    }
+}

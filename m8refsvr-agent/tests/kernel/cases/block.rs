@@ -1,0 +1,136 @@
+//! Block I/O against what was written and read.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use m8refsvr_agent::kernel::{BlockForm, Options};
+
+use crate::{
+    Case,
+    Need::{Bpf, Disk, Tracefs},
+    actor::{Actor, BLOCK, work_folder},
+    looking::{document, metrics, observer, observer_with, of},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "what dd writes past the page cache is counted to the byte",
+        needs: &[Bpf, Disk],
+        run: || dd_is_counted(BlockForm::Raw),
+    },
+    Case {
+        name: "what dd writes past the page cache is counted to the byte by the classic tracepoints",
+        needs: &[Bpf, Disk, Tracefs],
+        run: || dd_is_counted(BlockForm::Classic),
+    },
+    Case {
+        name: "two processes that write at once do not disturb each other",
+        needs: &[Bpf, Disk],
+        run: two_at_once,
+    },
+    Case { name: "four threads that write at once lose nothing", needs: &[Bpf, Disk], run: four_threads },
+    Case { name: "what is read past the page cache is counted to the byte", needs: &[Bpf, Disk], run: reads },
+];
+
+const MIB: u64 = 1 << 20;
+
+/// Block I/O can be seen where files lie on a block device, and not in memory or behind a network.
+pub(crate) fn reason_against_disk() -> Result<(), String> {
+    let folder = work_folder();
+    let path = folder.path().join("probe");
+    let probe = Command::new("dd")
+        .args(["if=/dev/zero", "bs=4096", "count=1", "oflag=direct"])
+        .arg(format!("of={}", path.display()))
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return Err(format!("{} takes no direct writes", folder.path().display()));
+    }
+    let device = rustix::fs::stat(&path).map_err(|error| error.to_string())?.st_dev;
+    if rustix::fs::major(device) == 0 {
+        return Err(format!("{} is on no block device", folder.path().display()));
+    }
+    Ok(())
+}
+
+/// dd under a name that matches, fed by us, so that it lives before the first byte and after the last.
+fn dd_is_counted(form: BlockForm) {
+    let folder = work_folder();
+    let program = folder.path().join("M8RefSvr_dd");
+    fs::copy("/bin/dd", &program).unwrap();
+    let mut dd = Command::new(&program)
+        .arg(format!("of={}", folder.path().join("written").display()))
+        .args(["bs=1M", "iflag=fullblock", "oflag=direct"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = dd.stdin.take().unwrap();
+    // After the first block dd has surely its name, and its file exists.
+    input.write_all(&vec![1; BLOCK]).unwrap();
+    let options = Options { capacity: 16, bpf_fs: None, block_forms: vec![form], ..Options::default() };
+    let mut observer = observer_with("M8RefSvr_dd", &options);
+    while fs::metadata(folder.path().join("written")).map_or(0, |file| file.len()) < MIB {
+        std::thread::yield_now();
+    }
+    let first = observer.look().unwrap();
+    assert_eq!(of(&first, dd.id()).block.unwrap().write_bytes, 0);
+    for _ in 0..100 {
+        input.write_all(&vec![2; BLOCK]).unwrap();
+    }
+    while fs::metadata(folder.path().join("written")).unwrap().len() < 101 * MIB {
+        std::thread::yield_now();
+    }
+    let second = observer.look().unwrap();
+    let document = document(&observer, &first, &second);
+    drop(input);
+    dd.wait().unwrap();
+    let metrics = metrics(&document, dd.id());
+    assert_eq!(metrics["block_write_bytes"], 104_857_600);
+    let operations = metrics["block_write_operations"].as_u64().unwrap();
+    assert!((100..=25_600).contains(&operations), "{operations} requests for 100 MiB");
+    assert_eq!(document["metrics"]["block_write_bytes"], 104_857_600);
+}
+
+fn two_at_once() {
+    let (mut one, mut other) = (Actor::start("M8RefSvr_two"), Actor::start("M8RefSvr_two"));
+    let mut observer = observer("M8RefSvr_two");
+    observer.look().unwrap();
+    let write = |actor: &mut Actor, blocks: u64| {
+        let folder = actor.folder().display().to_string();
+        actor.tell(&format!("write 1 {blocks} {folder}"));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&mut one, 100));
+        scope.spawn(|| write(&mut other, 60));
+    });
+    let sample = observer.look().unwrap();
+    assert_eq!(of(&sample, one.pid()).block.unwrap().write_bytes, 100 * MIB);
+    assert_eq!(of(&sample, other.pid()).block.unwrap().write_bytes, 60 * MIB);
+}
+
+fn four_threads() {
+    let mut actor = Actor::start("M8RefSvr_four");
+    let mut observer = observer("M8RefSvr_four");
+    observer.look().unwrap();
+    let folder = actor.folder().display().to_string();
+    actor.tell(&format!("write 4 50 {folder}"));
+    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    assert_eq!(block.write_bytes, 200 * MIB);
+}
+
+fn reads() {
+    let mut actor = Actor::start("M8RefSvr_reads");
+    let folder = actor.folder().display().to_string();
+    actor.tell(&format!("write 1 100 {folder}"));
+    let mut observer = observer("M8RefSvr_reads");
+    observer.look().unwrap();
+    actor.tell(&format!("read {folder}/written-{}-0", actor.pid()));
+    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    assert_eq!(block.read_bytes, 100 * MIB);
+    assert_eq!((block.write_bytes, block.write_operations), (0, 0));
+    assert!(block.read_operations >= 100, "{block:?}");
+}

@@ -1,0 +1,53 @@
+//! More processes than slots.
+
+use m8refsvr_agent::kernel::Options;
+
+use crate::{
+    Case,
+    Need::{Bpf, Disk},
+    actor::Actor,
+    looking::{document, metrics, observer_with, of},
+};
+
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "one process too many is counted as lost and reported and gets the next free slot",
+    needs: &[Bpf, Disk],
+    run: one_too_many,
+}];
+
+fn one_too_many() {
+    let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
+    let mut observer = observer_with("M8RefSvr_slots", &options);
+    let mut actors: Vec<Actor> = (0..3).map(|_| Actor::start("M8RefSvr_slots")).collect();
+    actors.sort_by_key(Actor::pid);
+    let first = observer.look().unwrap();
+    // A loss is counted once, not at each look.
+    let second = observer.look().unwrap();
+    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 1);
+    let shown = document(&observer, &first, &second);
+    assert_eq!(shown["metrics"]["process_count"], 3);
+    let lost = metrics(&shown, actors[2].pid());
+    assert_eq!(lost.get("voluntary_ctx_switches"), None);
+    assert_eq!(lost.get("block_write_bytes"), None);
+    assert!(lost["memory_rss"].as_u64().unwrap() > 0);
+    assert!(metrics(&shown, actors[0].pid())["voluntary_ctx_switches"].as_u64().unwrap() > 0);
+    let warnings = shown["agent"]["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let warning = warnings[0].as_str().unwrap();
+    assert!(
+        warning.contains("of 1 process: more processes match") && warning.contains("--capacity"),
+        "{warning}"
+    );
+
+    // The slot of one that ends goes to the one that waits, which does not inherit its counts.
+    let folder = actors[0].folder().display().to_string();
+    actors[0].tell(&format!("write 1 4 {folder}"));
+    assert_eq!(of(&observer.look().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
+    drop(actors.remove(0));
+    observer.look().unwrap();
+    let waited = of(&observer.look().unwrap(), actors[1].pid()).clone();
+    assert_eq!(waited.block.unwrap().write_bytes, 0);
+    assert!(waited.switches.unwrap().voluntary > 0);
+    assert_eq!(observer.snapshot().unwrap().slots.len(), 2);
+    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 1);
+}

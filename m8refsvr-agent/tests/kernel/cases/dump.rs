@@ -1,0 +1,154 @@
+//! The dump of the maps: of this test's own agent, of none, and of one that died.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use m8refsvr_agent::kernel::{Options, pins};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    Case,
+    Need::{Bpf, BpfFs, Disk},
+    actor::Actor,
+    looking::{document, metrics, observer_with},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "the dump of a running agent agrees with its document",
+        needs: &[Bpf, BpfFs, Disk],
+        run: agrees,
+    },
+    Case { name: "without an agent the dump loads programs of its own", needs: &[Bpf, BpfFs], run: alone },
+    Case {
+        name: "without a BPF file system the dump says how to mount one and loads its own programs",
+        needs: &[Bpf],
+        run: without_bpf_fs,
+    },
+    Case {
+        name: "an agent that is told to end leaves no pins",
+        needs: &[Bpf, BpfFs],
+        run: no_pins_after_signal,
+    },
+    Case {
+        name: "the pins of an agent that was killed are passed over and removed by the next",
+        needs: &[Bpf, BpfFs],
+        run: pins_of_killed,
+    },
+];
+
+const BPF_FS: &str = "/sys/fs/bpf";
+
+fn dump(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_m8refsvr-agent"))
+        .args(["debug", "dump"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn agrees() {
+    let mut actor = Actor::start("M8RefSvr_dump");
+    let options = Options { capacity: 16, ..Options::default() };
+    let mut observer = observer_with("M8RefSvr_dump", &options);
+    let first = observer.look().unwrap();
+    let folder = actor.folder().display().to_string();
+    actor.tell(&format!("write 2 5 {folder}"));
+    actor.tell("work 4 20");
+    // The same before and after the dump is the same at its moment.
+    let (dumped, document) = (0..100)
+        .find_map(|_| {
+            let before = observer.look().unwrap();
+            let dumped = json(&dump(&["--json", "--agent", &std::process::id().to_string()]));
+            let after = observer.look().unwrap();
+            let same = before.processes[0].switches == after.processes[0].switches;
+            same.then(|| (dumped, document(&observer, &first, &after)))
+        })
+        .expect("the process rests");
+    assert_eq!(dumped["agent"]["running"], true);
+    assert_eq!(dumped["settings"]["capacity"], 16);
+    assert_eq!(dumped["settings"]["context_switches"], document["agent"]["sources"]["context_switches"]);
+    let target = &dumped["targets"][0];
+    assert_eq!(target["tgid"], actor.pid());
+    assert_eq!(target["noted_tgid"], actor.pid());
+    let shown = metrics(&document, actor.pid());
+    for (name, total) in target["totals"].as_object().unwrap() {
+        assert_eq!(*total, shown[name], "{name}");
+        let sum: i64 = target["cpus"].as_array().unwrap().iter().map(|cpu| cpu[name].as_i64().unwrap()).sum();
+        assert_eq!(target["sum"][name], sum, "{name}");
+        assert_eq!(*total, sum + target["offset"][name].as_i64().unwrap(), "{name}");
+    }
+    assert_eq!(target["totals"]["block_write_bytes"], 10 << 20);
+    let table = dump(&["--agent", &std::process::id().to_string()]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains(&format!("{}", 10 << 20)), "{table}");
+}
+
+fn alone() {
+    let actor = Actor::start("M8RefSvr_alone");
+    let output = dump(&["--json", "--process", "M8RefSvr_alone", "--sample", "0.1"]);
+    let dumped = json(&output);
+    assert_eq!(dumped["agent"]["running"], false);
+    assert_eq!(dumped["targets"][0]["tgid"], actor.pid());
+    assert_eq!(dumped["losses"]["no_free_slot"], 0);
+    assert_eq!(dump(&["--agent", "1"]).status.code(), Some(2));
+}
+
+fn without_bpf_fs() {
+    let output = dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1", "--bpf-fs", "/proc"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("mount -t bpf bpf /proc"), "{said}");
+    assert_eq!(json(&output)["targets"], serde_json::json!([]));
+}
+
+/// Starts an agent that looks for a minute, and returns once it has looked.
+fn looking_agent() -> std::process::Child {
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_m8refsvr-agent"))
+        .args(["--once", "--sample", "60", "--process", "M8RefSvr_none", "--log-level", "debug"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(agent.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("first look")));
+    agent
+}
+
+fn pinned(pid: u32) -> bool {
+    // Any folder of this process: `pins::running` passes over dead ones.
+    let folder = Path::new(BPF_FS).join("m8refsvr");
+    std::fs::read_dir(folder).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(&format!("{pid}-")))
+    })
+}
+
+fn no_pins_after_signal() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut agent = looking_agent();
+        assert!(pinned(agent.id()));
+        assert_eq!(pins::running(Path::new(BPF_FS)).unwrap().len(), 1);
+        kill_process(Pid::from_child(&agent), signal).unwrap();
+        assert_eq!(agent.wait().unwrap().code(), Some(code));
+        assert!(!pinned(agent.id()));
+    }
+}
+
+fn pins_of_killed() {
+    let mut agent = looking_agent();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(pinned(agent.id()));
+    assert_eq!(pins::running(Path::new(BPF_FS)).unwrap(), []);
+    let dumped = json(&dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1"]));
+    assert_eq!(dumped["agent"]["running"], false);
+    assert!(!pinned(agent.id()));
+}

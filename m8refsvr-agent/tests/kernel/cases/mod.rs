@@ -1,0 +1,28 @@
+//! The tests, a file for each subject.
+
+use crate::Case;
+
+pub(crate) mod block;
+mod capacity;
+mod dump;
+mod figures;
+pub(crate) mod log;
+mod names;
+mod rights;
+mod switches;
+
+pub(crate) fn all() -> Vec<Case> {
+    [
+        switches::CASES,
+        block::CASES,
+        capacity::CASES,
+        figures::CASES,
+        names::CASES,
+        rights::CASES,
+        dump::CASES,
+        log::CASES,
+    ]
+    .into_iter()
+    .flat_map(|cases| cases.iter().map(|case| Case { ..*case }))
+    .collect()
+}

@@ -1,0 +1,51 @@
+//! Processes with names that make parsers stumble.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+use crate::{
+    Case,
+    actor::Actor,
+    looking::{document, observer_of_proc, of},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "names with spaces, parentheses, newlines and no text are shown", needs: &[], run: strange },
+    Case { name: "a name longer than the kernel keeps matches and is shown whole", needs: &[], run: long },
+    Case { name: "a matching word in an argument is no match", needs: &[], run: argument },
+];
+
+fn strange() {
+    let names: [(&[u8], &str); 5] = [
+        (b"M8 odd) S 1 (x", "M8 odd) S 1 (x"),
+        (b"M8 odd\nline", "M8 odd\nline"),
+        (b"M8 odd \xff\xfe", "M8 odd \u{fffd}\u{fffd}"),
+        (b"((M8 odd", "((M8 odd"),
+        (b"M8 odd\x1b[31m", "M8 odd\u{1b}[31m"),
+    ];
+    for (name, shown) in names {
+        let actor = Actor::start(OsStr::from_bytes(name));
+        let mut observer = observer_of_proc("m8 ODD");
+        let sample = observer.look().unwrap();
+        assert_eq!(of(&sample, actor.pid()).name, shown);
+        // One line for programs, whatever is in the name.
+        let text = document(&observer, &sample, &sample).to_string();
+        assert!(!text.contains(['\n', '\u{1b}']), "{text}");
+    }
+}
+
+fn long() {
+    let name = "M8RefSvr_Production_64";
+    let actor = Actor::start(name);
+    let sample = observer_of_proc(name).look().unwrap();
+    assert_eq!(of(&sample, actor.pid()).name, name);
+}
+
+fn argument() {
+    let mut other =
+        std::process::Command::new("sleep").arg("60").env("M8RefSvr_arg", "M8RefSvr_arg").spawn().unwrap();
+    let actor = Actor::start_as("other", |command| command.arg("M8RefSvr_arg.log"));
+    let sample = observer_of_proc("M8RefSvr_arg").look().unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, actor.pid());
+}

@@ -1,0 +1,91 @@
+//! The program as users start it, with and without rights.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+use crate::{Case, Need::Bpf, actor::Actor};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "as root the program counts in the kernel and reads everything",
+        needs: &[Bpf],
+        run: as_root,
+    },
+    Case {
+        name: "an ordinary user gets what can be read and one warning",
+        needs: &[],
+        run: as_ordinary_user,
+    },
+    Case {
+        name: "an ordinary user who requires the kernel side is told what is missing",
+        needs: &[],
+        run: required_but_refused,
+    },
+];
+
+const NOBODY: u32 = 65534;
+
+fn agent(arguments: &[&str], user: Option<u32>) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where another user can execute it.
+    let program = folder.path().join("m8refsvr-agent");
+    fs::copy(env!("CARGO_BIN_EXE_m8refsvr-agent"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir("/");
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command.output().unwrap()
+}
+
+fn as_root() {
+    let _actor = Actor::start("M8RefSvr_root");
+    let output = agent(
+        &["--once", "--no-export", "--process", "M8RefSvr_root", "--sample", "0.1", "--ebpf", "require"],
+        None,
+    );
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["agent"]["sources"]["context_switches"], "raw_tracepoint");
+    assert_eq!(document["agent"]["warnings"], serde_json::json!([]));
+    assert_eq!(document["metrics"].as_object().unwrap().len(), 19);
+    assert_eq!(document["processes"][0]["metrics"].as_object().unwrap().len(), 18);
+}
+
+fn as_ordinary_user() {
+    let actor = Actor::start("M8RefSvr_other");
+    let output =
+        agent(&["--once", "--no-export", "--process", "M8RefSvr_other", "--sample", "0.1"], Some(NOBODY));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("/proc alone") && said.contains("CAP_BPF and CAP_PERFMON are missing"), "{said}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["agent"]["sources"]["context_switches"], "procfs");
+    assert_eq!(document["agent"]["sources"]["block_io"], "none");
+    assert_eq!(document["processes"][0]["pid"], actor.pid());
+    let metrics = &document["metrics"];
+    for absent in ["disk_read_bytes", "disk_write_bytes", "block_read_bytes", "block_write_operations"] {
+        assert_eq!(metrics.get(absent), None, "{absent}");
+    }
+    assert!(metrics["memory_rss"].as_u64().unwrap() > 0);
+    assert!(metrics["voluntary_ctx_switches"].as_u64().unwrap() > 0);
+    let warnings = document["agent"]["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].as_str().unwrap().contains("disk_write_bytes of 1 process"), "{warnings:?}");
+}
+
+fn required_but_refused() {
+    let output = agent(&["--once", "--sample", "0.1", "--ebpf", "require"], Some(NOBODY));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(output.stdout.is_empty());
+    assert!(said.contains("CAP_BPF and CAP_PERFMON are missing; run as root, or give"), "{said}");
+}

@@ -1,0 +1,140 @@
+//! Context switches against the kernel's own accounting.
+
+use m8refsvr_agent::{
+    kernel::{Options, SwitchForm, Switches},
+    sample::Observer,
+};
+
+use crate::{
+    Case,
+    Need::{Bpf, Taskstats as Accounting, Tracefs},
+    actor::Actor,
+    looking::{observer, observer_of_proc, observer_with, of},
+    taskstats::Taskstats,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "switches of threads that live and of threads that ended equal the kernel's",
+        needs: &[Bpf, Accounting],
+        run: || equal_the_kernels(SwitchForm::RawWithState),
+    },
+    Case {
+        name: "switches equal the kernel's where the state is read from the task",
+        needs: &[Bpf, Accounting],
+        run: || equal_the_kernels(SwitchForm::RawWithTask),
+    },
+    Case {
+        name: "switches equal the kernel's by the classic tracepoint",
+        needs: &[Bpf, Accounting, Tracefs],
+        run: || equal_the_kernels(SwitchForm::Classic),
+    },
+    Case {
+        name: "switches before the first look continue without gap or overlap",
+        needs: &[Bpf],
+        run: continue_without_gap,
+    },
+    Case {
+        name: "two hundred threads that start and end lose nothing",
+        needs: &[Bpf],
+        run: two_hundred_threads,
+    },
+    Case {
+        name: "without programs switches are those of the living threads",
+        needs: &[],
+        run: living_threads,
+    },
+];
+
+fn equal_the_kernels(form: SwitchForm) {
+    let options = Options { capacity: 16, bpf_fs: None, switch_forms: vec![form], ..Options::default() };
+    let mut observer = observer_with("M8RefSvr_switch", &options);
+    let accounting = Taskstats::connect().unwrap();
+    let mut actor = Actor::start("M8RefSvr_switch");
+    let pid = actor.pid();
+    look(&mut observer, pid);
+
+    // Four threads that wait and spin while we look at them.
+    actor.tell("start 4");
+    let mut seen = Switches::default();
+    for _ in 0..50 {
+        let before = accounting.of(pid).unwrap();
+        seen = look(&mut observer, pid);
+        let after = accounting.of(pid).unwrap();
+        assert!(
+            (before.voluntary..=after.voluntary).contains(&seen.voluntary),
+            "{before:?} {seen:?} {after:?}"
+        );
+        let involuntary = before.involuntary..=after.involuntary;
+        assert!(involuntary.contains(&seen.involuntary), "{before:?} {seen:?} {after:?}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(seen.voluntary > 50 && seen.involuntary > 50, "it did not work: {seen:?}");
+
+    // These end, and others after them.
+    actor.tell("rest");
+    actor.tell("work 4 50");
+    equals_usage(&mut observer, &mut actor);
+    let accounted = accounting.of(pid).unwrap();
+    let seen = look(&mut observer, pid);
+    // What the eight threads did on their way out taskstats do not see.
+    assert!(accounted.voluntary <= seen.voluntary && accounted.involuntary <= seen.involuntary);
+    assert!(seen.voluntary - accounted.voluntary <= 8, "{seen:?} {accounted:?}");
+    assert!(seen.involuntary - accounted.involuntary <= 8, "{seen:?} {accounted:?}");
+}
+
+fn continue_without_gap() {
+    for round in 0..10 {
+        let name = format!("M8RefSvr_gap{round}");
+        let mut actor = Actor::start(&name);
+        actor.tell("start 4");
+        // Busy from long before the first look until after it.
+        let mut observer = observer(&name);
+        look(&mut observer, actor.pid());
+        actor.tell("rest");
+        equals_usage(&mut observer, &mut actor);
+    }
+}
+
+fn two_hundred_threads() {
+    let mut actor = Actor::start("M8RefSvr_threads");
+    let mut observer = observer("M8RefSvr_threads");
+    look(&mut observer, actor.pid());
+    for _ in 0..20 {
+        actor.tell("work 10 2");
+    }
+    let seen = equals_usage(&mut observer, &mut actor);
+    assert!(seen.voluntary > 400, "{seen:?}");
+}
+
+fn living_threads() {
+    let mut observer = observer_of_proc("M8RefSvr_living");
+    let mut actor = Actor::start("M8RefSvr_living");
+    equals_usage(&mut observer, &mut actor);
+    actor.tell("work 2 50");
+    let seen = look(&mut observer, actor.pid());
+    let truth = actor.usage();
+    // Those of the two threads that ended are lost, which is why programs count.
+    assert!(seen.voluntary + 50 < truth.voluntary, "{seen:?} {truth:?}");
+}
+
+/// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
+/// the next command, which is one switch, is looked at, and asks again.
+fn equals_usage(observer: &mut Observer, actor: &mut Actor) -> Switches {
+    let mut before = actor.usage();
+    for _ in 0..1000 {
+        let seen = look(observer, actor.pid());
+        let after = actor.usage();
+        // Where it did not yet wait when we looked, or was preempted, once more.
+        if after == (Switches { voluntary: before.voluntary + 1, ..before }) && seen != before {
+            assert_eq!(seen, after);
+            return seen;
+        }
+        before = after;
+    }
+    panic!("process {} never rests", actor.pid());
+}
+
+fn look(observer: &mut Observer, pid: u32) -> Switches {
+    of(&observer.look().unwrap(), pid).switches.unwrap()
+}

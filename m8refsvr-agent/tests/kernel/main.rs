@@ -1,0 +1,123 @@
+//! Tests with the real programs in the running kernel, on real processes. They need root, and run one after the
+//! other, as some of them keep a CPU busy. A test that can't run on this machine is reported as ignored, with
+//! its name and the reason.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::print_stderr, reason = "tells why tests were left out")]
+
+mod actor;
+mod cases;
+mod looking;
+mod taskstats;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+use m8refsvr_agent::kernel::{Kernel, KernelError, Options};
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    thread::{UnshareFlags, unshare_unsafe},
+};
+use taskstats::Taskstats;
+
+/// What a test needs of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Loading and attaching programs.
+    Bpf,
+    /// The kernel's accounting over netlink.
+    Taskstats,
+    /// A tracefs, for the classic tracepoints.
+    Tracefs,
+    /// A BPF file system, for pins.
+    BpfFs,
+    /// A disk below the target folder on which writes past the page cache reach a block device.
+    Disk,
+    /// The object with log statements.
+    LogObject,
+}
+
+/// A test: a sentence about behaviour, what it needs, and the proof.
+struct Case {
+    name: &'static str,
+    needs: &'static [Need],
+    run: fn(),
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == actor::ARGUMENT) {
+        actor::act();
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    if let Err(error) = own_mounts() {
+        eprintln!("no mounts of our own: {error}");
+    }
+    let lacks = |need: Need| reason_against(need).err().map(|reason| (need, reason));
+    let lacking: Vec<(Need, String)> =
+        [Need::Bpf, Need::Taskstats, Need::Tracefs, Need::BpfFs, Need::Disk, Need::LogObject]
+            .into_iter()
+            .filter_map(lacks)
+            .collect();
+    let mut left_out = Vec::new();
+    let trials = cases::all()
+        .into_iter()
+        .map(|case| {
+            let reason = lacking.iter().find(|(need, _)| case.needs.contains(need)).map(|(_, reason)| reason);
+            if let Some(reason) = reason {
+                left_out.push(format!("{}: {reason}", case.name));
+            }
+            let run = case.run;
+            Trial::test(case.name, move || {
+                run();
+                Ok(())
+            })
+            .with_ignored_flag(reason.is_some())
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    for line in &left_out {
+        eprintln!("could not run here: {line}");
+    }
+    conclusion.exit_code()
+}
+
+/// Mounts what tests need where nobody else sees it.
+fn own_mounts() -> Result<(), rustix::io::Errno> {
+    // SAFETY: no other thread has been started yet.
+    #[expect(unsafe_code, reason = "rustix has no other way to unshare")]
+    unsafe {
+        unshare_unsafe(UnshareFlags::NEWNS)?;
+    }
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
+    if !Path::new("/sys/kernel/tracing/events").exists() {
+        mount("tracefs", "/sys/kernel/tracing", "tracefs", MountFlags::empty(), None)?;
+    }
+    Ok(())
+}
+
+fn reason_against(need: Need) -> Result<(), String> {
+    match need {
+        Need::Bpf => {
+            let options = Options { capacity: 1, bpf_fs: None, ..Options::default() };
+            match Kernel::attach(&options) {
+                Err(error @ (KernelError::Refused { .. } | KernelError::PidNamespace)) => {
+                    Err(error.to_string())
+                }
+                // Anything else is an error of ours, and shall be seen by the tests.
+                _ => Ok(()),
+            }
+        }
+        Need::Taskstats => Taskstats::connect().map(|_| ()),
+        Need::Tracefs => fs::metadata("/sys/kernel/tracing/events/sched/sched_switch/format")
+            .map(|_| ())
+            .map_err(|error| format!("no tracefs: {error}")),
+        Need::BpfFs => m8refsvr_agent::kernel::pins::running(Path::new("/sys/fs/bpf"))
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
+        Need::Disk => cases::block::reason_against_disk(),
+        Need::LogObject => cases::log::object().map(|_| ()),
+    }
+}

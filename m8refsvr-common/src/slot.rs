@@ -1,0 +1,81 @@
+//! How processes are numbered in the maps: `SLOTS` leads from a process id to the process's counters, which are
+//! one record for each CPU, one after the other, in `COUNTERS`.
+//!
+//! `SLOTS` holds no bare number but the place where the counters begin, so that the hook only adds its CPU: the
+//! multiplication is done once, by user space. An element of a BPF array takes eight bytes whatever its size is;
+//! packing four 16-bit numbers into one would save three quarters of that memory, and costs more time in the hook
+//! than is to be had there.
+
+/// How many processes are watched at once unless the user says otherwise.
+pub const DEFAULT_CAPACITY: u32 = 4096;
+
+/// How many processes can be watched at once.
+pub const MAX_CAPACITY: u32 = 65535;
+
+/// Place in `COUNTERS` at which the records of a slot (from 1) begin; never 0, which in `SLOTS` stands for "not
+/// watched".
+#[inline(always)]
+pub const fn first_counters(slot: u32, cpus: u32) -> u32 {
+    1 + (slot - 1) * cpus
+}
+
+/// The slot whose records begin there; `None` for a place at which none begin.
+#[inline(always)]
+pub const fn slot_of(first: u64, cpus: u32) -> Option<u32> {
+    let cpus = cpus as u64;
+    if first == 0 || cpus == 0 || !(first - 1).is_multiple_of(cpus) {
+        return None;
+    }
+    let slot = (first - 1) / cpus + 1;
+    if slot <= MAX_CAPACITY as u64 { Some(slot as u32) } else { None }
+}
+
+/// Place in `COUNTERS` of the record for a CPU (from 0), given where its slot's records begin.
+#[inline(always)]
+pub const fn counters_of(first: u32, cpu: u32) -> u32 {
+    first + cpu
+}
+
+/// Elements that `COUNTERS` has; `None` where they can't be numbered.
+pub const fn counters_length(capacity: u32, cpus: u32) -> Option<u32> {
+    match capacity.checked_mul(cpus) {
+        Some(records) => records.checked_add(1),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_slot_and_cpu_has_a_record_of_its_own() {
+        let (cpus, capacity) = (3, 5);
+        let mut seen = [false; 16];
+        assert_eq!(counters_length(capacity, cpus), Some(16));
+        for slot in 1..=capacity {
+            for cpu in 0..cpus {
+                let index = counters_of(first_counters(slot, cpus), cpu) as usize;
+                assert!(!core::mem::replace(&mut seen[index], true), "cpu {cpu}, slot {slot}");
+            }
+        }
+        assert!(!seen[0] && seen[1..].iter().all(|&seen| seen));
+    }
+
+    #[test]
+    fn a_slot_is_found_again_from_its_place() {
+        for slot in [1, 2, 4096, MAX_CAPACITY] {
+            assert_eq!(slot_of(first_counters(slot, 8).into(), 8), Some(slot));
+        }
+        assert_eq!(slot_of(0, 8), None);
+        assert_eq!(slot_of(2, 8), None);
+        assert_eq!(slot_of(u64::MAX, 8), None);
+        assert_eq!(slot_of(1, 0), None);
+    }
+
+    #[test]
+    fn more_records_than_can_be_numbered_are_refused() {
+        assert_eq!(counters_length(MAX_CAPACITY, 65537), None);
+        assert_eq!(counters_length(4096, 2), Some(8193));
+    }
+}

@@ -1,0 +1,157 @@
+//! Block I/O, charged to the process that submits it: a request is counted when it is made for a bio, and its
+//! bytes grow when further bios are merged into it. Both happen once, on the device that has a request queue,
+//! so that what passes through stacked devices (LVM, md) is not counted on each layer.
+
+use aya_ebpf::{
+    Global,
+    helpers::bpf_probe_read_kernel,
+    programs::{RawTracePointContext, TracePointContext},
+};
+use m8refsvr_common::{
+    block::{Direction, SECTOR_BYTES},
+    record::Counts,
+};
+
+use crate::maps::counts_of_current;
+
+/// Offset of `bio.bi_iter.bi_size`.
+#[unsafe(no_mangle)]
+static BIO_SIZE_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of `bio.bi_opf`.
+#[unsafe(no_mangle)]
+static BIO_OPF_OFFSET: Global<u32> = Global::new(0);
+
+/// 1 where the tracepoints pass the bio alone (Linux 5.11 and later); else it follows the request queue.
+#[unsafe(no_mangle)]
+static BIO_IS_FIRST: Global<u32> = Global::new(1);
+
+/// Offset of `nr_sector` in the records of the classic tracepoints.
+#[unsafe(no_mangle)]
+static NR_SECTOR_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of `rwbs` in the records of the classic tracepoints.
+#[unsafe(no_mangle)]
+static RWBS_OFFSET: Global<u32> = Global::new(0);
+
+/// What a request is made of, in whichever form the kernel tells it.
+pub(crate) trait Request {
+    /// Direction and bytes; `None` when it moves no data.
+    fn transfer(&self) -> Option<(Direction, u64)>;
+}
+
+/// A bio, from a raw tracepoint.
+pub(crate) struct Bio(u64);
+
+impl Bio {
+    #[inline(always)]
+    pub(crate) fn of_getrq(context: &RawTracePointContext) -> Self {
+        // Not one call with a chosen index: the verifier wants constant offsets into the context.
+        Self(if BIO_IS_FIRST.load() == 1 { context.arg(0) } else { context.arg(1) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn of_merge(context: &RawTracePointContext) -> Self {
+        Self(if BIO_IS_FIRST.load() == 1 { context.arg(0) } else { context.arg(2) })
+    }
+
+    #[inline(always)]
+    fn read(&self, offset: &Global<u32>) -> Option<u32> {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel((self.0 + u64::from(offset.load())) as *const u32) }.ok()
+    }
+}
+
+impl Request for Bio {
+    #[inline(always)]
+    fn transfer(&self) -> Option<(Direction, u64)> {
+        let direction = Direction::from_opf(self.read(&BIO_OPF_OFFSET)?)?;
+        Some((direction, u64::from(self.read(&BIO_SIZE_OFFSET)?)))
+    }
+}
+
+/// The record of a classic tracepoint.
+pub(crate) struct Record<'a>(&'a TracePointContext);
+
+impl<'a> Record<'a> {
+    #[inline(always)]
+    pub(crate) fn of(context: &'a TracePointContext) -> Self {
+        Self(context)
+    }
+}
+
+impl Request for Record<'_> {
+    #[inline(always)]
+    fn transfer(&self) -> Option<(Direction, u64)> {
+        // SAFETY: the helper checks the address.
+        let rwbs = unsafe { self.0.read_at::<[u8; 2]>(RWBS_OFFSET.load() as usize) }.ok()?;
+        let direction = Direction::from_rwbs(rwbs)?;
+        // SAFETY: the helper checks the address.
+        let sectors = unsafe { self.0.read_at::<u32>(NR_SECTOR_OFFSET.load() as usize) }.ok()?;
+        Some((direction, u64::from(sectors) * SECTOR_BYTES))
+    }
+}
+
+/// A request was made.
+#[inline(always)]
+pub(crate) fn requested(request: impl Request) {
+    transferred(request, 1);
+}
+
+/// Something was added to a request that had been made.
+#[inline(always)]
+pub(crate) fn merged(request: impl Request) {
+    transferred(request, 0);
+}
+
+#[inline(always)]
+fn transferred(request: impl Request, operations: u64) {
+    let Some(counts) = counts_of_current() else { return };
+    let Some((direction, bytes)) = request.transfer() else { return };
+    // A write without data is a flush of the device's cache.
+    if bytes == 0 {
+        return;
+    }
+    let (bytes_word, operations_word) = words(counts.as_ptr(), direction);
+    add(bytes_word, bytes);
+    if operations != 0 {
+        add(operations_word, operations);
+    }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(
+        (),
+        "process {}: {} bytes, write {}, new request {}",
+        crate::maps::current_tgid(),
+        bytes,
+        u32::from(direction == Direction::Write),
+        operations
+    );
+}
+
+/// Where bytes and operations of a direction are counted.
+#[inline(always)]
+fn words(counts: *mut Counts, direction: Direction) -> (*mut u64, *mut u64) {
+    // SAFETY: only addresses are taken, of fields of a whole record.
+    unsafe {
+        match direction {
+            Direction::Read => (&raw mut (*counts).read_bytes, &raw mut (*counts).read_operations),
+            Direction::Write => (&raw mut (*counts).write_bytes, &raw mut (*counts).write_operations),
+        }
+    }
+}
+
+/// Adds in one step. These hooks can be preempted, and another thread of the same process may then add to the
+/// same word on the same CPU; `AtomicU64::fetch_add` does not exist for this target.
+#[inline(always)]
+fn add(word: *mut u64, value: u64) {
+    // SAFETY: `word` is an aligned word of a map's element.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!("lock *(u64*)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value);
+    }
+    // For checking the crate on other targets; it never runs there.
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = (word, value);
+    }
+}

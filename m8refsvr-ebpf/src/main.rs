@@ -1,0 +1,71 @@
+//! The kernel programs of m8refsvr: maps, entry points and nothing else. Each entry point unpacks its form of a
+//! tracepoint; what is done with it stands once, in `sched` and `block`.
+
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod block;
+mod maps;
+mod panic;
+mod sched;
+
+use aya_ebpf::{
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+
+/// `sched_switch(preempt, prev, next, prev_state)`, from Linux 5.18 on.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+fn sched_switch(context: RawTracePointContext) -> u32 {
+    sched::switched_with_state(|| context.arg(0), || context.arg(3));
+    0
+}
+
+/// `sched_switch(preempt, prev, next)`, before Linux 5.18.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+fn sched_switch_task(context: RawTracePointContext) -> u32 {
+    sched::switched_with_task(context.arg(0), context.arg(1));
+    0
+}
+
+/// The classic tracepoint, for kernels without BTF.
+#[tracepoint(category = "sched", name = "sched_switch")]
+fn sched_switch_classic(context: TracePointContext) -> u32 {
+    sched::switched_with_record(&context);
+    0
+}
+
+/// A request was made for a bio: `block_getrq(bio)`, before Linux 5.11 `block_getrq(queue, bio, rw)`.
+#[raw_tracepoint(tracepoint = "block_getrq")]
+fn block_getrq(context: RawTracePointContext) -> u32 {
+    block::requested(block::Bio::of_getrq(&context));
+    0
+}
+
+/// A bio was added to a request: `block_bio_{back,front}merge(bio)`, before Linux 5.11 `(queue, request, bio)`.
+#[raw_tracepoint(tracepoint = "block_bio_backmerge")]
+fn block_merge(context: RawTracePointContext) -> u32 {
+    block::merged(block::Bio::of_merge(&context));
+    0
+}
+
+/// As [`block_getrq`], by the classic tracepoint.
+#[tracepoint(category = "block", name = "block_getrq")]
+fn block_getrq_classic(context: TracePointContext) -> u32 {
+    block::requested(block::Record::of(&context));
+    0
+}
+
+/// As [`block_merge`], by the classic tracepoints.
+#[tracepoint(category = "block", name = "block_bio_backmerge")]
+fn block_merge_classic(context: TracePointContext) -> u32 {
+    block::merged(block::Record::of(&context));
+    0
+}
+
+/// The helper functions used here are all open to programs that are not under the GPL, but for
+/// `bpf_probe_read_kernel`.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,121 @@
+//! Context switches. At `sched_switch` the running task is still the one that leaves the CPU, so nothing of a
+//! task needs to be read to know whose switch it is.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_get_current_task_btf},
+    programs::TracePointContext,
+};
+use m8refsvr_common::switch::{PF_EXITING, Switch};
+
+use crate::maps::counts_of_current;
+
+/// Offset of `task_struct.__state` (before Linux 5.14: `state`), for kernels that do not pass it.
+#[unsafe(no_mangle)]
+static TASK_STATE_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of `task_struct.flags`.
+#[unsafe(no_mangle)]
+static TASK_FLAGS_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of `task_struct.sighand`; 0 where it is not known.
+#[unsafe(no_mangle)]
+static TASK_SIGHAND_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of `prev_state` in the record of the classic tracepoint.
+#[unsafe(no_mangle)]
+static PREV_STATE_OFFSET: Global<u32> = Global::new(0);
+
+/// The kernel passes whether it preempts, and the state in which the task leaves. Linux 5.18 and later.
+#[inline(always)]
+pub(crate) fn switched_with_state(preempt: impl Fn() -> u64, state: impl Fn() -> u64) {
+    switched(|| kind_of_task(preempt() != 0, state() as u32, current_is_let_go));
+}
+
+/// The kernel passes the task only: its state is read from there.
+#[inline(always)]
+pub(crate) fn switched_with_task(preempt: u64, task: u64) {
+    switched(|| {
+        let state = (task + u64::from(TASK_STATE_OFFSET.load())) as *const u32;
+        // SAFETY: the helper checks the address.
+        let state = unsafe { bpf_probe_read_kernel(state) }.ok()?;
+        kind_of_task(preempt != 0, state, || is_let_go(task))
+    });
+}
+
+/// The kernel passes a record made for people, in which preemption is a bit of the state, and the state of an
+/// exited thread tells that it has exited; but not of one that is preempted.
+#[inline(always)]
+pub(crate) fn switched_with_record(context: &TracePointContext) {
+    switched(|| {
+        // SAFETY: the helper checks the address.
+        let state = unsafe { context.read_at::<u32>(PREV_STATE_OFFSET.load() as usize) }.ok()?;
+        let kind = Switch::from_reported(state)?;
+        // SAFETY: the helper has no preconditions.
+        let task = || unsafe { bpf_get_current_task() };
+        (kind == Switch::Voluntary || !is_let_go(task())).then_some(kind)
+    });
+}
+
+#[inline(always)]
+fn kind_of_task(preempt: bool, state: u32, is_let_go: impl FnOnce() -> bool) -> Option<Switch> {
+    if Switch::can_be_after_exit(preempt, state) && is_let_go() {
+        return None;
+    }
+    Switch::from_task(preempt, state)
+}
+
+/// Whether the task has exited and the kernel has already added what it has to its process: both happen under one
+/// lock in `__exit_signal` (`kernel/exit.c`), which at last takes the task's `sighand` away.
+#[inline(always)]
+fn is_let_go(task: u64) -> bool {
+    if TASK_SIGHAND_OFFSET.load() == 0 {
+        return false;
+    }
+    let sighand = (task + u64::from(TASK_SIGHAND_OFFSET.load())) as *const u64;
+    // SAFETY: the helper checks the address.
+    let sighand = unsafe { bpf_probe_read_kernel(sighand) };
+    sighand == Ok(0)
+}
+
+/// As [`is_let_go`] for the running task, by a pointer that the verifier trusts (Linux 5.11 and later), so that no
+/// further helper is called; first by the task's flags, which the scheduler has just used.
+#[inline(always)]
+fn current_is_let_go() -> bool {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let flags = (task + u64::from(TASK_FLAGS_OFFSET.load())) as *const u32;
+    // SAFETY: the verifier knows that there is a task, and checks that a field lies at the offset.
+    if unsafe { read_volatile(flags) } & PF_EXITING == 0 {
+        return false;
+    }
+    let sighand = (task + u64::from(TASK_SIGHAND_OFFSET.load())) as *const u64;
+    // SAFETY: as above.
+    unsafe { read_volatile(sighand) == 0 }
+}
+
+/// Counts a switch of the running process; asks for its kind only when the process is watched.
+///
+/// The hook runs with interrupts off, and nothing else writes to these two words of this CPU's counters: plain
+/// additions lose nothing.
+#[inline(always)]
+fn switched(kind: impl FnOnce() -> Option<Switch>) {
+    let Some(counts) = counts_of_current() else { return };
+    let counts = counts.as_ptr();
+    let Some(kind) = kind() else { return };
+    match kind {
+        // SAFETY: the look-up returned a whole record.
+        Switch::Voluntary => unsafe { (*counts).voluntary += 1 },
+        // SAFETY: as above.
+        Switch::Involuntary => unsafe { (*counts).involuntary += 1 },
+    }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::trace!(
+        (),
+        "process {}: voluntary {}",
+        crate::maps::current_tgid(),
+        u32::from(kind == Switch::Voluntary)
+    );
+}

@@ -1,0 +1,65 @@
+//! The developer's commands: `cargo xtask ...`. A file for each command; what they share is in `host`.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod demo;
+mod host;
+mod run;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The developer's commands of m8refsvr")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything and print one document about the processes named M8RefSvr, or about a demonstration
+    Run,
+    /// Format, lint and test everything; lists what can't run on this machine
+    Test,
+    /// Build the eBPF object and the release agent
+    Build,
+    /// Build only the eBPF object, into target/bpf/m8refsvr.o
+    BuildEbpf {
+        /// With log statements, which the agent forwards to its own log
+        #[arg(long)]
+        log: bool,
+    },
+    /// Measure: what is promised about cost, beside what it is compared with
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// The load that `run` starts: ends with its standard input
+    #[command(hide = true)]
+    DemoLoad,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            host::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run => run::run(),
+        Command::Test => test::test(),
+        Command::Build => build::agent().map(|_| ()),
+        Command::BuildEbpf { log } => build::ebpf_object(log),
+        Command::Bench(bench) => bench::bench(&bench),
+        Command::DemoLoad => demo::load(),
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask test`: everything that must hold. Cheap checks first; the first failure ends it.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{build, host};
+
+pub(crate) fn test() -> Result<()> {
+    if !host::is_root() {
+        bail!(
+            "the tests load programs into the kernel; this runs them:\n\n    sudo env \"PATH=$PATH\" \
+             \"HOME=$HOME\" cargo xtask test\n"
+        );
+    }
+    step("checking the format", host::cargo(&["fmt", "--all", "--check"]))?;
+    build::ebpf_object(false)?;
+    let lint = |arguments: &[&str]| {
+        let mut command = host::cargo(&["clippy", "--quiet"]);
+        command.args(arguments).args(["--", "-D", "warnings"]);
+        command
+    };
+    step("linting the agent", lint(&["--all-targets"]))?;
+    step(
+        "linting the agent without the feature ebpf",
+        lint(&["--package", "m8refsvr-agent", "--no-default-features", "--all-targets"]),
+    )?;
+    // On its own: with the others its features would be unified, and its panic handler meet the standard one.
+    step(
+        "linting the eBPF crate",
+        lint(&["--package", "m8refsvr-ebpf", "--profile", "ebpf", "--bins", "--features", "bench,log"]),
+    )?;
+    step(
+        "testing the agent without the feature ebpf",
+        host::cargo(&["test", "--quiet", "--package", "m8refsvr-agent", "--no-default-features"]),
+    )?;
+    let log_object = build::log_object()?;
+    let mut tests = host::cargo(&["test"]);
+    tests.env("M8REFSVR_LOG_OBJECT", log_object);
+    step("testing, with the real programs in this kernel", tests)
+}
+
+fn step(what: &str, mut command: Command) -> Result<()> {
+    host::step(what);
+    host::run(&mut command)
+}

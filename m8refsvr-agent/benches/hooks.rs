@@ -42,10 +42,12 @@ enum Candidate {
 }
 
 impl Candidate {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Empty,
         Self::Ours { watched: false, form: SwitchForm::RawWithState },
         Self::Ours { watched: true, form: SwitchForm::RawWithState },
+        Self::Ours { watched: false, form: SwitchForm::RawWithCurrent },
+        Self::Ours { watched: true, form: SwitchForm::RawWithCurrent },
         Self::Ours { watched: false, form: SwitchForm::RawWithTask },
         Self::Ours { watched: true, form: SwitchForm::RawWithTask },
         Self::Hash { watched: false },
@@ -58,7 +60,10 @@ impl Candidate {
             Self::Empty => "empty program".into(),
             Self::Hash { watched } => format!("hash of targets and per-CPU hash, {}", who(watched)),
             Self::Ours { watched, form: SwitchForm::RawWithState } => format!("m8refsvr, {}", who(watched)),
-            Self::Ours { watched, .. } => format!("m8refsvr before Linux 5.18, {}", who(watched)),
+            Self::Ours { watched, form: SwitchForm::RawWithCurrent } => {
+                format!("m8refsvr before Linux 5.18, {}", who(watched))
+            }
+            Self::Ours { watched, .. } => format!("m8refsvr before Linux 5.11, {}", who(watched)),
         }
     }
 
@@ -67,6 +72,7 @@ impl Candidate {
             Self::Empty => "empty",
             Self::Hash { .. } => "hash",
             Self::Ours { form: SwitchForm::RawWithTask, .. } => "sched_switch_task",
+            Self::Ours { form: SwitchForm::RawWithCurrent, .. } => "sched_switch_current",
             Self::Ours { .. } => "sched_switch",
         }
     }

@@ -9,15 +9,17 @@ use crate::{kernel::NotWatched, proc::Unreadable};
 pub enum Reason {
     /// Want of rights.
     Denied,
-    /// The leader thread has ended, and with it what /proc shows.
+    /// The first thread has ended, and no other could be read in its stead.
     NoLeader,
+    /// This process has no file descriptors or memory left.
+    Exhausted,
     /// The kernel does not offer it, or it is not understood.
     Unknown,
     /// All slots are taken.
     NoFreeSlot,
     /// The process id is beyond the table.
     OutOfRange,
-    /// There is nothing to compare with.
+    /// Seen at the second look only.
     NewToSelection,
     /// The machine's memory could not be read.
     NoMemoryTotal,
@@ -30,12 +32,13 @@ impl Reason {
                 "permission denied; run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to read other \
                  users' processes"
             }
-            Self::NoLeader => "its first thread has ended, and /proc shows these by the first thread alone",
+            Self::NoLeader => "its first thread has ended, and no other could be read in its stead",
+            Self::Exhausted => "the agent has no file descriptors or memory left; raise `ulimit -n`",
             Self::Unknown => "the kernel does not tell, or not in a way that is understood",
             Self::NoFreeSlot => "more processes match than can be counted at once; raise --capacity",
             Self::OutOfRange => "the process id is beyond kernel.pid_max as it was at the start; start again",
             Self::NewToSelection => {
-                "it matches only since the first look, so that there is nothing to compare with"
+                "seen at the second look only, so that what happened between the looks is not known"
             }
             Self::NoMemoryTotal => "/proc/meminfo could not be read",
         }
@@ -46,6 +49,7 @@ impl From<Unreadable> for Reason {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {
             Unreadable::Denied => Self::Denied,
+            Unreadable::Exhausted => Self::Exhausted,
             Unreadable::Gone | Unreadable::Unknown => Self::Unknown,
         }
     }
@@ -66,12 +70,25 @@ impl From<NotWatched> for Reason {
 pub struct Absences {
     /// How many processes lack the figures, by reason and figures.
     counts: BTreeMap<(Reason, &'static [&'static str]), usize>,
+    /// Processes of which nothing could be read, not even whether they match.
+    hidden: usize,
+    hidden_by_mount: bool,
 }
 
 impl Absences {
     /// These figures of one process are absent.
     pub fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
         *self.counts.entry((reason.into(), figures)).or_default() += 1;
+    }
+
+    /// Nothing of one process could be read.
+    pub fn hide(&mut self) {
+        self.hidden += 1;
+    }
+
+    /// There may be processes that this process can't even see.
+    pub fn hidden_by_mount(&mut self) {
+        self.hidden_by_mount = true;
     }
 
     /// A sentence for each reason.
@@ -82,10 +99,25 @@ impl Absences {
             let text = format!("{} of {count} {processes}", figures.join(", "));
             by_reason.entry(*reason).or_default().push(text);
         }
-        by_reason
+        let mut sentences: Vec<String> = by_reason
             .into_iter()
             .map(|(reason, texts)| format!("absent: {}: {}", texts.join("; "), reason.explanation()))
-            .collect()
+            .collect();
+        if self.hidden > 0 {
+            sentences.push(format!(
+                "{} processes could not be looked at, and may match: /proc is mounted with hidepid, or was not \
+                 understood; run as root, or grant CAP_SYS_PTRACE",
+                self.hidden
+            ));
+        }
+        if self.hidden_by_mount {
+            sentences.push(
+                "other users' processes can't be seen: /proc is mounted with hidepid; run as root, or grant \
+                 CAP_SYS_PTRACE"
+                    .into(),
+            );
+        }
+        sentences
     }
 }
 

@@ -66,12 +66,19 @@ pub struct Common {
     pub process: Vec<String>,
 
     /// Watch processes of which one of these names matches the regular expression RE, case by case (repeatable;
-    /// without --process it stands alone)
+    /// replaces the default name, and adds to those that are given)
     #[arg(long, global = true, value_name = "RE")]
     pub process_regex: Vec<String>,
 
-    /// Seconds between the two looks
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "1", value_parser = sample)]
+    /// Seconds between the two looks; CPU usage is known to 10 ms of CPU time, and coarse when this is short
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value = "1",
+        value_parser = sample,
+        allow_negative_numbers = true
+    )]
     pub sample: Duration,
 
     /// Count in the kernel: if it can be done, or else end with exit code 4, or not at all
@@ -84,7 +91,8 @@ pub struct Common {
         global = true,
         value_name = "PROCESSES",
         default_value_t = m8refsvr_common::slot::DEFAULT_CAPACITY,
-        value_parser = capacity
+        value_parser = capacity,
+        allow_negative_numbers = true
     )]
     pub capacity: u32,
 

@@ -16,6 +16,8 @@ pub fn start(level: LogLevel) {
     let logger = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // It would say on standard error that it can't write to standard error, and panic over it.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // Fails only when a log was started before, and then that one stays.
     let _ = logger.try_init();

@@ -184,37 +184,56 @@ impl Observer {
         self.kernel.as_ref().map(Kernel::snapshot)
     }
 
-    /// One look. An error only when /proc as a whole can't be read.
+    /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
     pub fn look(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
         let mut absences = Absences::default();
         let mut pids = self.proc.pids()?;
         pids.sort_unstable();
-        let processes: Vec<_> = pids.into_iter().filter_map(|pid| self.look_at(pid, &mut absences)).collect();
-        self.forget_all_but(&processes);
+        if self.proc.hides_processes() {
+            absences.hidden_by_mount();
+        }
+        let mut matches = Vec::new();
+        for pid in pids {
+            match self.find(pid) {
+                Ok(found) => matches.extend(found),
+                Err(Unreadable::Gone) => {}
+                Err(Unreadable::Exhausted) => return Err(exhausted()),
+                Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
+            }
+        }
+        // First, so that the slots of those that have ended are free for those that have come.
+        self.forget_all_but(&matches);
+        let mut processes = Vec::with_capacity(matches.len());
+        for found in matches {
+            let mut missing = Missing::default();
+            match self.figures(found, &mut missing) {
+                Ok(process) => processes.push(process),
+                // Only now is it clear that it was not incomplete, but gone.
+                Err(Unreadable::Gone) => continue,
+                Err(Unreadable::Exhausted) => return Err(exhausted()),
+                Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
+            }
+            missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
+        }
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, absences })
     }
 
-    /// Looks at one process; `None` when it does not match, or has ended.
-    fn look_at(&mut self, pid: u32, absences: &mut Absences) -> Option<ProcessSample> {
+    /// Whether a process matches.
+    fn find(&mut self, pid: u32) -> Result<Option<Match>, Unreadable> {
         if pid == self.own_pid {
-            return None;
+            return Ok(None);
         }
-        let process = self.proc.process(pid).ok()?;
-        let stat = Stat::read(&process, &mut self.buffer).ok()?;
+        let process = self.proc.process(pid)?;
+        let stat = Stat::read(&process, &mut self.buffer)?;
         if stat.is_kernel_thread || stat.is_zombie() {
-            return None;
+            return Ok(None);
         }
-        let names = Names::read(&process, &stat.comm, &mut self.buffer);
-        let group = self.selector.select(&names)?;
+        let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
+        let names = Names::read(thread.as_ref().unwrap_or(&process), &stat.comm, &mut self.buffer);
         let identity = Identity { pid, start_ticks: stat.start_ticks };
-        self.watch(identity, &process);
-        let mut found = Found::default();
-        let sample = self.figures(identity, &process, group, &names, &mut found)?;
-        // Counted only now: a process that ended while it was read is not incomplete, but gone.
-        found.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
-        Some(sample)
+        Ok(self.selector.select(&names).map(|group| Match { identity, group, name: names.shown() }))
     }
 
     /// Has the kernel count for a process that it does not count for yet.
@@ -236,64 +255,79 @@ impl Observer {
         }
     }
 
-    /// Reads all figures of a process; `None` when it has ended in the meantime.
-    fn figures(
-        &mut self,
-        identity: Identity,
-        process: &Process,
-        group: usize,
-        names: &Names,
-        found: &mut Found,
-    ) -> Option<ProcessSample> {
-        let switches = match self.sources().context_switches {
+    /// Reads all figures of a process.
+    fn figures(&mut self, found: Match, missing: &mut Missing) -> Result<ProcessSample, Unreadable> {
+        let Match { identity, group, name } = found;
+        let process = self.proc.process(identity.pid)?;
+        self.watch(identity, &process);
+        let sources = self.sources();
+        let switches = match sources.context_switches {
             Source::Procfs => {
-                let read = ThreadSwitches::read(process, &mut self.buffer);
-                found
-                    .or_absent(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
+                let read = ThreadSwitches::read(&process, &mut self.buffer);
+                missing
+                    .unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
                     .map(|read| Switches { voluntary: read.voluntary, involuntary: read.involuntary })
             }
             _ => None,
         };
-        let open_files = found.or_absent(&["open_file_descriptors"], fd::count(process));
-        let storage = StorageIo::read(process, &mut self.buffer);
-        let storage = found.or_absent(&["disk_read_bytes", "disk_write_bytes"], storage);
+        let storage = StorageIo::read(&process, &mut self.buffer);
+        let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
         let at = Instant::now();
-        let stat = Stat::read(process, &mut self.buffer).ok()?;
-        if stat.is_zombie() {
-            return None;
+        let stat = Stat::read(&process, &mut self.buffer)?;
+        if stat.is_zombie() || stat.start_ticks != identity.start_ticks {
+            return Err(Unreadable::Gone);
         }
-        let counted = self.counted(identity, found);
-        let memory = if stat.has_no_leader() {
-            found.absent(&["memory_usage", "memory_rss", "memory_vms"], Reason::NoLeader);
-            None
-        } else {
-            Some((stat.resident_bytes, stat.virtual_bytes))
-        };
-        let sources = self.sources();
-        let counted_switches =
-            counted.map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
-        Some(ProcessSample {
+        let counted = self.counted(identity, missing);
+        let shared = self.shared(&process, &stat, missing);
+        Ok(ProcessSample {
             identity,
-            name: names.shown(),
+            name,
             group,
             at,
             started: self.booted + of_ticks(identity.start_ticks),
             cpu_user: seconds(stat.user_ticks),
             cpu_system: seconds(stat.system_ticks),
-            threads: stat.threads,
+            // The kernel counts a first thread that has ended for as long as the process lives.
+            threads: stat.threads - u64::from(stat.has_no_leader()),
             minor_faults: stat.minor_faults,
             major_faults: stat.major_faults,
-            resident_bytes: memory.map(|(resident, _)| resident),
-            virtual_bytes: memory.map(|(_, size)| size),
-            open_files,
+            resident_bytes: shared.resident_bytes,
+            virtual_bytes: shared.virtual_bytes,
+            open_files: shared.open_files,
             storage,
-            switches: switches.or(counted_switches.filter(|_| sources.context_switches != Source::Procfs)),
+            switches: match sources.context_switches {
+                Source::Procfs => switches,
+                _ => counted
+                    .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
+            },
             block: counted.filter(|_| sources.block_io != Source::None),
         })
     }
 
+    /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
+    fn shared(&mut self, process: &Process, stat: &Stat, missing: &mut Missing) -> Shared {
+        let figures = |files: Result<u64, Unreadable>, stat: &Stat, missing: &mut Missing| Shared {
+            resident_bytes: Some(stat.resident_bytes),
+            virtual_bytes: Some(stat.virtual_bytes),
+            open_files: missing.unless(&["open_file_descriptors"], files),
+        };
+        if !stat.has_no_leader() {
+            return figures(fd::count(process), stat, missing);
+        }
+        let thread = process.living_thread(&mut self.buffer);
+        let read = thread.and_then(|thread| Some((Stat::read(&thread, &mut self.buffer).ok()?, thread)));
+        let Some((stat, thread)) = read else {
+            missing.add(
+                &["memory_usage", "memory_rss", "memory_vms", "open_file_descriptors"],
+                Reason::NoLeader,
+            );
+            return Shared::default();
+        };
+        figures(fd::count(&thread), &stat, missing)
+    }
+
     /// What the kernel counted for a process.
-    fn counted(&self, identity: Identity, found: &mut Found) -> Option<Counts> {
+    fn counted(&self, identity: Identity, missing: &mut Missing) -> Option<Counts> {
         let kernel = self.kernel.as_ref()?;
         match self
             .known
@@ -302,7 +336,7 @@ impl Observer {
         {
             Ok(watch) => Some(kernel.totals(watch)),
             Err(reason) => {
-                found.absent(
+                missing.add(
                     &[
                         "voluntary_ctx_switches",
                         "nonvoluntary_ctx_switches",
@@ -319,9 +353,9 @@ impl Observer {
     }
 
     /// Gives the slots free of processes that were not seen any more.
-    fn forget_all_but(&mut self, processes: &[ProcessSample]) {
+    fn forget_all_but(&mut self, matches: &[Match]) {
         let Some(kernel) = &mut self.kernel else { return };
-        let seen: HashSet<Identity> = processes.iter().map(|process| process.identity).collect();
+        let seen: HashSet<Identity> = matches.iter().map(|found| found.identity).collect();
         for (_, watch) in self.known.extract_if(|identity, _| !seen.contains(identity)) {
             if let Ok(watch) = watch {
                 kernel.release(watch);
@@ -330,18 +364,38 @@ impl Observer {
     }
 }
 
+/// A process that matches.
+struct Match {
+    identity: Identity,
+    group: usize,
+    name: String,
+}
+
+/// What all threads of a process share.
+#[derive(Default)]
+struct Shared {
+    resident_bytes: Option<u64>,
+    virtual_bytes: Option<u64>,
+    open_files: Option<u64>,
+}
+
 /// The absent figures of one process.
 #[derive(Default)]
-struct Found(Vec<(&'static [&'static str], Reason)>);
+struct Missing(Vec<(&'static [&'static str], Reason)>);
 
-impl Found {
-    fn absent(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
+impl Missing {
+    fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
         self.0.push((figures, reason.into()));
     }
 
-    fn or_absent<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
-        read.map_err(|reason| self.absent(figures, reason)).ok()
+    /// What was read; else it is missing.
+    fn unless<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
+        read.map_err(|reason| self.add(figures, reason)).ok()
     }
+}
+
+fn exhausted() -> io::Error {
+    io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
 }
 
 fn since_boot() -> Duration {

@@ -68,8 +68,13 @@ impl Pattern {
         if name.trim().is_empty() {
             return Err(SelectorError::Empty);
         }
-        if let Some((_, file_name)) = name.rsplit_once('/') {
-            return Err(SelectorError::Path(name.into(), file_name.into()));
+        if name.contains('/') {
+            return Err(match name.trim_end_matches('/').rsplit('/').next() {
+                Some(file_name) if !file_name.trim().is_empty() => {
+                    SelectorError::Path(name.into(), file_name.into())
+                }
+                _ => SelectorError::Empty,
+            });
         }
         Self::new(name, &regex::escape(name), true)
     }
@@ -163,6 +168,8 @@ mod tests {
         assert!(error("").contains("is empty"));
         assert!(error("  ").contains("is empty"));
         assert!(error("/opt/M8RefSvr").contains("give \"M8RefSvr\""));
+        assert!(error("/opt/M8RefSvr/").contains("give \"M8RefSvr\""));
+        assert!(error("//").contains("is empty"));
         let error = Selector::new(&[], &["a(".into()]).unwrap_err().to_string();
         assert!(error.contains("\"a(\" is not a regular expression: unclosed group"), "{error}");
     }

@@ -18,8 +18,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// From `bio.bi_opf`. `None` for what moves no data of the process: flush, discard, write zeroes, zone
-    /// management.
+    /// From `bio.bi_opf`. `None` for what moves no data of the process (flush, discard, write zeroes, zone
+    /// management), and for appending to a zone, whose number differs between kernels.
     #[inline(always)]
     pub const fn from_opf(opf: u32) -> Option<Self> {
         match opf & REQ_OP_MASK {

@@ -2,11 +2,7 @@
 //! bytes grow when further bios are merged into it. Both happen once, on the device that has a request queue,
 //! so that what passes through stacked devices (LVM, md) is not counted on each layer.
 
-use aya_ebpf::{
-    Global,
-    helpers::bpf_probe_read_kernel,
-    programs::{RawTracePointContext, TracePointContext},
-};
+use aya_ebpf::{Global, helpers::bpf_probe_read_kernel, programs::TracePointContext};
 use m8refsvr_common::{
     block::{Direction, SECTOR_BYTES},
     record::Counts,
@@ -22,10 +18,6 @@ static BIO_SIZE_OFFSET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static BIO_OPF_OFFSET: Global<u32> = Global::new(0);
 
-/// 1 where the tracepoints pass the bio alone (Linux 5.11 and later); else it follows the request queue.
-#[unsafe(no_mangle)]
-static BIO_IS_FIRST: Global<u32> = Global::new(1);
-
 /// Offset of `nr_sector` in the records of the classic tracepoints.
 #[unsafe(no_mangle)]
 static NR_SECTOR_OFFSET: Global<u32> = Global::new(0);
@@ -40,21 +32,10 @@ pub(crate) trait Request {
     fn transfer(&self) -> Option<(Direction, u64)>;
 }
 
-/// A bio, from a raw tracepoint.
-pub(crate) struct Bio(u64);
+/// A bio, by its address.
+pub(crate) struct Bio(pub(crate) u64);
 
 impl Bio {
-    #[inline(always)]
-    pub(crate) fn of_getrq(context: &RawTracePointContext) -> Self {
-        // Not one call with a chosen index: the verifier wants constant offsets into the context.
-        Self(if BIO_IS_FIRST.load() == 1 { context.arg(0) } else { context.arg(1) })
-    }
-
-    #[inline(always)]
-    pub(crate) fn of_merge(context: &RawTracePointContext) -> Self {
-        Self(if BIO_IS_FIRST.load() == 1 { context.arg(0) } else { context.arg(2) })
-    }
-
     #[inline(always)]
     fn read(&self, offset: &Global<u32>) -> Option<u32> {
         // SAFETY: the helper checks the address.

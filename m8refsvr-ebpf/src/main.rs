@@ -24,6 +24,13 @@ fn sched_switch(context: RawTracePointContext) -> u32 {
 
 /// `sched_switch(preempt, prev, next)`, before Linux 5.18.
 #[raw_tracepoint(tracepoint = "sched_switch")]
+fn sched_switch_current(context: RawTracePointContext) -> u32 {
+    sched::switched_with_current(|| context.arg(0));
+    0
+}
+
+/// The same, before Linux 5.11.
+#[raw_tracepoint(tracepoint = "sched_switch")]
 fn sched_switch_task(context: RawTracePointContext) -> u32 {
     sched::switched_with_task(context.arg(0), context.arg(1));
     0
@@ -36,17 +43,31 @@ fn sched_switch_classic(context: TracePointContext) -> u32 {
     0
 }
 
-/// A request was made for a bio: `block_getrq(bio)`, before Linux 5.11 `block_getrq(queue, bio, rw)`.
+/// A request was made for a bio: `block_getrq(bio)`, from Linux 5.11 on.
 #[raw_tracepoint(tracepoint = "block_getrq")]
 fn block_getrq(context: RawTracePointContext) -> u32 {
-    block::requested(block::Bio::of_getrq(&context));
+    block::requested(block::Bio(context.arg(0)));
     0
 }
 
-/// A bio was added to a request: `block_bio_{back,front}merge(bio)`, before Linux 5.11 `(queue, request, bio)`.
+/// A bio was added to a request: `block_bio_{back,front}merge(bio)`, from Linux 5.11 on.
 #[raw_tracepoint(tracepoint = "block_bio_backmerge")]
 fn block_merge(context: RawTracePointContext) -> u32 {
-    block::merged(block::Bio::of_merge(&context));
+    block::merged(block::Bio(context.arg(0)));
+    0
+}
+
+/// `block_getrq(queue, bio, rw)`, before Linux 5.11.
+#[raw_tracepoint(tracepoint = "block_getrq")]
+fn block_getrq_queue(context: RawTracePointContext) -> u32 {
+    block::requested(block::Bio(context.arg(1)));
+    0
+}
+
+/// `block_bio_{back,front}merge(queue, request, bio)`, before Linux 5.11.
+#[raw_tracepoint(tracepoint = "block_bio_backmerge")]
+fn block_merge_queue(context: RawTracePointContext) -> u32 {
+    block::merged(block::Bio(context.arg(2)));
     0
 }
 
@@ -64,8 +85,7 @@ fn block_merge_classic(context: TracePointContext) -> u32 {
     0
 }
 
-/// The helper functions used here are all open to programs that are not under the GPL, but for
-/// `bpf_probe_read_kernel`.
+/// Some of the helper functions are open to programs under the GPL alone.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -31,10 +31,20 @@ static PREV_STATE_OFFSET: Global<u32> = Global::new(0);
 /// The kernel passes whether it preempts, and the state in which the task leaves. Linux 5.18 and later.
 #[inline(always)]
 pub(crate) fn switched_with_state(preempt: impl Fn() -> u64, state: impl Fn() -> u64) {
-    switched(|| kind_of_task(preempt() != 0, state() as u32, current_is_let_go));
+    switched(|| kind_of_task(preempt() != 0, state() as u32, || Trusted::current().is_let_go()));
 }
 
-/// The kernel passes the task only: its state is read from there.
+/// The kernel passes no state: it is read from the running task, which is still the one that leaves. Linux 5.11 and
+/// later.
+#[inline(always)]
+pub(crate) fn switched_with_current(preempt: impl Fn() -> u64) {
+    switched(|| {
+        let task = Trusted::current();
+        kind_of_task(preempt() != 0, task.read(&TASK_STATE_OFFSET), || task.is_let_go())
+    });
+}
+
+/// The kernel passes the task only: its state is read from there by a helper.
 #[inline(always)]
 pub(crate) fn switched_with_task(preempt: u64, task: u64) {
     switched(|| {
@@ -80,20 +90,29 @@ fn is_let_go(task: u64) -> bool {
     sighand == Ok(0)
 }
 
-/// As [`is_let_go`] for the running task, by a pointer that the verifier trusts (Linux 5.11 and later), so that no
-/// further helper is called; first by the task's flags, which the scheduler has just used.
-#[inline(always)]
-fn current_is_let_go() -> bool {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let flags = (task + u64::from(TASK_FLAGS_OFFSET.load())) as *const u32;
-    // SAFETY: the verifier knows that there is a task, and checks that a field lies at the offset.
-    if unsafe { read_volatile(flags) } & PF_EXITING == 0 {
-        return false;
+/// The running task, by a pointer that the verifier trusts, so that no helper is called to read from it (Linux 5.11
+/// and later).
+struct Trusted(u64);
+
+impl Trusted {
+    #[inline(always)]
+    fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(unsafe { bpf_get_current_task_btf() } as u64)
     }
-    let sighand = (task + u64::from(TASK_SIGHAND_OFFSET.load())) as *const u64;
-    // SAFETY: as above.
-    unsafe { read_volatile(sighand) == 0 }
+
+    #[inline(always)]
+    fn read<T>(&self, offset: &Global<u32>) -> T {
+        let field = (self.0 + u64::from(offset.load())) as *const T;
+        // SAFETY: the verifier knows that there is a task, and checks that a field lies at the offset.
+        unsafe { read_volatile(field) }
+    }
+
+    /// As [`is_let_go`]; first by the task's flags, which the scheduler has just used.
+    #[inline(always)]
+    fn is_let_go(&self) -> bool {
+        self.read::<u32>(&TASK_FLAGS_OFFSET) & PF_EXITING != 0 && self.read::<u64>(&TASK_SIGHAND_OFFSET) == 0
+    }
 }
 
 /// Counts a switch of the running process; asks for its kind only when the process is watched.

@@ -2,20 +2,17 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, json, observer, print, say, wait};
+use super::{Failure, Signals, json, observer, print, say};
 use crate::{
     cli::Ebpf,
     export::dump::Dump,
-    kernel::{
-        pins::{self, PinnedAgent},
-        snapshot_of,
-    },
+    kernel::{KernelError, pins, snapshot_of},
     settings::Settings,
 };
 
 pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) -> Result<ExitCode, Failure> {
-    let dump = match running_agent(&settings, agent)? {
-        Some(agent) => Dump::new(&snapshot_of(&agent)?, agent.pid, true),
+    let dump = match of_running_agent(&settings, agent)? {
+        Some(dump) => dump,
         None => match of_own_programs(settings).await? {
             Ok(dump) => dump,
             Err(ended) => return Ok(ended),
@@ -25,8 +22,8 @@ pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// The agent to look into: the one that was named, or the one that runs longest; `None` when none runs.
-fn running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<PinnedAgent>, Failure> {
+/// The maps of the agent that was named, or of the one that runs longest; `None` when none runs.
+fn of_running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<Dump>, Failure> {
     let agents = match pins::running(&settings.bpf_fs) {
         Ok(agents) => agents,
         Err(error) if wanted.is_some() => return Err(error.into()),
@@ -35,26 +32,25 @@ fn running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<Pinn
             Vec::new()
         }
     };
-    let pids: Vec<String> = agents.iter().map(|agent| agent.pid.to_string()).collect();
+    let pids = agents.iter().map(|agent| agent.pid.to_string()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = wanted {
-        return match agents.into_iter().find(|agent| agent.pid == wanted) {
-            Some(agent) => Ok(Some(agent)),
+        return match agents.iter().find(|agent| agent.pid == wanted) {
+            Some(agent) => Ok(Some(Dump::new(&snapshot_of(agent)?, agent.pid, true))),
             None if pids.is_empty() => Err(Failure::Usage("no agent is running: leave out --agent".into())),
-            None => Err(Failure::Usage(format!(
-                "no agent {wanted} is running: give --agent one of {}",
-                pids.join(", ")
-            ))),
+            None => Err(Failure::Usage(format!("no agent {wanted} is running: give --agent one of {pids}"))),
         };
     }
-    if let [shown, others @ ..] = pids.as_slice()
-        && !others.is_empty()
-    {
-        say(&format_args!(
-            "several agents are running: showing {shown}; --agent shows {}",
-            others.join(" or ")
-        ));
+    for agent in &agents {
+        let snapshot = match snapshot_of(agent) {
+            Err(KernelError::NotPinned { .. }) => continue,
+            snapshot => snapshot?,
+        };
+        if agents.len() > 1 {
+            say(&format_args!("agents {pids} are running: showing {}; --agent chooses", agent.pid));
+        }
+        return Ok(Some(Dump::new(&snapshot, agent.pid, true)));
     }
-    Ok(agents.into_iter().next())
+    Ok(None)
 }
 
 /// Loads the programs, has them count for a while, and takes what they counted; or how a signal ended it.
@@ -65,6 +61,9 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
         ));
     }
     settings.ebpf = Ebpf::Require;
+    // Another dump shall not take this one for an agent.
+    settings.kernel.bpf_fs = None;
+    let mut signals = Signals::listen()?;
     let mut observer = observer(&settings)?;
     say(&format_args!(
         "no agent is running: loading the programs for {} seconds",
@@ -72,7 +71,7 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
     ));
     let look = |error| Failure::Io { action: "read /proc", source: error };
     observer.look().map_err(look)?;
-    if let Some(ended) = wait(settings.sample).await? {
+    if let Some(ended) = signals.wait(settings.sample).await {
         return Ok(Err(ended));
     }
     observer.look().map_err(look)?;

@@ -5,6 +5,7 @@ mod once;
 
 use std::{
     fmt::Display,
+    fs::File,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -12,7 +13,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, Debug, Ebpf},
@@ -72,7 +73,8 @@ pub fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     logging::start(cli.common.log_level);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = enough_descriptors()
+        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(&cli, matches.value_source("process"))),
         Err(source) => Err(Failure::Io { action: "start", source }),
@@ -83,9 +85,18 @@ pub fn run() -> ExitCode {
     })
 }
 
+/// tokio takes it for impossible that its signal handler gets no descriptors.
+fn enough_descriptors() -> io::Result<()> {
+    const NEEDED: usize = 12;
+    (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
+}
+
 async fn dispatch(cli: &Cli, process: Option<ValueSource>) -> Result<ExitCode, Failure> {
     let settings = Settings::new(&cli.common, process)?;
     match &cli.command {
+        Some(_) if cli.once => {
+            Err(Failure::Usage("--once and a command exclude each other: give one of them".into()))
+        }
         Some(Command::Debug(Debug::Dump { json, agent })) => dump::dump(settings, *json, *agent).await,
         None if cli.once => once::once(settings).await,
         None => Err(Failure::Usage(
@@ -116,20 +127,36 @@ fn observer(settings: &Settings) -> Result<Observer, Failure> {
     Ok(Observer::new(Proc::new("/proc"), settings.selector.clone(), kernel))
 }
 
-/// Waits, or less if a signal tells to end; then how.
-async fn wait(time: Duration) -> Result<Option<ExitCode>, Failure> {
-    let listen = |kind| signal(kind).map_err(|source| Failure::Io { action: "listen for signals", source });
-    let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-    let (mut interrupted, mut terminated) = (listen(interrupt)?, listen(terminate)?);
-    let ended_by = |kind: SignalKind| {
-        let number = u8::try_from(kind.as_raw_value()).unwrap_or_default();
-        Some(ExitCode::from(BY_SIGNAL + number))
-    };
-    Ok(tokio::select! {
-        () = tokio::time::sleep(time) => None,
-        _ = interrupted.recv() => ended_by(interrupt),
-        _ = terminated.recv() => ended_by(terminate),
-    })
+/// The signals that tell the agent to end. Listening begins before anything is set up that must be cleaned up.
+struct Signals {
+    interrupted: Signal,
+    terminated: Signal,
+    hung_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|source| Failure::Io { action: "listen for signals", source });
+        Ok(Self {
+            interrupted: listen(SignalKind::interrupt())?,
+            terminated: listen(SignalKind::terminate())?,
+            hung_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits, or less if a signal tells to end; then how.
+    async fn wait(&mut self, time: Duration) -> Option<ExitCode> {
+        let kind = tokio::select! {
+            // One that came while nobody waited comes first.
+            biased;
+            _ = self.interrupted.recv() => SignalKind::interrupt(),
+            _ = self.terminated.recv() => SignalKind::terminate(),
+            _ = self.hung_up.recv() => SignalKind::hangup(),
+            () = tokio::time::sleep(time) => return None,
+        };
+        Some(ExitCode::from(BY_SIGNAL + u8::try_from(kind.as_raw_value()).unwrap_or_default()))
+    }
 }
 
 /// Says something to the user, on standard error.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, NO_PROCESS, json, observer, print, say, wait};
+use super::{Failure, NO_PROCESS, Signals, json, observer, print, say};
 use crate::{
     export::document::{Context, Document},
     kernel::Kernel,
@@ -12,10 +12,11 @@ use crate::{
 };
 
 pub(super) async fn once(settings: Settings) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
     let mut observer = observer(&settings)?;
     let first = look(&mut observer)?;
     tracing::debug!("first look: {} processes", first.processes.len());
-    if let Some(ended) = wait(settings.sample).await? {
+    if let Some(ended) = signals.wait(settings.sample).await {
         return Ok(ended);
     }
     let second = look(&mut observer)?;
@@ -37,6 +38,7 @@ pub(super) async fn once(settings: Settings) -> Result<ExitCode, Failure> {
     let patterns: Vec<String> =
         observer.selector().patterns().map(|pattern| format!("'{pattern}'")).collect();
     say(&format_args!("No processes found matching {}", patterns.join(", ")));
+    second.absences.sentences().iter().for_each(|sentence| say(sentence));
     Ok(ExitCode::from(NO_PROCESS))
 }
 

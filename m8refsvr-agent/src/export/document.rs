@@ -168,9 +168,18 @@ fn metrics(
     memory_bytes: Option<u64>,
     absences: &mut Absences,
 ) -> Metrics {
-    let cpu_usage = cpu_usage(first, process);
+    let earlier = first.processes.iter().find(|earlier| earlier.identity == process.identity);
+    let cpu_usage = cpu_usage(first, earlier, process);
     if cpu_usage.is_none() {
         absences.add(&["cpu_usage"], Reason::NewToSelection);
+    }
+    // Block I/O has no past in /proc: what the process did before the kernel counted for it is lost.
+    let block = process.block.filter(|_| earlier.is_some());
+    if process.block.is_some() && block.is_none() {
+        absences.add(
+            &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"],
+            Reason::NewToSelection,
+        );
     }
     Metrics {
         thread_count: Some(process.threads),
@@ -187,10 +196,10 @@ fn metrics(
         major_page_faults: Some(process.major_faults),
         disk_read_bytes: process.storage.map(|storage| storage.read_bytes),
         disk_write_bytes: process.storage.map(|storage| storage.write_bytes),
-        block_read_bytes: process.block.map(|block| block.read_bytes),
-        block_write_bytes: process.block.map(|block| block.write_bytes),
-        block_read_operations: process.block.map(|block| block.read_operations),
-        block_write_operations: process.block.map(|block| block.write_operations),
+        block_read_bytes: block.map(|block| block.read_bytes),
+        block_write_bytes: block.map(|block| block.write_bytes),
+        block_read_operations: block.map(|block| block.read_operations),
+        block_write_operations: block.map(|block| block.write_operations),
         voluntary_ctx_switches: process.switches.map(|switches| switches.voluntary),
         nonvoluntary_ctx_switches: process.switches.map(|switches| switches.involuntary),
     }
@@ -198,9 +207,8 @@ fn metrics(
 
 /// CPU time over the time between the two looks at the process, in percent of one CPU. A process that started
 /// after the first look had none then; one that only matches since then has no first figure.
-fn cpu_usage(first: &Sample, process: &ProcessSample) -> Option<f64> {
+fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessSample) -> Option<f64> {
     let time = |process: &ProcessSample| process.cpu_user + process.cpu_system;
-    let earlier = first.processes.iter().find(|earlier| earlier.identity == process.identity);
     let (used, since) = match earlier {
         Some(earlier) => (time(process) - time(earlier), earlier.at),
         None if process.identity.start_ticks >= first.began_ticks => (time(process), first.began),

@@ -148,7 +148,10 @@ impl Kernel {
 
     /// Gives the slot of a process free that has ended.
     pub fn release(&mut self, watch: Watch) {
-        self.maps.set_slot(watch.tgid, 0);
+        // The id may already be that of another process, with a slot of its own.
+        if self.maps.slot(watch.tgid) == Some(watch.slot) {
+            self.maps.set_slot(watch.tgid, 0);
+        }
         self.maps.set_target(watch.slot, &Target::default());
         self.free.push(watch.slot);
     }
@@ -168,11 +171,7 @@ pub struct Watch {
 
 /// The maps of another agent at this moment.
 pub fn snapshot_of(agent: &PinnedAgent) -> Result<Snapshot, KernelError> {
-    let snapshot = snapshot(&load::pinned_maps(agent)?);
-    match snapshot.settings.layout {
-        LAYOUT => Ok(snapshot),
-        found => Err(KernelError::OtherLayout { pid: agent.pid, found, expected: LAYOUT }),
-    }
+    load::pinned_maps(agent).map(|maps| snapshot(&maps))
 }
 
 fn snapshot(maps: &Maps) -> Snapshot {
@@ -224,9 +223,13 @@ fn meeting_point(
 }
 
 /// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
-/// other processes. Where the namespace can't be told, it is taken for the initial one.
+/// other processes.
 fn in_initial_pid_namespace() -> bool {
-    fs::metadata("/proc/self/ns/pid").map_or(true, |metadata| metadata.ino() == INITIAL_PID_NAMESPACE)
+    let namespace = fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE);
+    // A process of the host can look at the /proc of a container.
+    let proc_is_of_it =
+        fs::read_link("/proc/self").is_ok_and(|pid| pid.to_str() == Some(&std::process::id().to_string()));
+    namespace && proc_is_of_it
 }
 
 fn number(path: &'static str) -> Result<u32, KernelError> {

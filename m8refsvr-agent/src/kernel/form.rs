@@ -12,7 +12,10 @@ use super::{
 pub enum SwitchForm {
     /// The raw tracepoint passes the state of the thread that leaves the CPU: Linux 5.18 and later.
     RawWithState,
-    /// The raw tracepoint passes the thread only, and its state is read from there.
+    /// The raw tracepoint passes no state: it is read from the running thread, by a pointer that the verifier
+    /// trusts. Linux 5.11 and later.
+    RawWithCurrent,
+    /// The raw tracepoint passes the thread only, and its state is read from there by a helper.
     RawWithTask,
     /// The classic tracepoint: needs tracefs, but no BTF.
     Classic,
@@ -20,12 +23,14 @@ pub enum SwitchForm {
 
 impl SwitchForm {
     /// All of them, the cheapest first.
-    pub const CHEAPEST_FIRST: [Self; 3] = [Self::RawWithState, Self::RawWithTask, Self::Classic];
+    pub const CHEAPEST_FIRST: [Self; 4] =
+        [Self::RawWithState, Self::RawWithCurrent, Self::RawWithTask, Self::Classic];
 
     /// Name of the program in the object.
     pub(crate) fn program(self) -> &'static str {
         match self {
             Self::RawWithState => "sched_switch",
+            Self::RawWithCurrent => "sched_switch_current",
             Self::RawWithTask => "sched_switch_task",
             Self::Classic => "sched_switch_classic",
         }
@@ -34,25 +39,24 @@ impl SwitchForm {
     /// What the user is told.
     pub(crate) fn form(self) -> Form {
         match self {
-            Self::RawWithState | Self::RawWithTask => Form::RawTracepoint,
+            Self::RawWithState | Self::RawWithCurrent | Self::RawWithTask => Form::RawTracepoint,
             Self::Classic => Form::Tracepoint,
         }
     }
 
-    /// Whether the kernel is made so that this form reads the truth; else why not. A raw tracepoint is not
-    /// checked against its arguments when it is attached: with one too few it would read garbage.
+    /// Whether the kernel is made so that this form reads the truth; else why not. A raw tracepoint's arguments
+    /// are checked for their number alone when it is attached, if at all: others in their place would be garbage.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
+        let knows_exit = layout.task_flags.is_some() && layout.task_sighand.is_some();
+        let knows_state = layout.task_state.is_some() && layout.switch_passes_task;
         match self {
-            Self::RawWithState
-                if layout.switch_passes_state
-                    && layout.task_flags.is_some()
-                    && layout.task_sighand.is_some() =>
-            {
-                Ok(())
-            }
+            Self::RawWithState if layout.switch_passes_state && knows_exit => Ok(()),
             Self::RawWithState => Err("the kernel's BTF shows no sched_switch that passes the state"),
-            Self::RawWithTask if layout.task_state.is_some() && layout.switch_passes_task => Ok(()),
-            Self::RawWithTask => Err("the kernel's BTF shows no sched_switch with a task and no state in it"),
+            Self::RawWithCurrent if knows_state && knows_exit => Ok(()),
+            Self::RawWithTask if knows_state => Ok(()),
+            Self::RawWithCurrent | Self::RawWithTask => {
+                Err("the kernel's BTF shows no sched_switch with a task and no state in it")
+            }
             Self::Classic if layout.prev_state.is_some() => Ok(()),
             Self::Classic => Err("tracefs shows no sched_switch, is not mounted, or may not be read"),
         }
@@ -62,21 +66,24 @@ impl SwitchForm {
 /// The ways to count block I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockForm {
-    /// Raw tracepoints; the bio is read by offsets from the kernel's BTF.
+    /// Raw tracepoints that pass the bio first; it is read by offsets from the kernel's BTF. Linux 5.11 and later.
     Raw,
+    /// The same, where the bio follows the request queue.
+    RawWithQueue,
     /// Classic tracepoints: need tracefs, but no BTF.
     Classic,
 }
 
 impl BlockForm {
     /// All of them, the cheapest first.
-    pub const CHEAPEST_FIRST: [Self; 2] = [Self::Raw, Self::Classic];
+    pub const CHEAPEST_FIRST: [Self; 3] = [Self::Raw, Self::RawWithQueue, Self::Classic];
 
     /// Name of the program in the object, and the tracepoint that it is attached to.
     pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
         const MERGES: &[&str] = &["block_bio_backmerge", "block_bio_frontmerge"];
         match self {
             Self::Raw => [("block_getrq", &["block_getrq"]), ("block_merge", MERGES)],
+            Self::RawWithQueue => [("block_getrq_queue", &["block_getrq"]), ("block_merge_queue", MERGES)],
             Self::Classic => [("block_getrq_classic", &["block_getrq"]), ("block_merge_classic", MERGES)],
         }
     }
@@ -84,7 +91,7 @@ impl BlockForm {
     /// What the user is told.
     pub(crate) fn form(self) -> Form {
         match self {
-            Self::Raw => Form::RawTracepoint,
+            Self::Raw | Self::RawWithQueue => Form::RawTracepoint,
             Self::Classic => Form::Tracepoint,
         }
     }
@@ -92,8 +99,11 @@ impl BlockForm {
     /// Whether the kernel is made so that this form reads the truth; else why not.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
         match self {
-            Self::Raw if layout.bio.is_some() => Ok(()),
-            Self::Raw => Err("the kernel's BTF shows no block_getrq and merges with a bio"),
+            Self::Raw if layout.bio.is_some_and(|bio| bio.first) => Ok(()),
+            Self::RawWithQueue if layout.bio.is_some_and(|bio| !bio.first) => Ok(()),
+            Self::Raw | Self::RawWithQueue => {
+                Err("the kernel's BTF shows no block_getrq and merges with a bio in that place")
+            }
             Self::Classic if layout.block_record.is_some() => Ok(()),
             Self::Classic => Err("tracefs shows no block_getrq, is not mounted, or may not be read"),
         }
@@ -224,10 +234,14 @@ mod tests {
         let layout = Layout {
             switch_passes_task: true,
             task_state: Some(16),
+            task_flags: Some(44),
+            task_sighand: Some(2500),
             prev_state: Some(32),
             ..Layout::default()
         };
-        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithTask));
+        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithCurrent));
+        // Where the verifier refuses that, the next one fits too.
+        assert!(SwitchForm::RawWithTask.fits(&layout).is_ok());
     }
 
     #[test]
@@ -235,6 +249,11 @@ mod tests {
         assert_eq!(chosen(&Layout { prev_state: Some(32), ..Layout::default() }), Some(SwitchForm::Classic));
         assert_eq!(chosen(&Layout::default()), None);
         assert!(BlockForm::Raw.fits(&Layout::default()).is_err());
+        let bio = Bio { first: false, size: 40, opf: 16 };
+        let old = Layout { bio: Some(bio), ..Layout::default() };
+        assert!(BlockForm::Raw.fits(&old).is_err() && BlockForm::RawWithQueue.fits(&old).is_ok());
+        let new = Layout { bio: Some(Bio { first: true, ..bio }), ..Layout::default() };
+        assert!(BlockForm::Raw.fits(&new).is_ok() && BlockForm::RawWithQueue.fits(&new).is_err());
         assert!(BlockForm::Classic.fits(&Layout::default()).is_err());
     }
 }

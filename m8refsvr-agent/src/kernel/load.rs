@@ -7,7 +7,10 @@ use aya::{
     maps::{Map, MapData},
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
-use m8refsvr_common::{record::Form, slot::counters_length};
+use m8refsvr_common::{
+    record::{Form, LAYOUT},
+    slot::counters_length,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
@@ -17,6 +20,10 @@ use super::{
     pins::{PinError, PinnedAgent, Pins},
     rights::Rights,
 };
+
+/// How lines of the verifier's log begin that say nothing of the reason.
+const VERIFIER_STATISTICS: [&str; 4] =
+    ["processed ", "verification time", "stack depth", "max_states_per_insn"];
 
 /// The object that is built in.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("M8REFSVR_EBPF_OBJECT"));
@@ -58,7 +65,6 @@ impl Loaded {
             .override_global("TASK_FLAGS_OFFSET", &layout.task_flags.unwrap_or_default(), true)
             .override_global("TASK_SIGHAND_OFFSET", &layout.task_sighand.unwrap_or_default(), true)
             .override_global("PREV_STATE_OFFSET", &layout.prev_state.unwrap_or_default(), true)
-            .override_global("BIO_IS_FIRST", &u32::from(bio.first), true)
             .override_global("BIO_SIZE_OFFSET", &bio.size, true)
             .override_global("BIO_OPF_OFFSET", &bio.opf, true)
             .override_global("NR_SECTOR_OFFSET", &record.nr_sector, true)
@@ -135,9 +141,7 @@ impl Loaded {
                 Program::TracePoint(program) => attach_classic(program, category, tracepoints),
                 _ => return Err(missing()),
             };
-            outcome.map_err(|error| {
-                refused(&format!("the BPF program {name} was refused"), &error, io_kind(&error))
-            })
+            outcome.map_err(|error| program_refused(name, &error))
         });
         if outcome.is_err() {
             for (name, _) in programs {
@@ -198,29 +202,32 @@ impl Loaded {
 pub(crate) fn pinned_maps(agent: &PinnedAgent) -> Result<Maps, KernelError> {
     let open = |name: &str| {
         let path = agent.folder.join(name);
-        MapData::from_pin(&path).map_err(|error| {
-            refused(&format!("the pinned map {} can't be opened", path.display()), &error, io_kind(&error))
+        MapData::from_pin(&path).map_err(|error| match io_kind(&error) {
+            Some(io::ErrorKind::NotFound) => KernelError::NotPinned { pid: agent.pid },
+            kind => refused(&format!("the pinned map {} can't be opened", path.display()), &error, kind),
         })
     };
     let [slots, counters, targets, losses, settings] = NAMES;
-    map_all([&open(slots)?, &open(counters)?, &open(targets)?, &open(losses)?, &open(settings)?], false)
+    let settings = open(settings)?;
+    let layout = Maps::layout(&source(&settings)?).map_err(KernelError::Mapping)?;
+    if layout != LAYOUT {
+        return Err(KernelError::OtherLayout { pid: agent.pid, found: layout, expected: LAYOUT });
+    }
+    map_all([&open(slots)?, &open(counters)?, &open(targets)?, &open(losses)?, &settings], false)
 }
 
 fn map_all(maps: [&MapData; NAMES.len()], writable: bool) -> Result<Maps, KernelError> {
-    let mut sources = Vec::with_capacity(maps.len());
-    for map in maps {
-        let info = map
-            .info()
-            .map_err(|error| refused("the kernel tells nothing of its maps", &error, io_kind(&error)))?;
-        sources.push(Source {
-            fd: map.fd().as_fd(),
-            value_size: info.value_size(),
-            max_entries: info.max_entries(),
-        });
-    }
+    let sources = maps.into_iter().map(source).collect::<Result<Vec<_>, _>>()?;
     let sources: [Source<'_>; NAMES.len()] =
         sources.try_into().map_err(|_| KernelError::Object("a map is missing in it".into()))?;
     Maps::new(sources, writable).map_err(KernelError::Mapping)
+}
+
+fn source(map: &MapData) -> Result<Source<'_>, KernelError> {
+    let info = map
+        .info()
+        .map_err(|error| refused("the kernel tells nothing of its maps", &error, io_kind(&error)))?;
+    Ok(Source { fd: map.fd().as_fd(), value_size: info.value_size(), max_entries: info.max_entries() })
 }
 
 fn attach_raw(program: &mut RawTracePoint, tracepoints: &[&str]) -> Result<(), ProgramError> {
@@ -235,6 +242,25 @@ fn attach_classic(
 ) -> Result<(), ProgramError> {
     program.load()?;
     tracepoints.iter().try_for_each(|tracepoint| program.attach(category, tracepoint).map(|_| ()))
+}
+
+/// A program that the verifier looked at and did not accept is an error of ours, though the kernel reports it with
+/// the same number as want of rights.
+fn program_refused(name: &str, error: &ProgramError) -> KernelError {
+    let what = format!("the BPF program {name} was refused");
+    match error {
+        ProgramError::LoadError { verifier_log, io_error } if !verifier_log.to_string().trim().is_empty() => {
+            let log = verifier_log.to_string();
+            tracing::debug!("{what}; the verifier's log:\n{log}");
+            // The last lines say what was not accepted; those after it count what was looked at.
+            let reason = log.lines().rfind(|line| {
+                let line = line.trim();
+                !line.is_empty() && !VERIFIER_STATISTICS.iter().any(|start| line.starts_with(start))
+            });
+            KernelError::Failed { what, cause: format!("{} ({io_error})", reason.unwrap_or_default().trim()) }
+        }
+        _ => refused(&what, error, io_kind(error)),
+    }
 }
 
 /// Tells a refusal for want of rights from other failures.

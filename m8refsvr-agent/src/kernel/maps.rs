@@ -13,6 +13,7 @@ use super::shared::{Record, SharedArray};
 pub(crate) const NAMES: [&str; 5] = ["SLOTS", "COUNTERS", "TARGETS", "LOSSES", "SETTINGS"];
 
 /// One of the maps, wherever it comes from.
+#[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) value_size: u32,
@@ -52,13 +53,14 @@ impl Maps {
         tgid < self.slots.len()
     }
 
+    /// The slot of a process; `None` when it has none.
+    pub(crate) fn slot(&self, tgid: u32) -> Option<u32> {
+        slot_of(self.slots.load(tgid)?, self.cpus())
+    }
+
     /// Every process that has a slot.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, u32)> {
-        let cpus = self.cpus();
-        (0..self.slots.len()).filter_map(move |tgid| {
-            let first = self.slots.load(tgid)?;
-            Some((tgid, slot_of(first, cpus)?))
-        })
+        (0..self.slots.len()).filter_map(|tgid| Some((tgid, self.slot(tgid)?)))
     }
 
     /// The counts of a slot on one CPU; zeros for one that does not exist.
@@ -102,6 +104,14 @@ impl Maps {
     /// Writes down what could not be counted.
     pub(crate) fn set_losses(&self, losses: &Losses) {
         self.losses.store(0, losses);
+    }
+
+    /// The layout of the records, read from the map of settings alone.
+    pub(crate) fn layout(settings: &Source<'_>) -> io::Result<u64> {
+        // The first word of the record, whatever follows it.
+        let words = u32::try_from(size_of::<u64>()).unwrap_or_default();
+        let settings = Source { value_size: settings.value_size.min(words), max_entries: 1, ..*settings };
+        array::<u64>(&settings, false).map(|words| words.load(0).unwrap_or_default())
     }
 
     /// What the maps were made with.

@@ -143,6 +143,12 @@ pub enum KernelError {
         /// What the system said.
         source: io::Error,
     },
+    /// The agent is just starting or ending.
+    #[error("agent {pid} has not all its maps pinned: it is just starting or ending")]
+    NotPinned {
+        /// The agent.
+        pid: u32,
+    },
     /// The maps are those of another version.
     #[error(
         "agent {pid} is of another version (layout {found} of its maps, {expected} here): use its own `debug dump`"

@@ -1,19 +1,29 @@
 //! Maps of a running agent under the BPF file system, where `debug dump` finds them:
-//! `BPFFS/m8refsvr/PID-START-NAMESPACE/MAP`. The start of the process in clock ticks tells a dead agent's folder
+//! `BPFFS/m8refsvr-UID/PID-START-NAMESPACE/MAP`. The start of the process in clock ticks tells a dead agent's folder
 //! from that of a new process with the same id, and its PID namespace what this process cannot judge.
+//!
+//! Everybody may write to a BPF file system that was mounted without a mode. So each user has a folder of its own,
+//! no link is followed, and nothing is removed but maps by their names in folders that this user made.
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::statfs;
+use rustix::{
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, mkdirat, openat, statfs, unlinkat},
+    io::Errno,
+    process::{Uid, geteuid},
+};
 use thiserror::Error;
 
 /// `BPF_FS_MAGIC` in `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-const FOLDER: &str = "m8refsvr";
+const FOLDER: &str = "m8refsvr-";
 
 /// Why maps could not be pinned or found.
 #[derive(Debug, Error)]
@@ -22,6 +32,12 @@ pub enum PinError {
     #[error("{} is not a BPF file system: `mount -t bpf bpf {}` makes it one", path.display(), path.display())]
     NoBpfFs {
         /// Where it should be.
+        path: PathBuf,
+    },
+    /// Somebody else made the folder.
+    #[error("{} belongs to another user, or others may write to it: remove it", path.display())]
+    NotOurs {
+        /// The folder.
         path: PathBuf,
     },
     /// The system refused.
@@ -44,6 +60,12 @@ pub enum PinError {
     },
 }
 
+impl PinError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Io { action, path: path.into(), source: errno.into() }
+    }
+}
+
 /// An agent that has pinned its maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedAgent {
@@ -58,12 +80,12 @@ pub struct PinnedAgent {
 }
 
 impl PinnedAgent {
-    /// This process.
-    fn this(bpf_fs: &Path) -> io::Result<Self> {
+    /// This process, with its maps below `common`.
+    fn this(common: &Path) -> io::Result<Self> {
         let pid = std::process::id();
         let start_ticks = start_of(pid).ok_or(io::ErrorKind::NotFound)?;
         let namespace = namespace()?;
-        let folder = bpf_fs.join(FOLDER).join(format!("{pid}-{start_ticks}-{namespace}"));
+        let folder = common.join(format!("{pid}-{start_ticks}-{namespace}"));
         Ok(Self { pid, start_ticks, namespace, folder })
     }
 
@@ -83,31 +105,34 @@ impl PinnedAgent {
 /// The pins of this process; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Pins {
+    bpf_fs: PathBuf,
     folder: PathBuf,
+    names: &'static [&'static str],
 }
 
 impl Pins {
-    /// Removes what dead agents left, makes a folder for this process, and has `pin` put each map into it.
+    /// Removes what dead agents of this user left, makes a folder for this process, and has `pin` put each map
+    /// into it.
     pub(crate) fn create(
         bpf_fs: &Path,
-        names: &[&'static str],
+        names: &'static [&'static str],
         pin: impl Fn(&str, &Path) -> Result<(), String>,
     ) -> Result<Self, PinError> {
-        // A folder of dead agents that cannot be removed belongs to another user, who will.
-        for dead in all(bpf_fs)?.into_iter().filter(PinnedAgent::is_dead) {
-            let _ = remove(&dead.folder);
+        remove_dead(bpf_fs, names)?;
+        let path = folder_of(bpf_fs, geteuid());
+        match mkdirat(CWD, &path, Mode::RWXU) {
+            Err(errno) if errno != Errno::EXIST => return Err(PinError::io("create", &path)(errno)),
+            _ => {}
         }
-        let this = PinnedAgent::this(bpf_fs).map_err(|source| PinError::Io {
+        let common = open_own(&path)?;
+        let this = PinnedAgent::this(&path).map_err(|source| PinError::Io {
             action: "read",
             path: "/proc/self".into(),
             source,
         })?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&this.folder)
-            .map_err(|source| PinError::Io { action: "create", path: this.folder.clone(), source })?;
-        let pins = Self { folder: this.folder };
+        let name = this.folder.file_name().unwrap_or_default();
+        mkdirat(&common, name, Mode::RWXU).map_err(PinError::io("create", &this.folder))?;
+        let pins = Self { bpf_fs: bpf_fs.into(), folder: this.folder, names };
         for name in names {
             let path = pins.folder.join(name);
             pin(name, &path).map_err(|reason| PinError::Pin { path, reason })?;
@@ -118,50 +143,122 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.folder) {
-            tracing::warn!("cannot remove the pinned maps in {}: {error}", self.folder.display());
-        }
-        // The common folder goes with the last agent.
-        if let Some(common) = self.folder.parent() {
-            let _ = fs::remove_dir(common);
+        if let Err(error) = remove(&self.bpf_fs, &self.folder, self.names) {
+            tracing::warn!("the pinned maps stay until the next agent starts: {error}");
         }
     }
 }
 
-/// The running agents that have pinned their maps, the longest-running first.
+/// The running agents that have pinned their maps, the longest-running first: those of this user, and for root
+/// those of all users.
 pub fn running(bpf_fs: &Path) -> Result<Vec<PinnedAgent>, PinError> {
-    let mut agents = all(bpf_fs)?;
+    check(bpf_fs)?;
+    let user = geteuid();
+    let entries = fs::read_dir(bpf_fs).map_err(|source| PinError::Io {
+        action: "read",
+        path: bpf_fs.into(),
+        source,
+    })?;
+    let mut agents = Vec::new();
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let Some(owner) = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse().ok()) else {
+            continue;
+        };
+        let owner = Uid::from_raw(owner);
+        if user.is_root() || owner == user {
+            // One that is not its owner's tells nothing.
+            agents.extend(
+                open(&entry.path(), owner)
+                    .and_then(|folder| list(&folder, &entry.path()))
+                    .unwrap_or_default(),
+            );
+        }
+    }
     agents.retain(|agent| !agent.is_dead());
     agents.sort_by_key(|agent| (agent.start_ticks, agent.pid));
     Ok(agents)
 }
 
-fn all(bpf_fs: &Path) -> Result<Vec<PinnedAgent>, PinError> {
-    let is_bpf_fs = statfs(bpf_fs).is_ok_and(|status| status.f_type == BPF_FS_MAGIC);
-    if !is_bpf_fs {
-        return Err(PinError::NoBpfFs { path: bpf_fs.into() });
+/// Removes what dead agents of this user left of the maps with these names.
+pub(crate) fn remove_dead(bpf_fs: &Path, names: &[&str]) -> Result<(), PinError> {
+    check(bpf_fs)?;
+    let path = folder_of(bpf_fs, geteuid());
+    let folder = match open_own(&path) {
+        Ok(folder) => folder,
+        Err(PinError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for dead in list(&folder, &path)?.into_iter().filter(PinnedAgent::is_dead) {
+        remove(bpf_fs, &dead.folder, names)?;
     }
-    let folder = bpf_fs.join(FOLDER);
-    match fs::read_dir(&folder) {
-        Ok(entries) => Ok(entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| PinnedAgent::from_folder(entry.path()))
-            .collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(PinError::Io { action: "read", path: folder, source }),
-    }
+    Ok(())
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        fs::remove_file(entry?.path())?;
+fn check(bpf_fs: &Path) -> Result<(), PinError> {
+    if statfs(bpf_fs).is_ok_and(|status| status.f_type == BPF_FS_MAGIC) {
+        return Ok(());
     }
-    fs::remove_dir(folder)
+    Err(PinError::NoBpfFs { path: bpf_fs.into() })
 }
 
+/// Where the agents of a user have their folders.
+fn folder_of(bpf_fs: &Path, user: Uid) -> PathBuf {
+    bpf_fs.join(format!("{FOLDER}{}", user.as_raw()))
+}
+
+fn open_own(path: &Path) -> Result<OwnedFd, PinError> {
+    open(path, geteuid())
+}
+
+/// Opens a folder that belongs to a user, and to which nobody else may write.
+fn open(path: &Path, owner: Uid) -> Result<OwnedFd, PinError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = match openat(CWD, path, flags, Mode::empty()) {
+        Ok(folder) => folder,
+        Err(Errno::LOOP | Errno::NOTDIR) => return Err(PinError::NotOurs { path: path.into() }),
+        Err(errno) => return Err(PinError::io("open", path)(errno)),
+    };
+    let status = fstat(&folder).map_err(PinError::io("read", path))?;
+    let others_write = Mode::from_raw_mode(status.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    if status.st_uid != owner.as_raw() || others_write {
+        return Err(PinError::NotOurs { path: path.into() });
+    }
+    Ok(folder)
+}
+
+/// The agents with a folder in `folder`, which is at `path`.
+fn list(folder: &OwnedFd, path: &Path) -> Result<Vec<PinnedAgent>, PinError> {
+    let entries = Dir::read_from(folder.as_fd()).map_err(PinError::io("read", path))?;
+    Ok(entries
+        .filter_map(|entry| PinnedAgent::from_folder(path.join(entry.ok()?.file_name().to_str().ok()?)))
+        .collect())
+}
+
+/// Removes the maps with these names, the folder that they are in, and with the last agent the user's folder.
+fn remove(bpf_fs: &Path, folder: &Path, names: &[&str]) -> Result<(), PinError> {
+    let path = folder_of(bpf_fs, geteuid());
+    let common = open_own(&path)?;
+    let name = folder.file_name().unwrap_or_default();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let maps = openat(&common, name, flags, Mode::empty()).map_err(PinError::io("open", folder))?;
+    for map in names {
+        match unlinkat(&maps, *map, AtFlags::empty()) {
+            // Pinning may have ended half-way.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(PinError::io("remove", &folder.join(map))(errno)),
+        }
+    }
+    unlinkat(&common, name, AtFlags::REMOVEDIR).map_err(PinError::io("remove", folder))?;
+    // Refused as long as there are other agents.
+    let _ = unlinkat(CWD, &path, AtFlags::REMOVEDIR);
+    Ok(())
+}
+
+/// Start of a living process.
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    crate::proc::stat::Stat::parse(&stat).map(|stat| stat.start_ticks)
+    crate::proc::stat::Stat::parse(&stat).filter(|stat| !stat.is_zombie()).map(|stat| stat.start_ticks)
 }
 
 fn namespace() -> io::Result<u64> {
@@ -174,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_agent_is_read_from_the_name_of_its_folder() {
-        let agent = PinnedAgent::from_folder("/sys/fs/bpf/m8refsvr/42-1234-4026531836".into()).unwrap();
+        let agent = PinnedAgent::from_folder("/sys/fs/bpf/m8refsvr-0/42-1234-4026531836".into()).unwrap();
         assert_eq!((agent.pid, agent.start_ticks, agent.namespace), (42, 1234, 4_026_531_836));
         for name in ["42", "42-1", "x-1-2", "42-1-2-3", "4294967296-1-2", ""] {
             assert_eq!(PinnedAgent::from_folder(Path::new("/x").join(name)), None, "{name}");

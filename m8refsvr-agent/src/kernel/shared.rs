@@ -1,5 +1,5 @@
 //! BPF arrays mapped into this process: what the kernel counts is read, and what it should watch is written,
-//! without a system call. The only other unsafe code of the agent is in `load`.
+//! without a system call. All unsafe code of the agent is here.
 
 use std::{
     io,

@@ -46,10 +46,12 @@ impl Names {
 
     /// The name to show: `comm`, or the longer name that it is the beginning of.
     pub fn shown(&self) -> String {
+        // A process may have taken its name away.
+        let is_incomplete = self.comm.is_empty() || self.comm.len() == COMM_LENGTH;
         let longer = [&self.executable, &self.argv0]
             .into_iter()
             .flatten()
-            .find(|name| self.comm.len() == COMM_LENGTH && name.starts_with(&self.comm));
+            .find(|name| is_incomplete && name.starts_with(&self.comm));
         String::from_utf8_lossy(longer.unwrap_or(&self.comm)).into_owned()
     }
 }
@@ -105,5 +107,6 @@ mod tests {
         assert_eq!(names(&long[..15], &format!("/opt/{long}"), b"").shown(), long);
         assert_eq!(names(&long[..15], "/usr/bin/java", long.as_bytes()).shown(), long);
         assert_eq!(names("M8RefSvr", "/opt/M8RefSvr_64", b"").shown(), "M8RefSvr");
+        assert_eq!(names("", "/opt/M8RefSvr_64", b"").shown(), "M8RefSvr_64");
     }
 }

@@ -20,9 +20,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, openat},
+    fs::{Dir, Mode, OFlags, openat},
     io::Errno,
 };
+use stat::Stat;
 
 /// Reads up to this many bytes at once; the files read here are smaller, but for hostile ones.
 const CHUNK: usize = 4096;
@@ -34,6 +35,8 @@ pub enum Unreadable {
     Gone,
     /// This process has not the right.
     Denied,
+    /// This process has no file descriptors or memory left.
+    Exhausted,
     /// What stands there is not understood, or the kernel does not offer it.
     Unknown,
 }
@@ -43,6 +46,7 @@ impl From<Errno> for Unreadable {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Gone,
             Errno::ACCESS | Errno::PERM => Self::Denied,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Self::Exhausted,
             _ => Self::Unknown,
         }
     }
@@ -74,6 +78,12 @@ impl Proc {
             .collect())
     }
 
+    /// Whether not even the first process can be seen, as where /proc is mounted with `hidepid` and this process
+    /// has not the right to see others.
+    pub fn hides_processes(&self) -> bool {
+        self.root.join("self").exists() && !self.root.join("1").exists()
+    }
+
     /// Takes hold of a process: what is read through it is of this one, even if it ends and another gets its id.
     pub fn process(&self, pid: u32) -> Result<Process, Unreadable> {
         let folder = self.root.join(pid.to_string());
@@ -94,6 +104,22 @@ impl Process {
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// A thread that has not ended, as if it were the process: for one whose first thread has.
+    pub fn living_thread(&self, buffer: &mut Vec<u8>) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tasks = openat(&self.folder, "task", flags, Mode::empty()).ok()?;
+        let mut entries = Dir::read_from(&tasks).ok()?;
+        entries.find_map(|entry| {
+            let entry = entry.ok()?;
+            number(entry.file_name().to_bytes())?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = openat(&tasks, entry.file_name(), flags, Mode::empty()).ok()?;
+            let thread = Self { pid: self.pid, folder };
+            let stat = Stat::read(&thread, buffer).ok()?;
+            (!matches!(stat.state, b'Z' | b'X')).then_some(thread)
+        })
     }
 
     /// Reads a file of its folder to the end, or to `limit` bytes, into `buffer`.

@@ -126,15 +126,24 @@ pub(crate) fn work_folder() -> tempfile::TempDir {
 /// What the process does that is the actor.
 pub(crate) fn act() {
     let mut actor = Acting::default();
-    for line in std::io::stdin().lines() {
-        let Ok(line) = line else { return };
+    loop {
+        // Without a lock that a thread which ends would keep.
+        let mut line = String::new();
+        if !std::io::stdin().read_line(&mut line).is_ok_and(|length| length > 0) {
+            return;
+        }
+        let line = line.trim_end();
         let words: Vec<&str> = line.split(' ').collect();
-        let answer = actor.follow(&words);
-        let mut out = std::io::stdout();
-        if writeln!(out, "done {answer}").and_then(|()| out.flush()).is_err() {
+        if !answer(&actor.follow(&words)) {
             return;
         }
     }
+}
+
+/// Says that a command was followed; whether anybody listens.
+fn answer(rest: &str) -> bool {
+    let mut out = std::io::stdout();
+    writeln!(out, "done {rest}").and_then(|()| out.flush()).is_ok()
 }
 
 /// What an actor holds from one command to the next.
@@ -213,6 +222,19 @@ impl Acting {
                 wait_for((0..number(1)).map(write).collect());
             }
             "read" => read_direct(Path::new(words[1])),
+            // The first thread ends, and another follows the commands from here on.
+            "end-leader" => {
+                thread::spawn(|| {
+                    answer("");
+                    act();
+                    std::process::exit(0);
+                });
+                // SAFETY: ends this thread alone; it holds nothing that others wait for.
+                #[expect(unsafe_code, reason = "no library ends a thread without its process")]
+                unsafe {
+                    libc::syscall(libc::SYS_exit, 0);
+                }
+            }
             other => panic!("{other} is no command"),
         }
         String::new()

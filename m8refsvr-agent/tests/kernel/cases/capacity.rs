@@ -9,11 +9,58 @@ use crate::{
     looking::{document, metrics, observer_with, of},
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "one process too many is counted as lost and reported and gets the next free slot",
-    needs: &[Bpf, Disk],
-    run: one_too_many,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "one process too many is counted as lost and reported and gets the next free slot",
+        needs: &[Bpf, Disk],
+        run: one_too_many,
+    },
+    Case {
+        name: "processes that come find the slots of those that ended since the last look",
+        needs: &[Bpf],
+        run: exchanged,
+    },
+    Case {
+        name: "a process with the id of one that ended is counted from its own start",
+        needs: &[Bpf],
+        run: id_comes_again,
+    },
+];
+
+fn exchanged() {
+    let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
+    let mut observer = observer_with("M8RefSvr_exchange", &options);
+    let earlier = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
+    observer.look().unwrap();
+    drop(earlier);
+    let later = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
+    let sample = observer.look().unwrap();
+    assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches.is_some()));
+    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 0);
+}
+
+fn id_comes_again() {
+    let mut observer =
+        observer_with("M8RefSvr_again", &Options { capacity: 4, bpf_fs: None, ..Options::default() });
+    let first = Actor::start("M8RefSvr_again");
+    let pid = first.pid();
+    let started = of(&observer.look().unwrap(), pid).identity;
+    drop(first);
+    let mut second = (0..1000)
+        .find_map(|_| {
+            // The next process gets the id after this one, unless another is faster.
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            Some(Actor::start("M8RefSvr_again")).filter(|actor| actor.pid() == pid)
+        })
+        .unwrap();
+    let before = of(&observer.look().unwrap(), pid).clone();
+    assert!(before.identity.start_ticks > started.start_ticks);
+    second.tell("work 1 100");
+    let after = of(&observer.look().unwrap(), pid).clone();
+    assert!(after.switches.unwrap().voluntary >= before.switches.unwrap().voluntary + 100);
+    let slots: Vec<u32> = observer.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
+    assert_eq!(slots, [pid]);
+}
 
 fn one_too_many() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };

@@ -39,6 +39,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Bpf, BpfFs],
         run: pins_of_killed,
     },
+    Case {
+        name: "folders and links that others put among the pins are left alone",
+        needs: &[Bpf, BpfFs],
+        run: folders_of_others,
+    },
 ];
 
 const BPF_FS: &str = "/sys/fs/bpf";
@@ -125,7 +130,7 @@ fn looking_agent() -> std::process::Child {
 
 fn pinned(pid: u32) -> bool {
     // Any folder of this process: `pins::running` passes over dead ones.
-    let folder = Path::new(BPF_FS).join("m8refsvr");
+    let folder = Path::new(BPF_FS).join("m8refsvr-0");
     std::fs::read_dir(folder).is_ok_and(|mut entries| {
         entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(&format!("{pid}-")))
     })
@@ -150,5 +155,35 @@ fn pins_of_killed() {
     assert_eq!(pins::running(Path::new(BPF_FS)).unwrap(), []);
     let dumped = json(&dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1"]));
     assert_eq!(dumped["agent"]["running"], false);
-    assert!(!pinned(agent.id()));
+    let mut next = looking_agent();
+    assert!(pinned(next.id()) && !pinned(agent.id()));
+    kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
+    next.wait().unwrap();
+}
+
+/// Everybody may write to a BPF file system without a mode: what others put there is left alone.
+fn folders_of_others() {
+    let (victim, folder) = (tempfile::tempdir().unwrap(), Path::new(BPF_FS).join("m8refsvr-0"));
+    let file = victim.path().join("SLOTS");
+    std::fs::write(&file, "precious").unwrap();
+    // A link in the place of root's folder, and then one in the place of an agent's.
+    std::os::unix::fs::symlink(victim.path(), &folder).unwrap();
+    let options = Options { capacity: 1, ..Options::default() };
+    let problem =
+        || observer_with("M8RefSvr_none", &options).kernel().unwrap().pin_problem().map(ToString::to_string);
+    assert!(problem().unwrap().contains("belongs to another user"));
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(65534), None).unwrap();
+    assert!(problem().unwrap().contains("belongs to another user"));
+    std::os::unix::fs::chown(&folder, Some(0), None).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let namespace = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata("/proc/self/ns/pid").unwrap());
+    let dead = folder.join(format!("1-1-{namespace}"));
+    std::os::unix::fs::symlink(victim.path(), &dead).unwrap();
+    assert!(problem().is_some());
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    std::fs::remove_file(&dead).unwrap();
+    std::fs::remove_dir(&folder).unwrap();
+    assert_eq!(problem(), None);
 }

@@ -25,6 +25,17 @@ pub(crate) const CASES: &[Case] = &[
         run: ended,
     },
     Case { name: "a zombie is no process", needs: &[], run: zombie },
+    Case {
+        name: "a process whose first thread has ended is read by another",
+        needs: &[],
+        run: without_leader,
+    },
+    Case {
+        name: "what a process did before it was first seen is absent and said",
+        needs: &[Bpf],
+        run: came_between,
+    },
+    Case { name: "without descriptors the agent says so and ends", needs: &[], run: without_descriptors },
 ];
 
 fn cpu() {
@@ -80,6 +91,59 @@ fn ended() {
     assert_eq!(document["agent"]["warnings"].as_array().unwrap().len(), 0, "{document}");
     let slots: Vec<u32> = observer.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [staying.pid()]);
+}
+
+fn without_leader() {
+    // A name that only the executable shows, as `comm` has no room for it.
+    let name = "M8RefSvr_leader_of_threads";
+    let mut actor = Actor::start(name);
+    let pid = actor.pid();
+    let mut observer = observer_of_proc(name);
+    actor.tell("open 5");
+    let before = of(&observer.look().unwrap(), pid).clone();
+    actor.tell("end-leader");
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+        thread::yield_now();
+    }
+    let sample = observer.look().unwrap();
+    let after = of(&sample, pid);
+    assert_eq!(after.name, name);
+    assert_eq!(after.open_files, before.open_files);
+    assert_eq!(after.threads, 1);
+    assert!(after.resident_bytes.unwrap() > 0 && after.virtual_bytes.unwrap() > 0);
+    assert_eq!(sample.absences.sentences(), [""; 0]);
+}
+
+fn came_between() {
+    let mut observer = observer("M8RefSvr_came");
+    let first = observer.look().unwrap();
+    let actor = Actor::start("M8RefSvr_came");
+    let second = observer.look().unwrap();
+    let document = document(&observer, &first, &second);
+    let metrics = metrics(&document, actor.pid());
+    assert_eq!(metrics.get("block_write_bytes"), None);
+    assert!(metrics["cpu_usage"].as_f64().is_some() && metrics["voluntary_ctx_switches"].as_u64().is_some());
+    let warning = document["agent"]["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("block_write_bytes") && warning.contains("seen at the second look only"),
+        "{warning}"
+    );
+}
+
+fn without_descriptors() {
+    let actor = Actor::start("M8RefSvr_limit");
+    for limit in 4..40 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" --once --sample 0.01 --process M8RefSvr_limit");
+        let agent = env!("CARGO_BIN_EXE_m8refsvr-agent");
+        let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => assert!(String::from_utf8_lossy(&output.stdout).contains(&actor.pid().to_string())),
+            // 127: not even the loader of programs could open what it needs.
+            Some(5 | 127) => assert!(!said.contains("panicked") && !said.is_empty(), "{limit}: {said}"),
+            other => panic!("{limit}: exit code {other:?}: {said}"),
+        }
+    }
 }
 
 fn zombie() {

@@ -20,9 +20,14 @@ pub(crate) const CASES: &[Case] = &[
         run: || equal_the_kernels(SwitchForm::RawWithState),
     },
     Case {
-        name: "switches equal the kernel's where the state is read from the task",
+        name: "switches equal the kernel's where the state is read from the task by a helper",
         needs: &[Bpf, Accounting],
         run: || equal_the_kernels(SwitchForm::RawWithTask),
+    },
+    Case {
+        name: "switches equal the kernel's where the state is read from the running task",
+        needs: &[Bpf, Accounting],
+        run: || equal_the_kernels(SwitchForm::RawWithCurrent),
     },
     Case {
         name: "switches equal the kernel's by the classic tracepoint",

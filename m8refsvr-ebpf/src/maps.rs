@@ -38,13 +38,14 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// never has a slot.
 #[inline(always)]
 pub(crate) fn counts_of_current() -> Option<NonNull<Counts>> {
-    let first = *SLOTS.get(current_tgid())? as u32;
+    // Compared before it is cut to 32 bits, which saves the hook the cutting.
+    let first = *SLOTS.get(current_tgid())?;
     if first == 0 {
         return None;
     }
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let counters = COUNTERS.get_ptr_mut(counters_of(first, cpu))?;
+    let counters = COUNTERS.get_ptr_mut(counters_of(first as u32, cpu))?;
     NonNull::new(counters.cast())
 }
 

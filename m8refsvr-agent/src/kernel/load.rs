@@ -76,7 +76,11 @@ impl Loaded {
             .load(object)
             .map_err(|error| match error {
                 EbpfError::ParseError(error) => KernelError::Object(with_causes(&error)),
-                error => refused("the BPF maps could not be made", &error, io_kind(&error)),
+                error => refused(
+                    "the BPF maps could not be made (a smaller --capacity needs less memory)",
+                    &error,
+                    io_kind(&error),
+                ),
             })?;
         Ok(Self { ebpf })
     }

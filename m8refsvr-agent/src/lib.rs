@@ -12,3 +12,4 @@ pub mod proc;
 pub mod sample;
 pub mod selector;
 pub mod settings;
+pub mod source;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use m8refsvr_common::record::{Counts, Form};
+use m8refsvr_common::record::Counts;
 use rustix::{
     param::clock_ticks_per_second,
     time::{ClockId, clock_gettime},
@@ -24,49 +24,12 @@ use crate::{
         switches::ThreadSwitches,
     },
     selector::Selector,
+    source::{Source, Sources},
 };
 
-/// Where a figure comes from, as users are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Counted in the kernel at a raw tracepoint.
-    RawTracepoint,
-    /// Counted in the kernel at a classic tracepoint.
-    Tracepoint,
-    /// Read from /proc.
-    Procfs,
-    /// Not to be had.
-    None,
-}
-
-impl Source {
-    /// Its name in documents and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RawTracepoint => "raw_tracepoint",
-            Self::Tracepoint => "tracepoint",
-            Self::Procfs => "procfs",
-            Self::None => "none",
-        }
-    }
-
-    fn of(form: Form, without: Self) -> Self {
-        match form {
-            Form::RawTracepoint => Self::RawTracepoint,
-            Form::Tracepoint => Self::Tracepoint,
-            Form::None => without,
-        }
-    }
-}
-
-/// Where the figures that /proc alone can't give come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Context switches.
-    pub context_switches: Source,
-    /// Block I/O.
-    pub block_io: Source,
-}
+/// The figures of block I/O, by their names in the document.
+pub(crate) const BLOCK_FIGURES: &[&str] =
+    &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"];
 
 /// A process for ever: its id may come again, not with the same start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -336,17 +299,13 @@ impl Observer {
         {
             Ok(watch) => Some(kernel.totals(watch)),
             Err(reason) => {
-                missing.add(
-                    &[
-                        "voluntary_ctx_switches",
-                        "nonvoluntary_ctx_switches",
-                        "block_read_bytes",
-                        "block_write_bytes",
-                        "block_read_operations",
-                        "block_write_operations",
-                    ],
-                    reason,
-                );
+                let sources = self.sources();
+                if sources.context_switches != Source::Procfs {
+                    missing.add(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], reason);
+                }
+                if sources.block_io != Source::None {
+                    missing.add(BLOCK_FIGURES, reason);
+                }
                 None
             }
         }

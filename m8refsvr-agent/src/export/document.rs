@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     absence::{Absences, Reason},
     proc::system::Host,
-    sample::{ProcessSample, Sample, Sources},
+    sample::{BLOCK_FIGURES, ProcessSample, Sample},
+    source::{Source, Sources},
 };
 
 /// The document.
@@ -176,10 +177,7 @@ fn metrics(
     // Block I/O has no past in /proc: what the process did before the kernel counted for it is lost.
     let block = process.block.filter(|_| earlier.is_some());
     if process.block.is_some() && block.is_none() {
-        absences.add(
-            &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"],
-            Reason::NewToSelection,
-        );
+        absences.add(BLOCK_FIGURES, Reason::NewToSelection);
     }
     Metrics {
         thread_count: Some(process.threads),
@@ -230,7 +228,7 @@ fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
         };
     }
     let metrics = if processes.is_empty() {
-        let counted = (sources.block_io != crate::sample::Source::None).then_some(0);
+        let counted = (sources.block_io != Source::None).then_some(0);
         Metrics {
             thread_count: Some(0),
             open_file_descriptors: Some(0),
@@ -299,10 +297,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        proc::io::StorageIo,
-        sample::{Identity, Source},
-    };
+    use crate::{proc::io::StorageIo, sample::Identity};
 
     const SOURCES: Sources = Sources { context_switches: Source::Procfs, block_io: Source::None };
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use m8refsvr_common::record::{Counts, Form};
 use serde::Serialize;
 
-use crate::{kernel::Snapshot, sample::Source};
+use crate::{kernel::Snapshot, source::Source};
 
 /// The maps of an agent, to be shown.
 #[derive(Clone, Debug, Serialize)]

@@ -5,6 +5,9 @@
 //! multiplication is done once, by user space. An element of a BPF array takes eight bytes whatever its size is;
 //! packing four 16-bit numbers into one would save three quarters of that memory, and costs more time in the hook
 //! than is to be had there.
+//!
+//! The upper half of an element counts the threads of the process that are exiting, so that the hook looks closer
+//! only while there are any.
 
 /// How many processes are watched at once unless the user says otherwise.
 pub const DEFAULT_CAPACITY: u32 = 4096;
@@ -19,15 +22,29 @@ pub const fn first_counters(slot: u32, cpus: u32) -> u32 {
     1 + (slot - 1) * cpus
 }
 
+/// What one exiting thread adds to an element of `SLOTS`.
+pub const EXITING: u64 = 1 << 32;
+
+/// The place in an element of `SLOTS`.
+#[inline(always)]
+pub const fn place_in(element: u64) -> u32 {
+    element as u32
+}
+
+/// Whether threads of the process are exiting.
+#[inline(always)]
+pub const fn has_exiting(element: u64) -> bool {
+    element >> 32 != 0
+}
+
 /// The slot whose records begin there; `None` for a place at which none begin.
 #[inline(always)]
-pub const fn slot_of(first: u64, cpus: u32) -> Option<u32> {
-    let cpus = cpus as u64;
+pub const fn slot_of(first: u32, cpus: u32) -> Option<u32> {
     if first == 0 || cpus == 0 || !(first - 1).is_multiple_of(cpus) {
         return None;
     }
     let slot = (first - 1) / cpus + 1;
-    if slot <= MAX_CAPACITY as u64 { Some(slot as u32) } else { None }
+    if slot <= MAX_CAPACITY { Some(slot) } else { None }
 }
 
 /// Place in `COUNTERS` of the record for a CPU (from 0), given where its slot's records begin.
@@ -65,12 +82,22 @@ mod tests {
     #[test]
     fn a_slot_is_found_again_from_its_place() {
         for slot in [1, 2, 4096, MAX_CAPACITY] {
-            assert_eq!(slot_of(first_counters(slot, 8).into(), 8), Some(slot));
+            assert_eq!(slot_of(first_counters(slot, 8), 8), Some(slot));
         }
         assert_eq!(slot_of(0, 8), None);
         assert_eq!(slot_of(2, 8), None);
-        assert_eq!(slot_of(u64::MAX, 8), None);
+        assert_eq!(slot_of(u32::MAX, 8), None);
         assert_eq!(slot_of(1, 0), None);
+    }
+
+    #[test]
+    fn exiting_threads_leave_the_place_alone() {
+        let element = u64::from(first_counters(7, 2));
+        assert!(
+            !has_exiting(element) && has_exiting(element + EXITING) && has_exiting(element + 3 * EXITING)
+        );
+        assert_eq!(place_in(element + 3 * EXITING), first_counters(7, 2));
+        assert!(!has_exiting(u32::MAX.into()));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! after that, its last switch included, is in no total of the kernel's, and so in none of ours.
 
 /// `TASK_INTERRUPTIBLE`: the thread waits, and a signal would wake it.
-const TASK_INTERRUPTIBLE: u32 = 0x1;
+const TASK_INTERRUPTIBLE: u64 = 0x1;
 
 /// `TASK_DEAD` in a task's state: the thread has exited and this is the last time it leaves the CPU.
 /// Source: `include/linux/sched.h`, unchanged from Linux 4.14 on.
-const TASK_DEAD: u32 = 0x80;
+const TASK_DEAD: u64 = 0x80;
 
 /// `PF_EXITING` in a task's flags: the thread has begun to exit. Source: `include/linux/sched.h`.
 pub const PF_EXITING: u32 = 0x4;
@@ -30,9 +30,9 @@ pub enum Switch {
 
 impl Switch {
     /// From the arguments of the raw tracepoint: whether the switch was a preemption, and the state of the
-    /// thread that leaves the CPU. `None` for the last switch of a thread that has exited.
+    /// thread that leaves the CPU, in the 64 bits in which it is passed. `None` for the last switch of a thread that has exited.
     #[inline(always)]
-    pub const fn from_task(preempt: bool, state: u32) -> Option<Self> {
+    pub const fn from_task(preempt: bool, state: u64) -> Option<Self> {
         if preempt || state == 0 {
             Some(Self::Involuntary)
         } else if state & TASK_DEAD != 0 {
@@ -45,7 +45,7 @@ impl Switch {
     /// Whether a thread that switches like this can be one that the kernel has let go of, so that it is worth
     /// the time to ask: one that waits for something that a signal ends can't, as it gets no signals any more.
     #[inline(always)]
-    pub const fn can_be_after_exit(preempt: bool, state: u32) -> bool {
+    pub const fn can_be_after_exit(preempt: bool, state: u64) -> bool {
         preempt || state & TASK_INTERRUPTIBLE == 0
     }
 

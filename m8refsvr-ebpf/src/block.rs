@@ -8,7 +8,7 @@ use m8refsvr_common::{
     record::Counts,
 };
 
-use crate::maps::counts_of_current;
+use crate::maps::{Watched, add};
 
 /// Offset of `bio.bi_iter.bi_size`.
 #[unsafe(no_mangle)]
@@ -87,13 +87,14 @@ pub(crate) fn merged(request: impl Request) {
 
 #[inline(always)]
 fn transferred(request: impl Request, operations: u64) {
-    let Some(counts) = counts_of_current() else { return };
+    let Some(counts) = Watched::current().and_then(Watched::counts) else { return };
     let Some((direction, bytes)) = request.transfer() else { return };
     // A write without data is a flush of the device's cache.
     if bytes == 0 {
         return;
     }
     let (bytes_word, operations_word) = words(counts.as_ptr(), direction);
+    // These hooks can be preempted, and another thread of the process may then add to the same word on this CPU.
     add(bytes_word, bytes);
     if operations != 0 {
         add(operations_word, operations);
@@ -118,21 +119,5 @@ fn words(counts: *mut Counts, direction: Direction) -> (*mut u64, *mut u64) {
             Direction::Read => (&raw mut (*counts).read_bytes, &raw mut (*counts).read_operations),
             Direction::Write => (&raw mut (*counts).write_bytes, &raw mut (*counts).write_operations),
         }
-    }
-}
-
-/// Adds in one step. These hooks can be preempted, and another thread of the same process may then add to the
-/// same word on the same CPU; `AtomicU64::fetch_add` does not exist for this target.
-#[inline(always)]
-fn add(word: *mut u64, value: u64) {
-    // SAFETY: `word` is an aligned word of a map's element.
-    #[cfg(target_arch = "bpf")]
-    unsafe {
-        core::arch::asm!("lock *(u64*)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value);
-    }
-    // For checking the crate on other targets; it never runs there.
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        let _ = (word, value);
     }
 }

@@ -18,21 +18,21 @@ use aya_ebpf::{
 /// `sched_switch(preempt, prev, next, prev_state)`, from Linux 5.18 on.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 fn sched_switch(context: RawTracePointContext) -> u32 {
-    sched::switched_with_state(|| context.arg(0), || context.arg(3));
+    sched::switched_with_state(&context);
     0
 }
 
 /// `sched_switch(preempt, prev, next)`, before Linux 5.18.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 fn sched_switch_current(context: RawTracePointContext) -> u32 {
-    sched::switched_with_current(|| context.arg(0));
+    sched::switched_with_current(&context);
     0
 }
 
 /// The same, before Linux 5.11.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 fn sched_switch_task(context: RawTracePointContext) -> u32 {
-    sched::switched_with_task(context.arg(0), context.arg(1));
+    sched::switched_with_task(&context);
     0
 }
 
@@ -40,6 +40,13 @@ fn sched_switch_task(context: RawTracePointContext) -> u32 {
 #[tracepoint(category = "sched", name = "sched_switch")]
 fn sched_switch_classic(context: TracePointContext) -> u32 {
     sched::switched_with_record(&context);
+    0
+}
+
+/// `sched_process_exit`: a thread begins to exit. It runs on the thread, and passes nothing that is needed.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn thread_exit(_context: RawTracePointContext) -> u32 {
+    maps::thread_exits();
     0
 }
 

@@ -1,16 +1,16 @@
 //! Context switches. At `sched_switch` the running task is still the one that leaves the CPU, so nothing of a
 //! task needs to be read to know whose switch it is.
 
-use core::ptr::read_volatile;
+use core::{ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::{
-    Global,
+    EbpfContext as _, Global,
     helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_get_current_task_btf},
-    programs::TracePointContext,
+    programs::{RawTracePointContext, TracePointContext},
 };
 use m8refsvr_common::switch::{PF_EXITING, Switch};
 
-use crate::maps::counts_of_current;
+use crate::maps::{Watched, thread_ended};
 
 /// Offset of `task_struct.__state` (before Linux 5.14: `state`), for kernels that do not pass it.
 #[unsafe(no_mangle)]
@@ -30,51 +30,90 @@ static PREV_STATE_OFFSET: Global<u32> = Global::new(0);
 
 /// The kernel passes whether it preempts, and the state in which the task leaves. Linux 5.18 and later.
 #[inline(always)]
-pub(crate) fn switched_with_state(preempt: impl Fn() -> u64, state: impl Fn() -> u64) {
-    switched(|| kind_of_task(preempt() != 0, state() as u32, || Trusted::current().is_let_go()));
+pub(crate) fn switched_with_state(context: &RawTracePointContext) {
+    let Some(watched) = Watched::current() else { return };
+    if watched.has_exiting() {
+        return while_exiting_with_state(context.as_ptr());
+    }
+    count(watched, Switch::from_task(context.arg::<u64>(0) != 0, context.arg(3)));
+}
+
+/// A program of its own for the kernel, so that what it needs does not burden the usual way. So are the others.
+#[inline(never)]
+fn while_exiting_with_state(context: *mut c_void) {
+    let context = RawTracePointContext::new(context);
+    let task = Trusted::current();
+    while_exiting(context.arg::<u64>(0) != 0, context.arg(3), || task.is_let_go());
 }
 
 /// The kernel passes no state: it is read from the running task, which is still the one that leaves. Linux 5.11 and
 /// later.
 #[inline(always)]
-pub(crate) fn switched_with_current(preempt: impl Fn() -> u64) {
-    switched(|| {
-        let task = Trusted::current();
-        kind_of_task(preempt() != 0, task.read(&TASK_STATE_OFFSET), || task.is_let_go())
-    });
+pub(crate) fn switched_with_current(context: &RawTracePointContext) {
+    let Some(watched) = Watched::current() else { return };
+    if watched.has_exiting() {
+        return while_exiting_with_current(context.as_ptr());
+    }
+    let state = Trusted::current().read::<u32>(&TASK_STATE_OFFSET);
+    count(watched, Switch::from_task(context.arg::<u64>(0) != 0, state.into()));
+}
+
+#[inline(never)]
+fn while_exiting_with_current(context: *mut c_void) {
+    let context = RawTracePointContext::new(context);
+    let task = Trusted::current();
+    let state = task.read::<u32>(&TASK_STATE_OFFSET);
+    while_exiting(context.arg::<u64>(0) != 0, state.into(), || task.is_let_go());
 }
 
 /// The kernel passes the task only: its state is read from there by a helper.
 #[inline(always)]
-pub(crate) fn switched_with_task(preempt: u64, task: u64) {
-    switched(|| {
-        let state = (task + u64::from(TASK_STATE_OFFSET.load())) as *const u32;
-        // SAFETY: the helper checks the address.
-        let state = unsafe { bpf_probe_read_kernel(state) }.ok()?;
-        kind_of_task(preempt != 0, state, || is_let_go(task))
-    });
+pub(crate) fn switched_with_task(context: &RawTracePointContext) {
+    let Some(watched) = Watched::current() else { return };
+    let task: u64 = context.arg(1);
+    let state = (task + u64::from(TASK_STATE_OFFSET.load())) as *const u32;
+    // SAFETY: the helper checks the address.
+    let Ok(state) = (unsafe { bpf_probe_read_kernel(state) }) else { return };
+    let preempt = context.arg::<u64>(0) != 0;
+    if watched.has_exiting() {
+        return while_exiting(preempt, state.into(), || is_let_go(task));
+    }
+    count(watched, Switch::from_task(preempt, state.into()));
 }
 
 /// The kernel passes a record made for people, in which preemption is a bit of the state, and the state of an
 /// exited thread tells that it has exited; but not of one that is preempted.
 #[inline(always)]
 pub(crate) fn switched_with_record(context: &TracePointContext) {
-    switched(|| {
-        // SAFETY: the helper checks the address.
-        let state = unsafe { context.read_at::<u32>(PREV_STATE_OFFSET.load() as usize) }.ok()?;
-        let kind = Switch::from_reported(state)?;
+    let Some(watched) = Watched::current() else { return };
+    // SAFETY: the helper checks the address.
+    let state = unsafe { context.read_at::<u32>(PREV_STATE_OFFSET.load() as usize) };
+    let Ok(state) = state else { return };
+    let kind = Switch::from_reported(state);
+    if watched.has_exiting() {
         // SAFETY: the helper has no preconditions.
-        let task = || unsafe { bpf_get_current_task() };
-        (kind == Switch::Voluntary || !is_let_go(task())).then_some(kind)
-    });
+        let task = unsafe { bpf_get_current_task() };
+        match kind {
+            None => thread_ended(),
+            Some(Switch::Involuntary) if is_let_go(task) => return,
+            Some(_) => {}
+        }
+    }
+    count(watched, kind);
 }
 
+/// A switch of a process of which threads are exiting: what a thread does after the kernel has let go of it is not
+/// counted.
 #[inline(always)]
-fn kind_of_task(preempt: bool, state: u32, is_let_go: impl FnOnce() -> bool) -> Option<Switch> {
-    if Switch::can_be_after_exit(preempt, state) && is_let_go() {
-        return None;
+fn while_exiting(preempt: bool, state: u64, is_let_go: impl FnOnce() -> bool) {
+    let Some(watched) = Watched::current() else { return };
+    let kind = Switch::from_task(preempt, state);
+    if kind.is_none() {
+        thread_ended();
+    } else if Switch::can_be_after_exit(preempt, state) && is_let_go() {
+        return;
     }
-    Switch::from_task(preempt, state)
+    count(watched, kind);
 }
 
 /// Whether the task has exited and the kernel has already added what it has to its process: both happen under one
@@ -115,26 +154,26 @@ impl Trusted {
     }
 }
 
-/// Counts a switch of the running process; asks for its kind only when the process is watched.
+/// Counts a switch of a watched process; `None` is one that the kernel's accounting leaves out.
 ///
 /// The hook runs with interrupts off, and nothing else writes to these two words of this CPU's counters: plain
 /// additions lose nothing.
 #[inline(always)]
-fn switched(kind: impl FnOnce() -> Option<Switch>) {
-    let Some(counts) = counts_of_current() else { return };
+fn count(watched: Watched, kind: Option<Switch>) {
+    let Some(counts) = watched.counts() else { return };
     let counts = counts.as_ptr();
-    let Some(kind) = kind() else { return };
     match kind {
         // SAFETY: the look-up returned a whole record.
-        Switch::Voluntary => unsafe { (*counts).voluntary += 1 },
+        Some(Switch::Voluntary) => unsafe { (*counts).voluntary += 1 },
         // SAFETY: as above.
-        Switch::Involuntary => unsafe { (*counts).involuntary += 1 },
+        Some(Switch::Involuntary) => unsafe { (*counts).involuntary += 1 },
+        None => {}
     }
     #[cfg(feature = "log")]
     aya_log_ebpf::trace!(
         (),
         "process {}: voluntary {}",
         crate::maps::current_tgid(),
-        u32::from(kind == Switch::Voluntary)
+        u32::from(kind == Some(Switch::Voluntary))
     );
 }

@@ -26,14 +26,16 @@ impl SwitchForm {
     pub const CHEAPEST_FIRST: [Self; 4] =
         [Self::RawWithState, Self::RawWithCurrent, Self::RawWithTask, Self::Classic];
 
-    /// Name of the program in the object.
-    pub(crate) fn program(self) -> &'static str {
-        match self {
+    /// Names of the programs in the object, and the tracepoints that they are attached to; that of exiting threads
+    /// first, so that none is counted without it.
+    pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
+        let program = match self {
             Self::RawWithState => "sched_switch",
             Self::RawWithCurrent => "sched_switch_current",
             Self::RawWithTask => "sched_switch_task",
             Self::Classic => "sched_switch_classic",
-        }
+        };
+        [("thread_exit", &["sched_process_exit"]), (program, &["sched_switch"])]
     }
 
     /// What the user is told.

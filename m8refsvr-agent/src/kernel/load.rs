@@ -99,7 +99,7 @@ impl Loaded {
             forms,
             |form| form.fits(layout),
             SwitchForm::form,
-            |loaded, form| loaded.attach("sched", &[(form.program(), &["sched_switch"])]),
+            |loaded, form| loaded.attach("sched", &form.programs()),
         )
     }
 

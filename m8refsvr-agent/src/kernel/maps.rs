@@ -4,7 +4,7 @@ use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
     record::{Counters, Counts, Losses, Settings, Target},
-    slot::{counters_of, first_counters, slot_of},
+    slot::{counters_of, first_counters, place_in, slot_of},
 };
 
 use super::shared::{Record, SharedArray};
@@ -55,7 +55,7 @@ impl Maps {
 
     /// The slot of a process; `None` when it has none.
     pub(crate) fn slot(&self, tgid: u32) -> Option<u32> {
-        slot_of(self.slots.load(tgid)?, self.cpus())
+        slot_of(place_in(self.slots.load(tgid)?), self.cpus())
     }
 
     /// Every process that has a slot.

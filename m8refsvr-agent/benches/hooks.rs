@@ -29,8 +29,8 @@ use aya::{
 use m8refsvr_agent::kernel::{Kernel, Options, SwitchForm, Switches};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(250);
+const ROUNDS: usize = 31;
+const ROUND: Duration = Duration::from_millis(200);
 const CPU: usize = 0;
 
 /// A program and who is watched by it.

@@ -15,11 +15,12 @@ pub const DEFAULT_CAPACITY: u32 = 4096;
 /// How many processes can be watched at once.
 pub const MAX_CAPACITY: u32 = 65535;
 
-/// Place in `COUNTERS` at which the records of a slot (from 1) begin; never 0, which in `SLOTS` stands for "not
-/// watched".
+/// Place in `COUNTERS` at which the records of a slot (from 1) begin. The records before those of slot 1 are
+/// nobody's: in `SLOTS` the place 0 stands for "not watched", and where a process is let go of in the moment in which
+/// a thread of it begins to exit, a note of that thread can stay there without a place.
 #[inline(always)]
 pub const fn first_counters(slot: u32, cpus: u32) -> u32 {
-    1 + (slot - 1) * cpus
+    slot * cpus
 }
 
 /// What one exiting thread adds to an element of `SLOTS`.
@@ -40,10 +41,10 @@ pub const fn has_exiting(element: u64) -> bool {
 /// The slot whose records begin there; `None` for a place at which none begin.
 #[inline(always)]
 pub const fn slot_of(first: u32, cpus: u32) -> Option<u32> {
-    if first == 0 || cpus == 0 || !(first - 1).is_multiple_of(cpus) {
+    if first == 0 || cpus == 0 || !first.is_multiple_of(cpus) {
         return None;
     }
-    let slot = (first - 1) / cpus + 1;
+    let slot = first / cpus;
     if slot <= MAX_CAPACITY { Some(slot) } else { None }
 }
 
@@ -55,8 +56,8 @@ pub const fn counters_of(first: u32, cpu: u32) -> u32 {
 
 /// Elements that `COUNTERS` has; `None` where they can't be numbered.
 pub const fn counters_length(capacity: u32, cpus: u32) -> Option<u32> {
-    match capacity.checked_mul(cpus) {
-        Some(records) => records.checked_add(1),
+    match capacity.checked_add(1) {
+        Some(rows) => rows.checked_mul(cpus),
         None => None,
     }
 }
@@ -68,15 +69,18 @@ mod tests {
     #[test]
     fn every_pair_of_slot_and_cpu_has_a_record_of_its_own() {
         let (cpus, capacity) = (3, 5);
-        let mut seen = [false; 16];
-        assert_eq!(counters_length(capacity, cpus), Some(16));
+        let mut seen = [false; 18];
+        assert_eq!(counters_length(capacity, cpus), Some(18));
         for slot in 1..=capacity {
             for cpu in 0..cpus {
                 let index = counters_of(first_counters(slot, cpus), cpu) as usize;
                 assert!(!core::mem::replace(&mut seen[index], true), "cpu {cpu}, slot {slot}");
             }
         }
-        assert!(!seen[0] && seen[1..].iter().all(|&seen| seen));
+        // What has no place is counted for nobody, whichever CPU counts it.
+        assert_eq!(seen[..3], [false; 3]);
+        assert_eq!(seen[3..], [true; 15]);
+        assert!((0..cpus).all(|cpu| !seen[counters_of(place_in(EXITING), cpu) as usize]));
     }
 
     #[test]
@@ -85,9 +89,10 @@ mod tests {
             assert_eq!(slot_of(first_counters(slot, 8), 8), Some(slot));
         }
         assert_eq!(slot_of(0, 8), None);
-        assert_eq!(slot_of(2, 8), None);
+        assert_eq!(slot_of(9, 8), None);
         assert_eq!(slot_of(u32::MAX, 8), None);
-        assert_eq!(slot_of(1, 0), None);
+        assert_eq!(slot_of(8, 0), None);
+        assert_eq!(slot_of(place_in(EXITING), 8), None);
     }
 
     #[test]
@@ -103,6 +108,6 @@ mod tests {
     #[test]
     fn more_records_than_can_be_numbered_are_refused() {
         assert_eq!(counters_length(MAX_CAPACITY, 65537), None);
-        assert_eq!(counters_length(4096, 2), Some(8193));
+        assert_eq!(counters_length(4096, 2), Some(8194));
     }
 }

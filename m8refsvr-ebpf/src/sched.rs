@@ -38,7 +38,7 @@ pub(crate) fn switched_with_state(context: &RawTracePointContext) {
     count(watched, Switch::from_task(context.arg::<u64>(0) != 0, context.arg(3)));
 }
 
-/// A program of its own for the kernel, so that what it needs does not burden the usual way. So are the others.
+/// A function of its own in the kernel too, so that the registers it needs do not burden the usual way.
 #[inline(never)]
 fn while_exiting_with_state(context: *mut c_void) {
     let context = RawTracePointContext::new(context);

@@ -80,8 +80,8 @@ impl Maps {
 
     /// CPUs for which there are counters.
     pub(crate) fn cpus(&self) -> u32 {
-        // One record before the first slot's stands for none.
-        self.counters.len().saturating_sub(1) / self.targets.len().max(1)
+        // The first row is nobody's.
+        self.counters.len() / self.targets.len().saturating_add(1)
     }
 
     /// Who holds a slot.

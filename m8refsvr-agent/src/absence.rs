@@ -1,6 +1,6 @@
 //! What could not be read, collected over one look and said once: which figures, of how many processes, why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{kernel::NotWatched, proc::Unreadable};
 
@@ -65,6 +65,17 @@ impl From<NotWatched> for Reason {
     }
 }
 
+/// What is absent and why, whatever the number of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// These figures, for this reason.
+    Figures(Reason, &'static [&'static str]),
+    /// Processes that could not be looked at.
+    Hidden,
+    /// Processes that can't be seen.
+    HiddenByMount,
+}
+
 /// The absent figures of one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absences {
@@ -89,6 +100,19 @@ impl Absences {
     /// There may be processes that this process can't even see.
     pub fn hidden_by_mount(&mut self) {
         self.hidden_by_mount = true;
+    }
+
+    /// A sentence for each reason of what is not yet in `said`, and puts it there.
+    pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
+        let mut counts = self.counts.clone();
+        counts.retain(|&(reason, figures), _| said.insert(Key::Figures(reason, figures)));
+        let is_new = |is: bool, key, said: &mut BTreeSet<Key>| is && said.insert(key);
+        let new = Self {
+            counts,
+            hidden: if is_new(self.hidden > 0, Key::Hidden, said) { self.hidden } else { 0 },
+            hidden_by_mount: is_new(self.hidden_by_mount, Key::HiddenByMount, said),
+        };
+        new.sentences()
     }
 
     /// A sentence for each reason.
@@ -140,6 +164,23 @@ mod tests {
             ),
             "{sentences:?}"
         );
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again_whatever_the_number() {
+        let mut said = BTreeSet::new();
+        let mut absences = Absences::default();
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.hide();
+        assert_eq!(absences.unsaid(&mut said).len(), 2);
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.hide();
+        assert_eq!(absences.unsaid(&mut said), [""; 0]);
+        absences.add(&["disk_read_bytes"], Unreadable::Denied);
+        absences.hidden_by_mount();
+        let new = absences.unsaid(&mut said);
+        assert_eq!(new.len(), 2, "{new:?}");
+        assert!(new[0].starts_with("absent: disk_read_bytes of 1 process:"), "{new:?}");
     }
 
     #[test]

@@ -1,15 +1,25 @@
-//! The agent of m8refsvr. Data flows one way: `kernel` and `proc` → `sample` → `export`; `commands` drives it.
+//! The agent of m8refsvr. Data flows one way: `kernel` and `proc` → `sample` → `ledger` → `report` → `export`;
+//! `commands` drives it.
 
 #![deny(unsafe_code)]
 
 pub mod absence;
+pub mod catalogue;
 pub mod cli;
+pub mod clock;
 pub mod commands;
+pub mod episode;
 pub mod export;
+pub mod figures;
 pub mod kernel;
+pub mod ledger;
+pub mod listing;
 pub mod logging;
+pub mod own;
 pub mod proc;
+pub mod report;
 pub mod sample;
 pub mod selector;
+pub mod service;
 pub mod settings;
 pub mod source;

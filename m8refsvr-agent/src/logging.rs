@@ -1,11 +1,102 @@
-//! The agent's own log, on standard error.
+//! The agent's own log: on standard error, with the journal's priorities where that is the journal, or appended to a
+//! file that is opened again on request.
 
-use tracing::level_filters::LevelFilter;
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal as _, Write},
+    os::{linux::fs::MetadataExt as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use crate::cli::LogLevel;
+use thiserror::Error;
+use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer as _,
+    filter::Targets,
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
-/// Starts logging, what libraries and kernel programs log included.
-pub fn start(level: LogLevel) {
+use crate::cli::{LogFormat, LogLevel};
+
+/// Libraries whose `debug` is about single instructions and frames.
+const CHATTY: [&str; 8] = ["aya", "aya_obj", "h2", "hyper", "hyper_util", "hyper_rustls", "rustls", "tower"];
+
+/// The log file could not be opened.
+#[derive(Debug, Error)]
+#[error("cannot write the log to {}: {source}; give another --log-file", path.display())]
+pub struct LogError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Where the log goes; it can be opened again.
+#[derive(Clone, Debug)]
+pub struct Log {
+    file: Option<Arc<Target>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Log {
+    /// Starts logging, what libraries and kernel programs log included.
+    pub fn start(level: LogLevel, format: LogFormat, path: Option<&Path>) -> Result<Self, LogError> {
+        let file = match path {
+            Some(path) => Some(Arc::new(Target { path: path.into(), file: Mutex::new(open(path)?) })),
+            None => None,
+        };
+        let log = Self { file };
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(log.clone())
+            // It would say on standard error that it can't write to standard error, and panic over it.
+            .log_internal_errors(false)
+            .with_ansi(log.file.is_none() && io::stderr().is_terminal());
+        let layer = match format {
+            LogFormat::Json => layer.json().flatten_event(true).boxed(),
+            LogFormat::Text if log.file.is_none() && is_journal() => layer.event_format(ForJournal).boxed(),
+            LogFormat::Text => layer.with_target(false).boxed(),
+        };
+        // Fails only when a log was started before, and then that one stays.
+        let _ = tracing_subscriber::registry().with(layer.with_filter(targets(level))).try_init();
+        Ok(log)
+    }
+
+    /// Whether it goes to a file.
+    pub fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Opens the file again, as one who moved it away wants. The old one stays where that fails.
+    pub fn reopen(&self) {
+        let Some(target) = &self.file else { return };
+        match open(&target.path) {
+            Ok(file) => {
+                *target.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+                tracing::info!("the log goes on in {}", target.path.display());
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, LogError> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(|source| LogError { path: path.into(), source })
+}
+
+fn targets(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -13,12 +104,76 @@ pub fn start(level: LogLevel) {
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error | LogLevel::Critical => LevelFilter::ERROR,
     };
-    let logger = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        // It would say on standard error that it can't write to standard error, and panic over it.
-        .log_internal_errors(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    // Fails only when a log was started before, and then that one stays.
-    let _ = logger.try_init();
+    let targets = Targets::new().with_default(level);
+    if level == LevelFilter::TRACE {
+        return targets;
+    }
+    let least = level.min(LevelFilter::INFO);
+    CHATTY.into_iter().fold(targets, |targets, chatty| targets.with_target(chatty, least))
+}
+
+/// Whether standard error goes to the journal: systemd names its device and inode.
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let metadata = std::fs::metadata("/proc/self/fd/2");
+    metadata.is_ok_and(|metadata| named == format!("{}:{}", metadata.st_dev(), metadata.st_ino()))
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Out<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match &self.file {
+            Some(target) => Out::File(&target.file),
+            None => Out::Stderr,
+        }
+    }
+}
+
+/// Where one line goes.
+#[derive(Debug)]
+pub enum Out<'a> {
+    /// To the file.
+    File(&'a Mutex<File>),
+    /// To standard error.
+    Stderr,
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(line),
+            Self::Stderr => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines as the journal takes them: `sd-daemon(3)`, a priority in angle brackets first. It has times of its own.
+struct ForJournal;
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
         Proc, Process, Unreadable, fd,
         identity::Names,
         io::StorageIo,
-        stat::{Stat, seconds},
+        stat::{Stat, of_ticks},
         switches::ThreadSwitches,
     },
     selector::Selector,
@@ -68,10 +68,10 @@ pub struct ProcessSample {
     pub at: Instant,
     /// When it started.
     pub started: SystemTime,
-    /// CPU time in user mode, seconds.
-    pub cpu_user: f64,
-    /// CPU time in the kernel, seconds.
-    pub cpu_system: f64,
+    /// CPU time in user mode.
+    pub cpu_user: Duration,
+    /// CPU time in the kernel.
+    pub cpu_system: Duration,
     /// Living threads.
     pub threads: u64,
     /// Page faults without input.
@@ -113,8 +113,7 @@ impl Observer {
             .ok()
             .and_then(|pid| pid.to_str()?.parse().ok())
             .unwrap_or_else(std::process::id);
-        let booted = SystemTime::now().checked_sub(since_boot()).unwrap_or(UNIX_EPOCH);
-        Self { proc, selector, kernel, known: HashMap::new(), own_pid, booted, buffer: Vec::new() }
+        Self { proc, selector, kernel, known: HashMap::new(), own_pid, booted: booted(), buffer: Vec::new() }
     }
 
     /// Where figures come from.
@@ -248,8 +247,8 @@ impl Observer {
             group,
             at,
             started: self.booted + of_ticks(identity.start_ticks),
-            cpu_user: seconds(stat.user_ticks),
-            cpu_system: seconds(stat.system_ticks),
+            cpu_user: of_ticks(stat.user_ticks),
+            cpu_system: of_ticks(stat.system_ticks),
             // The kernel counts a first thread that has ended for as long as the process lives.
             threads: stat.threads - u64::from(stat.has_no_leader()),
             minor_faults: stat.minor_faults,
@@ -361,12 +360,53 @@ fn since_boot() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
+/// When the machine started, as exactly as clock ticks are: the start of a process is the same to every agent.
+fn booted() -> SystemTime {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let booted = since_epoch.saturating_sub(since_boot());
+    UNIX_EPOCH + of_ticks(ticks(booted + of_ticks(1) / 2))
+}
+
 fn ticks(duration: Duration) -> u64 {
     let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-fn of_ticks(ticks: u64) -> Duration {
-    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(clock_ticks_per_second().max(1));
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+/// Looks made up for tests of what is made of them.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::*;
+
+    /// A process with so many seconds of CPU time in user mode.
+    pub(crate) fn process(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
+        ProcessSample {
+            identity: Identity { pid, start_ticks },
+            name: "M8RefSvr".into(),
+            group: 0,
+            at: Instant::now(),
+            started: UNIX_EPOCH + of_ticks(start_ticks),
+            cpu_user: Duration::from_secs(cpu_user),
+            cpu_system: Duration::ZERO,
+            threads: u64::from(pid) + 1,
+            minor_faults: 3,
+            major_faults: 1,
+            resident_bytes: Some(1 << 20),
+            virtual_bytes: Some(1 << 21),
+            open_files: Some(62),
+            storage: None,
+            switches: None,
+            block: None,
+        }
+    }
+
+    /// A look that began so many clock ticks after boot.
+    pub(crate) fn sample(began_ticks: u64, processes: impl Into<Vec<ProcessSample>>) -> Sample {
+        Sample {
+            at: UNIX_EPOCH + of_ticks(began_ticks),
+            began_ticks,
+            began: Instant::now(),
+            processes: processes.into(),
+            absences: Absences::default(),
+        }
+    }
 }

@@ -53,6 +53,11 @@ impl Selector {
         self.patterns.iter().map(|pattern| pattern.text.as_str())
     }
 
+    /// The patterns in quotation marks.
+    pub fn in_words(&self) -> String {
+        self.patterns().map(|pattern| format!("'{pattern}'")).collect::<Vec<_>>().join(", ")
+    }
+
     /// The first pattern that matches, by its place among [`Self::patterns`]; `None` for a process that none
     /// matches, and for the agent.
     pub fn select(&self, names: &Names) -> Option<usize> {

@@ -14,7 +14,8 @@ const NOBODY: &str = "no-process-is-called-like-this";
 
 fn agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_m8refsvr-agent"));
-    command.args(arguments).env_remove("PROCESS_NAME").env_remove("LOG_LEVEL");
+    // No variable of the machine shall have a say.
+    command.args(arguments).env_clear();
     command
 }
 
@@ -25,7 +26,8 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn no_match_is_exit_code_1_with_a_document_of_zeros() {
-    let (code, out, said) = run(&["--once", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY]);
+    let (code, out, said) =
+        run(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY]);
     assert_eq!(code, Some(1));
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["metrics"]["process_count"], 0);
@@ -36,7 +38,7 @@ fn no_match_is_exit_code_1_with_a_document_of_zeros() {
 #[test]
 fn the_default_name_is_named_when_nothing_matches() {
     // Where such a process runs, there is nothing to see.
-    let (code, out, said) = run(&["--run-once", "--ebpf", "off", "--sample", "0.01"]);
+    let (code, out, said) = run(&["--run-once", "--no-export", "--ebpf", "off", "--sample", "0.01"]);
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["process"], serde_json::json!(["M8RefSvr"]));
     if document["metrics"]["process_count"] == 0 {
@@ -47,8 +49,17 @@ fn the_default_name_is_named_when_nothing_matches() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
-    let cases: [(&[&str], &str); 13] = [
-        (&[], "--once"),
+    let cases: [(&[&str], &str); 22] = [
+        (&["--interval", "0.01"], "give between 0.1 and 86400 seconds"),
+        (&["--interval", "1m"], "give a number of seconds"),
+        (&["--max-processes", "0"], "0 is not in 1.."),
+        (&["--protocol", "http/json"], "grpc, http/protobuf"),
+        (&["--endpoint", "ftp://a"], "neither http nor https"),
+        (&["--agent-port", "0"], "0 is not in 1..=65535"),
+        (&["--tls=maybe"], "give one of true, 1, yes, on, t, y"),
+        (&["--tls", "--ca-cert", "/no/such/file"], "/no/such/file: No such file"),
+        (&["--tls", "--client-cert", "/no/such/file"], "is given without --client-key"),
+        (&["--log-file", "/no/such/folder/log"], "give another --log-file"),
         (&["--once", "--sample", "0"], "give between 0.01 and 86400 seconds"),
         (&["--once", "--sample", "nan"], "give between 0.01 and 86400 seconds"),
         (&["--once", "--sample", "1s"], "give a number of seconds"),
@@ -84,7 +95,7 @@ fn the_variable_names_processes_and_the_flag_wins() {
         let output = command.env("PROCESS_NAME", "no-process-a, no-process-b").output().unwrap();
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["process"].clone()
     };
-    let flags = ["--once", "--ebpf", "off", "--sample", "0.01"];
+    let flags = ["--once", "--no-export", "--ebpf", "off", "--sample", "0.01"];
     assert_eq!(process(&mut agent(&flags)), serde_json::json!(["no-process-a", "no-process-b"]));
     assert_eq!(process(agent(&flags).args(["--process", NOBODY])), serde_json::json!([NOBODY]));
 }
@@ -93,7 +104,8 @@ fn the_variable_names_processes_and_the_flag_wins() {
 fn a_closed_pipe_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = agent(&["--once", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
+    let mut command =
+        agent(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
     let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stderr, b"");
@@ -102,7 +114,8 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn a_full_disk_is_an_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut command = agent(&["--once", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
+    let mut command =
+        agent(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
     let output = command.stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to standard output"));
@@ -110,7 +123,8 @@ fn a_full_disk_is_an_error() {
 
 #[test]
 fn kernel_threads_zombies_and_the_agent_never_match() {
-    let (code, out, _) = run(&["--once", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
+    let (code, out, _) =
+        run(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."]);
     assert_eq!(code, Some(0));
     let document: Value = serde_json::from_str(&out).unwrap();
     for process in document["processes"].as_array().unwrap() {
@@ -121,8 +135,145 @@ fn kernel_threads_zombies_and_the_agent_never_match() {
 
 #[test]
 fn a_sample_is_as_long_as_asked() {
-    let (_, out, _) = run(&["--once", "--ebpf", "off", "--sample", "0.2", "--process", NOBODY]);
+    let (_, out, _) =
+        run(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.2", "--process", NOBODY]);
     let document: Value = serde_json::from_str(&out).unwrap();
     // Never shorter; how much longer depends on the machine.
     assert!(document["sample_seconds"].as_f64().unwrap() >= 0.2, "{document}");
+}
+
+#[test]
+fn variables_are_checked_as_flags_are_and_an_empty_one_is_not_set() {
+    let said = |name: &str, value: &str| {
+        let flags = ["--once", "--ebpf", "off", "--sample", "0.01", "--agent-port", "1", "--process", NOBODY];
+        let output = agent(&flags).env(name, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (name, value, right) in [
+        ("USE_TLS", "perhaps", "give one of true"),
+        ("COLLECTION_INTERVAL", "often", "give a number of seconds"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc, http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "OTEL_EXPORTER_OTLP_HEADERS: give name=value"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "give milliseconds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "zstd", "give gzip or none"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a", "give name=value"),
+    ] {
+        let (code, said) = said(name, value);
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains(right), "{name}: {said}");
+    }
+    for name in
+        ["USE_TLS", "COLLECTION_INTERVAL", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+    {
+        // As far as the export, to which nobody listens.
+        assert_eq!(said(name, "").0, Some(3), "{name}");
+    }
+}
+
+#[test]
+fn a_failed_export_is_exit_code_3_and_the_document_is_printed_all_the_same() {
+    let flags = ["--once", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."];
+    for protocol in ["grpc", "http/protobuf"] {
+        let more = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", "1"];
+        let (code, out, said) = run(&[&flags[..], &more[..]].concat());
+        assert_eq!(code, Some(3), "{said}");
+        assert!(
+            serde_json::from_str::<Value>(&out).unwrap()["metrics"]["process_count"].as_u64().unwrap() > 0
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("127.0.0.1:1/") && said.contains("connection refused"), "{said}");
+    }
+}
+
+/// A flag as a user reads of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Flag {
+    /// With what stands in for its value.
+    usage: String,
+    variables: Vec<String>,
+    default: String,
+    values: Vec<String>,
+}
+
+#[test]
+fn readme_and_help_say_the_same_of_every_flag() {
+    let mut of_readme = flags_of_readme();
+    let mut of_help = flags_of_help(&run(&["--help"]).1, "");
+    let of_dump = flags_of_help(&run(&["debug", "dump", "--help"]).1, "debug dump ");
+    let global: Vec<String> = of_help.iter().map(|flag| flag.usage.clone()).collect();
+    let is_own = |flag: &Flag| !global.contains(&flag.usage.replace("debug dump ", ""));
+    of_help.extend(of_dump.into_iter().filter(is_own));
+    of_readme.sort_by(|one, other| one.usage.cmp(&other.usage));
+    of_help.sort_by(|one, other| one.usage.cmp(&other.usage));
+    assert!(of_help.len() > 20, "{of_help:?}");
+    for (readme, help) in of_readme.iter().zip(&of_help) {
+        assert_eq!(readme, help, "README on the left, --help on the right");
+    }
+    assert_eq!(of_readme.len(), of_help.len());
+}
+
+fn flags_of_readme() -> Vec<Flag> {
+    let readme = include_str!("../../README.md");
+    let table = readme.split("| flag | variables | default | meaning |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut flags: Vec<Flag> = Vec::new();
+    for row in rows {
+        let row = row.replace("\\|", "\u{1}");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if cells[1].is_empty() {
+            continue;
+        }
+        let usage = cells[1].trim_matches('`').replace('\u{1}', "|");
+        let choice = usage.rsplit(' ').next().unwrap().split('|').map(str::to_owned).collect::<Vec<_>>();
+        flags.push(Flag {
+            values: if choice.len() > 1 { choice } else { Vec::new() },
+            usage: usage
+                .split_once(' ')
+                .filter(|_| usage.contains('|'))
+                .map_or(usage.clone(), |it| it.0.into()),
+            variables: cells[2]
+                .split(", ")
+                .filter(|it| !it.is_empty())
+                .map(|it| it.trim_matches('`').into())
+                .collect(),
+            default: cells[3].into(),
+        });
+    }
+    flags
+}
+
+fn flags_of_help(help: &str, command: &str) -> Vec<Flag> {
+    let mut entries: Vec<Vec<&str>> = Vec::new();
+    for line in help.lines() {
+        if line.trim_start().starts_with("--") && line.starts_with("      --") {
+            entries.push(vec![line.trim()]);
+        } else if !line.starts_with("   ") && !line.is_empty() {
+            entries.push(Vec::new());
+        } else if let Some(entry) = entries.last_mut().filter(|entry| !entry.is_empty()) {
+            entry.push(line.trim());
+        }
+    }
+    let bracketed = |text: &str, name: &str| {
+        let found = text.split(&format!("[{name}: ")).nth(1).and_then(|rest| rest.split(']').next());
+        found.unwrap_or_default().to_owned()
+    };
+    let entries = entries.into_iter().filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let text = entry.join(" ");
+            let values: Vec<String> = entry
+                .iter()
+                .filter_map(|line| line.strip_prefix("- ")?.split(':').next().map(str::to_owned))
+                .collect();
+            let usage = entry[0].replace(" <", " ").replace("[=<", "[=").replace(">]", "]").replace('>', "");
+            let usage = if values.is_empty() { usage } else { usage.split(' ').next().unwrap().into() };
+            let variables = bracketed(&text, "env");
+            Flag {
+                usage: format!("{command}{usage}"),
+                variables: variables.split(", ").filter(|it| !it.is_empty()).map(str::to_owned).collect(),
+                default: bracketed(&text, "default"),
+                values,
+            }
+        })
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, Signals, json, observer, print, say};
+use super::{Failure, json, observer, print, say, signals::Signals};
 use crate::{
     cli::Ebpf,
     export::dump::Dump,
@@ -64,7 +64,7 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
     // Another dump shall not take this one for an agent.
     settings.kernel.bpf_fs = None;
     let mut signals = Signals::listen()?;
-    let mut observer = observer(&settings)?;
+    let mut observer = observer(&settings, &say)?;
     say(&format_args!(
         "no agent is running: loading the programs for {} seconds",
         settings.sample.as_secs_f64()

@@ -1,34 +1,41 @@
 //! What the agent can be told to do, a file each, and what they share: how they end and what they say.
 
 mod dump;
+mod monitor;
 mod once;
+mod signals;
 
 use std::{
     fmt::Display,
     fs::File,
     io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::SystemTime,
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::{ArgMatches, FromArgMatches as _};
 use thiserror::Error;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{Cli, Command, Debug, Ebpf},
+    cli::{self, Cli, Command, Debug, Ebpf},
+    export::otlp::TlsError,
     kernel::{Kernel, KernelError, pins::PinError},
-    logging,
-    proc::Proc,
+    logging::{Log, LogError},
+    proc::{Proc, system::Host},
     sample::Observer,
     selector::SelectorError,
-    settings::Settings,
+    settings::{
+        Settings,
+        export::{Export, ExportSettingsError, Given},
+    },
 };
 
 /// No process matches.
 const NO_PROCESS: u8 = 1;
-/// What a shell reports of a program that a signal ended: 128 and its number.
-const BY_SIGNAL: u8 = 128;
+/// Nothing arrived, or not all of it.
+const EXPORT_FAILED: u8 = 3;
+/// Anything that has no code of its own.
+const BROKEN: u8 = 5;
 
 /// Why a command failed; each kind has its exit code.
 #[derive(Debug, Error)]
@@ -39,6 +46,15 @@ pub enum Failure {
     /// Wrong setting.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// Wrong setting of where to export to.
+    #[error(transparent)]
+    Export(#[from] ExportSettingsError),
+    /// Wrong file for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Wrong file for the log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The kernel's side was required.
     #[error("{0}")]
     Kernel(#[from] KernelError),
@@ -61,24 +77,42 @@ pub enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Selector(_) => 2,
+            Self::Usage(_) | Self::Selector(_) | Self::Export(_) | Self::Tls(_) | Self::Log(_) => 2,
             Self::Kernel(_) | Self::KernelPart(_) => 4,
-            Self::Pins(_) | Self::Io { .. } => 5,
+            Self::Pins(_) | Self::Io { .. } => BROKEN,
         }
     }
 }
 
 /// Takes the command line, does what it says, and tells how it ended.
 pub fn run() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let started = SystemTime::now();
+    let matches = cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    logging::start(cli.common.log_level);
-    let runtime = enough_descriptors()
-        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(&cli, matches.value_source("process"))),
-        Err(source) => Err(Failure::Io { action: "start", source }),
-    };
+    let common = &cli.common;
+    let outcome = Log::start(common.log_level, common.log_format, common.log_file.as_deref())
+        .map_err(Failure::from)
+        .and_then(|log| {
+            let runtime = enough_descriptors().and_then(|()| {
+                // Looks are in this thread; what waits for the network and for signals is in the other.
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+            });
+            let runtime = runtime.map_err(|source| Failure::Io { action: "start", source })?;
+            let outcome = runtime.block_on(dispatch(&cli, &matches, started, log.clone()));
+            // The resolution of a name may hang in a thread of its own.
+            runtime.shutdown_background();
+            // A service is followed by its log alone.
+            if let Err(failure) = &outcome
+                && cli.command.is_none()
+                && !cli.once
+            {
+                tracing::error!("{failure}");
+                if !log.is_file() {
+                    return Ok(ExitCode::from(failure.exit_code()));
+                }
+            }
+            outcome
+        });
     outcome.unwrap_or_else(|failure| {
         say(&failure);
         ExitCode::from(failure.exit_code())
@@ -91,23 +125,34 @@ fn enough_descriptors() -> io::Result<()> {
     (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
 }
 
-async fn dispatch(cli: &Cli, process: Option<ValueSource>) -> Result<ExitCode, Failure> {
-    let settings = Settings::new(&cli.common, process)?;
+async fn dispatch(
+    cli: &Cli,
+    matches: &ArgMatches,
+    started: SystemTime,
+    log: Log,
+) -> Result<ExitCode, Failure> {
+    let settings = Settings::new(&cli.common, matches.value_source("process"), cli.interval)?;
+    let export = || {
+        let given = Given {
+            endpoint: matches.value_source("endpoint"),
+            agent_host: matches.value_source("agent_host"),
+            agent_port: matches.value_source("agent_port"),
+        };
+        Export::new(&cli.export, given, &Host::this(), |name| std::env::var(name).ok())
+    };
     match &cli.command {
         Some(_) if cli.once => {
             Err(Failure::Usage("--once and a command exclude each other: give one of them".into()))
         }
         Some(Command::Debug(Debug::Dump { json, agent })) => dump::dump(settings, *json, *agent).await,
-        None if cli.once => once::once(settings).await,
-        None => Err(Failure::Usage(
-            "nothing to do: give --once for one document, or `debug dump` for the maps; --help shows all"
-                .into(),
-        )),
+        None if cli.no_export => once::once(settings, None, started).await,
+        None if cli.once => once::once(settings, Some(export()?), started).await,
+        None => monitor::monitor(settings, export()?, started, log).await,
     }
 }
 
 /// An observer of what the settings say, with the kernel's side as they want it.
-fn observer(settings: &Settings) -> Result<Observer, Failure> {
+fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer, Failure> {
     let kernel = match settings.ebpf {
         Ebpf::Off => None,
         Ebpf::Require => {
@@ -118,45 +163,13 @@ fn observer(settings: &Settings) -> Result<Observer, Failure> {
             Some(kernel)
         }
         Ebpf::Auto => Kernel::attach(&settings.kernel)
-            .inspect_err(|error| say(&format_args!("going on with /proc alone: {error}")))
+            .inspect_err(|error| tell(&format_args!("going on with /proc alone: {error}")))
             .ok(),
     };
     if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
         tracing::debug!("`debug dump` will not find this agent: {problem}");
     }
     Ok(Observer::new(Proc::new("/proc"), settings.selector.clone(), kernel))
-}
-
-/// The signals that tell the agent to end. Listening begins before anything is set up that must be cleaned up.
-struct Signals {
-    interrupted: Signal,
-    terminated: Signal,
-    hung_up: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|source| Failure::Io { action: "listen for signals", source });
-        Ok(Self {
-            interrupted: listen(SignalKind::interrupt())?,
-            terminated: listen(SignalKind::terminate())?,
-            hung_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits, or less if a signal tells to end; then how.
-    async fn wait(&mut self, time: Duration) -> Option<ExitCode> {
-        let kind = tokio::select! {
-            // One that came while nobody waited comes first.
-            biased;
-            _ = self.interrupted.recv() => SignalKind::interrupt(),
-            _ = self.terminated.recv() => SignalKind::terminate(),
-            _ = self.hung_up.recv() => SignalKind::hangup(),
-            () = tokio::time::sleep(time) => return None,
-        };
-        Some(ExitCode::from(BY_SIGNAL + u8::try_from(kind.as_raw_value()).unwrap_or_default()))
-    }
 }
 
 /// Says something to the user, on standard error.

@@ -1,25 +1,48 @@
-//! `--once`: two looks, one document.
+//! `--once`: two looks, one document, one export.
 
-use std::process::ExitCode;
-
-use super::{Failure, NO_PROCESS, Signals, json, observer, print, say};
-use crate::{
-    export::document::{Context, Document},
-    kernel::Kernel,
-    proc::system::{Host, memory_bytes},
-    sample::{Observer, Sample},
-    settings::Settings,
+use std::{
+    process::ExitCode,
+    time::{Instant, SystemTime},
 };
 
-pub(super) async fn once(settings: Settings) -> Result<ExitCode, Failure> {
+use super::{
+    EXPORT_FAILED, Failure, NO_PROCESS, json, observer, print, say,
+    signals::{Signals, by_signal},
+};
+use crate::{
+    export::{
+        document::{Context, Document},
+        otlp::{Client, attempt},
+    },
+    figures::Machine,
+    kernel::Kernel,
+    own::{self, Looks},
+    proc::system::{Host, memory_bytes, online_cpus},
+    report::{Exports, Report, Reporter},
+    sample::{Observer, Sample},
+    settings::{Settings, export::Export},
+};
+
+pub(super) async fn once(
+    settings: Settings,
+    export: Option<Export>,
+    started: SystemTime,
+) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
-    let mut observer = observer(&settings)?;
-    let first = look(&mut observer)?;
+    let way_out = match export {
+        Some(export) => Some((Client::new(export.target.clone())?, export)),
+        None => None,
+    };
+    let mut observer = observer(&settings, &say)?;
+    let listed = way_out.as_ref().and_then(|(_, export)| export.listed);
+    let patterns: Vec<String> = observer.selector().patterns().map(str::to_owned).collect();
+    let mut reporter = Reporter::new(started, patterns.clone(), listed);
+    let (first, _) = look(&mut observer, &mut reporter)?;
     tracing::debug!("first look: {} processes", first.processes.len());
     if let Some(ended) = signals.wait(settings.sample).await {
         return Ok(ended);
     }
-    let second = look(&mut observer)?;
+    let (second, report) = look(&mut observer, &mut reporter)?;
     let document = Document::new(
         &first,
         &second,
@@ -27,21 +50,59 @@ pub(super) async fn once(settings: Settings) -> Result<ExitCode, Failure> {
             host: &Host::this(),
             memory_bytes: memory_bytes(observer.proc()),
             sources: observer.sources(),
-            patterns: observer.selector().patterns().map(str::to_owned).collect(),
+            patterns,
             problems: observer.kernel().map(Kernel::problems).unwrap_or_default(),
         },
     );
     print(&json(&document)?)?;
-    if document.process_count() > 0 {
-        return Ok(ExitCode::SUCCESS);
+    let mut code = ExitCode::SUCCESS;
+    if document.process_count() == 0 {
+        say(&format_args!("No processes found matching {}", observer.selector().in_words()));
+        second.absences.sentences().iter().for_each(|sentence| say(sentence));
+        code = ExitCode::from(NO_PROCESS);
     }
-    let patterns: Vec<String> =
-        observer.selector().patterns().map(|pattern| format!("'{pattern}'")).collect();
-    say(&format_args!("No processes found matching {}", patterns.join(", ")));
-    second.absences.sentences().iter().for_each(|sentence| say(sentence));
-    Ok(ExitCode::from(NO_PROCESS))
+    if let Some((client, export)) = way_out {
+        let is_exported = tokio::select! {
+            biased;
+            kind = signals.next() => return Ok(ExitCode::from(by_signal(kind))),
+            is_exported = send(client, &export, &report) => is_exported,
+        };
+        if !is_exported {
+            code = ExitCode::from(EXPORT_FAILED);
+        }
+    }
+    Ok(code)
 }
 
-fn look(observer: &mut Observer) -> Result<Sample, Failure> {
-    observer.look().map_err(|source| Failure::Io { action: "read /proc", source })
+/// Exports once; whether all of it was accepted. Says why not.
+async fn send(mut client: Client, export: &Export, report: &Report) -> bool {
+    export.remarks.iter().for_each(|remark| say(remark));
+    let deadline = tokio::time::Instant::now() + export.target.timeout;
+    let endpoint = &export.target.endpoint;
+    match attempt(&mut client, &export.resource, export.names, report, deadline).await {
+        Ok(rejected) if rejected.points == 0 => {
+            if !rejected.message.is_empty() {
+                say(&format_args!("{endpoint} accepted the export, but says: {}", rejected.message));
+            }
+            true
+        }
+        Ok(rejected) => {
+            say(&format_args!("{endpoint} did not accept {} points: {}", rejected.points, rejected.message));
+            false
+        }
+        Err(error) => {
+            say(&format_args!("export to {endpoint} failed: {error}"));
+            false
+        }
+    }
+}
+
+fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Report), Failure> {
+    let began = Instant::now();
+    let sample = observer.look().map_err(|source| Failure::Io { action: "read /proc", source })?;
+    let looks = Looks { last: began.elapsed(), ..Looks::default() };
+    let machine = Machine { memory_bytes: memory_bytes(observer.proc()), cpus: online_cpus() };
+    let agent = own::agent(observer, looks, Exports::default());
+    let report = reporter.report(&sample, machine, agent);
+    Ok((sample, report))
 }

@@ -183,8 +183,8 @@ fn metrics(
         thread_count: Some(process.threads),
         open_file_descriptors: process.open_files,
         cpu_usage: cpu_usage.map(|usage| rounded(usage, 2)),
-        cpu_user_time: Some(process.cpu_user),
-        cpu_system_time: Some(process.cpu_system),
+        cpu_user_time: Some(rounded(process.cpu_user.as_secs_f64(), 6)),
+        cpu_system_time: Some(rounded(process.cpu_system.as_secs_f64(), 6)),
         memory_usage: process
             .resident_bytes
             .and_then(|resident| Some(rounded(100.0 * float(resident) / float(memory_bytes?), 4))),
@@ -208,12 +208,12 @@ fn metrics(
 fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessSample) -> Option<f64> {
     let time = |process: &ProcessSample| process.cpu_user + process.cpu_system;
     let (used, since) = match earlier {
-        Some(earlier) => (time(process) - time(earlier), earlier.at),
+        Some(earlier) => (time(process).saturating_sub(time(earlier)), earlier.at),
         None if process.identity.start_ticks >= first.began_ticks => (time(process), first.began),
         None => return None,
     };
     let elapsed = process.at.saturating_duration_since(since).as_secs_f64();
-    (elapsed > 0.0).then(|| (100.0 * used / elapsed).max(0.0))
+    (elapsed > 0.0).then(|| 100.0 * used.as_secs_f64() / elapsed)
 }
 
 /// Sums over the processes. A figure is absent when no process has it; where no process is, sums are 0 unless
@@ -308,8 +308,8 @@ mod tests {
             group: 0,
             at,
             started: UNIX_EPOCH + Duration::from_millis(1_763_800_000_000),
-            cpu_user,
-            cpu_system: 0.5,
+            cpu_user: Duration::from_secs_f64(cpu_user),
+            cpu_system: Duration::from_millis(500),
             threads: 9,
             minor_faults: 3,
             major_faults: 1,

@@ -2,3 +2,4 @@
 
 pub mod document;
 pub mod dump;
+pub mod otlp;

@@ -1,6 +1,8 @@
 //! What stands in for the kernel's side in an agent that was built without it: nothing that could exist.
 
-use m8refsvr_common::record::Counts;
+use std::os::fd::RawFd;
+
+use m8refsvr_common::record::{Counts, Losses};
 
 use super::{
     Forms, KernelError, NotWatched, Options, Snapshot, Switches,
@@ -58,6 +60,21 @@ impl Kernel {
 
     /// Never called.
     pub fn release(&mut self, _watch: Watch) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn programs(&self) -> Vec<(&'static str, RawFd)> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn slots(&self) -> (u64, u64) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn losses(&self) -> Losses {
         match *self {}
     }
 

@@ -1,8 +1,11 @@
 //! The programs at work: who is watched, and what was counted.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _};
+use std::{
+    fs, io,
+    os::{fd::RawFd, unix::fs::MetadataExt as _},
+};
 
-use m8refsvr_common::record::{Counts, Form, LAYOUT, Settings, Target};
+use m8refsvr_common::record::{Counts, Form, LAYOUT, Losses, Settings, Target};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
@@ -27,7 +30,7 @@ const THREADS_READ_FOR_START: usize = 2000;
 pub struct Kernel {
     /// Dropped first: nobody shall find the maps of programs that count no more.
     _pins: Option<Pins>,
-    _loaded: Loaded,
+    loaded: Loaded,
     maps: Maps,
     forms: Forms,
     problems: Vec<String>,
@@ -82,7 +85,7 @@ impl Kernel {
         };
         // The lowest slot is given out first.
         let free = (1..=options.capacity).rev().collect();
-        Ok(Self { _pins: pins, _loaded: loaded, maps, forms, problems, pin_problem, free })
+        Ok(Self { _pins: pins, loaded, maps, forms, problems, pin_problem, free })
     }
 
     /// In which form each source is attached.
@@ -154,6 +157,22 @@ impl Kernel {
         }
         self.maps.set_target(watch.slot, &Target::default());
         self.free.push(watch.slot);
+    }
+
+    /// The attached programs, with their descriptors in this process.
+    pub fn programs(&self) -> Vec<(&'static str, RawFd)> {
+        self.loaded.programs()
+    }
+
+    /// Slots in use, and all.
+    pub fn slots(&self) -> (u64, u64) {
+        let all = self.maps.settings().capacity;
+        (all.saturating_sub(self.free.len() as u64), all)
+    }
+
+    /// What could not be counted.
+    pub fn losses(&self) -> Losses {
+        self.maps.losses()
     }
 
     /// The maps at this moment.

@@ -1,6 +1,11 @@
 //! Loading and attaching: the only file that knows aya.
 
-use std::{io, os::fd::AsFd as _, path::Path, thread};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    path::Path,
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -32,6 +37,8 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("M8REFSVR_EBP
 #[derive(Debug)]
 pub(crate) struct Loaded {
     ebpf: Ebpf,
+    /// Names of the programs that are attached.
+    attached: Vec<&'static str>,
 }
 
 /// What came of trying to attach the hooks of one source.
@@ -82,7 +89,7 @@ impl Loaded {
                     io_kind(&error),
                 ),
             })?;
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, attached: Vec::new() })
     }
 
     /// Maps the maps into memory.
@@ -137,7 +144,7 @@ impl Loaded {
     }
 
     /// Attaches programs to their tracepoints: all of them, or none.
-    fn attach(&mut self, category: &str, programs: &[(&str, &[&str])]) -> Result<(), KernelError> {
+    fn attach(&mut self, category: &str, programs: &[(&'static str, &[&str])]) -> Result<(), KernelError> {
         let outcome = programs.iter().try_for_each(|(name, tracepoints)| {
             let missing = || KernelError::Object(format!("the program {name} is missing in it"));
             let outcome = match self.ebpf.program_mut(name).ok_or_else(missing)? {
@@ -147,7 +154,9 @@ impl Loaded {
             };
             outcome.map_err(|error| program_refused(name, &error))
         });
-        if outcome.is_err() {
+        if outcome.is_ok() {
+            self.attached.extend(programs.iter().map(|(name, _)| name));
+        } else {
             for (name, _) in programs {
                 // Those that were not loaded yet say so, and need nothing.
                 let _ = match self.ebpf.program_mut(name) {
@@ -158,6 +167,15 @@ impl Loaded {
             }
         }
         outcome
+    }
+
+    /// The programs that are attached, with their descriptors.
+    pub(crate) fn programs(&self) -> Vec<(&'static str, RawFd)> {
+        let descriptor = |name: &&'static str| {
+            let program = self.ebpf.program(name)?.fd().ok()?;
+            Some((*name, program.as_fd().as_raw_fd()))
+        };
+        self.attached.iter().filter_map(descriptor).collect()
     }
 
     /// Pins the maps for other processes.

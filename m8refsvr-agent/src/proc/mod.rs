@@ -9,6 +9,7 @@
 pub mod fd;
 pub mod identity;
 pub mod io;
+pub mod program;
 pub mod stat;
 pub mod switches;
 pub mod system;

@@ -1,5 +1,7 @@
 //! `/proc/PID/stat`: times, memory, threads and faults, one line of numbers.
 
+use std::time::Duration;
+
 use rustix::param::{clock_ticks_per_second, page_size};
 
 use super::{Process, Unreadable, number};
@@ -82,10 +84,10 @@ impl Stat {
     }
 }
 
-/// Clock ticks in seconds.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ticks, which are millions of years")]
-pub fn seconds(ticks: u64) -> f64 {
-    ticks as f64 / clock_ticks_per_second() as f64
+/// Clock ticks as a length of time.
+pub fn of_ticks(ticks: u64) -> Duration {
+    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(clock_ticks_per_second().max(1));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

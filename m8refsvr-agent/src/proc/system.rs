@@ -9,6 +9,8 @@ use super::Proc;
 /// Where the identity of the machine is kept, the newer place first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
+const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
+
 /// A machine by its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -41,9 +43,34 @@ pub fn memory_bytes(proc: &Proc) -> Option<u64> {
         .filter(|&total| total > 0)
 }
 
+/// CPUs that are online; `None` when that could not be read.
+pub fn online_cpus() -> Option<u64> {
+    cpus_in(fs::read_to_string(ONLINE_CPUS).ok()?.trim())
+}
+
+/// How many CPUs are in a list such as `0-3,5`.
+fn cpus_in(list: &str) -> Option<u64> {
+    list.split(',').try_fold(0_u64, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_cpus_is_counted() {
+        assert_eq!(cpus_in("0"), Some(1));
+        assert_eq!(cpus_in("0-3,5"), Some(5));
+        assert_eq!(cpus_in("0-1,4-7"), Some(6));
+        for nonsense in ["", "a", "3-1", "0-", "0-18446744073709551615"] {
+            assert_eq!(cpus_in(nonsense), None, "{nonsense}");
+        }
+        assert!(online_cpus().unwrap() > 0);
+    }
 
     #[test]
     fn this_machine_has_a_name_and_memory() {

@@ -133,7 +133,9 @@ fn came_between() {
 fn without_descriptors() {
     let actor = Actor::start("M8RefSvr_limit");
     for limit in 4..40 {
-        let script = format!("ulimit -n {limit}; exec \"$0\" --once --sample 0.01 --process M8RefSvr_limit");
+        let script = format!(
+            "ulimit -n {limit}; exec \"$0\" --once --no-export --sample 0.01 --process M8RefSvr_limit"
+        );
         let agent = env!("CARGO_BIN_EXE_m8refsvr-agent");
         let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,7 @@
 //! What the user's words mean: checked once, so that nothing behind it needs to check again.
 
+pub mod export;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::parser::ValueSource;
@@ -15,8 +17,10 @@ use crate::{
 pub struct Settings {
     /// Which processes to watch.
     pub selector: Selector,
-    /// Time between two looks.
+    /// Time between the two looks of one document or dump.
     pub sample: Duration,
+    /// Time from one look to the next.
+    pub interval: Duration,
     /// Whether to count in the kernel.
     pub ebpf: Ebpf,
     /// How to.
@@ -27,7 +31,11 @@ pub struct Settings {
 
 impl Settings {
     /// From the command line; `process` says where the process names came from.
-    pub fn new(common: &Common, process: Option<ValueSource>) -> Result<Self, SelectorError> {
+    pub fn new(
+        common: &Common,
+        process: Option<ValueSource>,
+        interval: Duration,
+    ) -> Result<Self, SelectorError> {
         let names: Vec<String> = match process {
             // An expression alone replaces the default name.
             Some(ValueSource::DefaultValue) if !common.process_regex.is_empty() => Vec::new(),
@@ -42,6 +50,7 @@ impl Settings {
         Ok(Self {
             selector: Selector::new(&names, &common.process_regex)?,
             sample: common.sample,
+            interval,
             ebpf: common.ebpf,
             kernel: Options {
                 capacity: common.capacity,
@@ -62,7 +71,7 @@ mod tests {
 
     fn patterns(arguments: &[&str], process: ValueSource) -> Result<Vec<String>, SelectorError> {
         let cli = Cli::try_parse_from(["agent"].iter().chain(arguments)).unwrap();
-        let settings = Settings::new(&cli.common, Some(process))?;
+        let settings = Settings::new(&cli.common, Some(process), cli.interval)?;
         Ok(settings.selector.patterns().map(str::to_owned).collect())
     }
 

@@ -1,0 +1,236 @@
+//! Delivers the newest report, and only that: totals are cumulative, so that an older one has nothing that the newest
+//! has not. A task of its own, so that a receiver that is slow, hangs or is gone never delays a look.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{Client, ExportError, LIMIT, Names, client::Rejected, metrics, requests};
+use crate::{
+    episode::{Episode, Say, in_words},
+    report::{Exports, Report},
+};
+
+/// The first time to wait before the same report is tried again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// The longest that a receiver can tell us to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// The newest report, as the looks hand it over.
+#[derive(Clone, Debug, Default)]
+pub struct Newest {
+    /// Counts up with each report.
+    pub number: u64,
+    /// The report.
+    pub report: Option<Arc<Report>>,
+    /// This is the last one, and must be delivered by then, whatever is being done.
+    pub last_by: Option<Instant>,
+}
+
+/// What became of exports, for the reports to come.
+#[derive(Debug, Default)]
+pub struct Counts {
+    failed: AtomicU64,
+    superseded: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Counts {
+    /// At this moment.
+    pub fn now(&self) -> Exports {
+        Exports {
+            failed: self.failed.load(Relaxed),
+            superseded: self.superseded.load(Relaxed),
+            rejected: self.rejected.load(Relaxed),
+        }
+    }
+}
+
+/// Exports one report, whole, by the deadline; how many points were not accepted, and why.
+pub async fn attempt(
+    client: &mut Client,
+    resource: &Resource,
+    names: Names,
+    report: &Report,
+    deadline: Instant,
+) -> Result<Rejected, ExportError> {
+    let scope = InstrumentationScope {
+        name: "m8refsvr".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
+    let mut rejected = Rejected::default();
+    for request in requests(resource, &scope, metrics(report, names), LIMIT) {
+        let of_request = client.send(request, deadline).await?;
+        rejected.points += of_request.points;
+        if !of_request.message.is_empty() {
+            rejected.message = of_request.message;
+        }
+    }
+    Ok(rejected)
+}
+
+/// The task.
+#[derive(Debug)]
+pub struct Deliverer {
+    client: Client,
+    resource: Resource,
+    names: Names,
+    counts: Arc<Counts>,
+    unreachable: Episode,
+    not_accepted: Episode,
+    old_certificates: Episode,
+}
+
+impl Deliverer {
+    /// Delivers by `client`, and counts in `counts`.
+    pub fn new(client: Client, resource: Resource, names: Names, counts: Arc<Counts>) -> Self {
+        Self {
+            client,
+            resource,
+            names,
+            counts,
+            unreachable: Episode::default(),
+            not_accepted: Episode::default(),
+            old_certificates: Episode::default(),
+        }
+    }
+
+    /// Delivers until the last report, or until there can be no more.
+    pub async fn run(mut self, mut newest: watch::Receiver<Newest>) {
+        let mut taken = 0;
+        let mut is_delivered = true;
+        // The last report came while another was on its way.
+        let mut is_last = false;
+        // What failed is tried again after a while, or with the next report.
+        let mut retry: Option<(Instant, Duration)> = None;
+        let mut paused_until = Instant::now();
+        loop {
+            let due = retry.map(|(at, _)| at);
+            let again = async move {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            if !is_last {
+                tokio::select! {
+                    changed = newest.changed() => if changed.is_err() { return },
+                    () = again => {}
+                }
+            }
+            if Instant::now() < paused_until {
+                tokio::select! {
+                    () = sleep_until(paused_until) => {}
+                    _ = newest.wait_for(|newest| newest.last_by.is_some()) => {}
+                }
+            }
+            let Newest { number, report, last_by } = newest.borrow_and_update().clone();
+            let Some(report) = report else { return };
+            // Those between, and the one before if it did not arrive, are needed no more.
+            let before = u64::from(!is_delivered && number > taken);
+            self.counts.superseded.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
+            taken = number;
+            let outcome = self.deliver(&report, last_by, &mut newest).await;
+            if last_by.is_some() {
+                return;
+            }
+            is_delivered = matches!(outcome, Some(Ok(())));
+            is_last = outcome.is_none();
+            retry = outcome.and_then(Result::err).and_then(|error| {
+                let now = Instant::now();
+                if let Some(after) = error.after() {
+                    paused_until = now + after.min(LONGEST_PAUSE);
+                }
+                let wait = retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LAST_RETRY));
+                error.is_retryable().then(|| ((now + wait).max(paused_until), wait))
+            });
+        }
+    }
+
+    /// Tries once; `None` when the last report came before the end of it.
+    async fn deliver(
+        &mut self,
+        report: &Report,
+        last_by: Option<Instant>,
+        newest: &mut watch::Receiver<Newest>,
+    ) -> Option<Result<(), ExportError>> {
+        self.renew();
+        let timeout = Instant::now() + self.client.target().timeout;
+        let deadline = last_by.map_or(timeout, |last_by| last_by.min(timeout));
+        let attempt = attempt(&mut self.client, &self.resource, self.names, report, deadline);
+        let outcome = if last_by.is_some() {
+            attempt.await
+        } else {
+            tokio::select! {
+                biased;
+                outcome = attempt => outcome,
+                Ok(_) = newest.wait_for(|newest| newest.last_by.is_some()) => return None,
+            }
+        };
+        let now = std::time::Instant::now();
+        match outcome {
+            Ok(rejected) => {
+                if let Some((times, lasted)) = self.unreachable.over(now) {
+                    tracing::info!("exports arrive again, after {times} failed in {}", in_words(lasted));
+                }
+                self.note_rejected(&rejected, now);
+                Some(Ok(()))
+            }
+            Err(error) => {
+                self.counts.failed.fetch_add(1, Relaxed);
+                // A connection on which nothing came back may be dead.
+                self.client.reconnect();
+                let endpoint = &self.client.target().endpoint;
+                match self.unreachable.happened(now, &error.to_string()) {
+                    Some(Say::Once) => tracing::warn!("export to {endpoint} failed: {error}"),
+                    Some(Say::Still { times, lasted }) => tracing::warn!(
+                        "export to {endpoint} still fails, {times} times in {}: {error}",
+                        in_words(lasted)
+                    ),
+                    None => tracing::debug!("export to {endpoint} failed: {error}"),
+                }
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn renew(&mut self) {
+        let now = std::time::Instant::now();
+        match self.client.renew() {
+            Ok(()) => {
+                let _ = self.old_certificates.over(now);
+            }
+            Err(error) => {
+                if self.old_certificates.happened(now, &error.to_string()).is_some() {
+                    tracing::warn!(
+                        "renewed certificates can't be used, those from before stay in use: {error}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn note_rejected(&mut self, rejected: &Rejected, now: std::time::Instant) {
+        if rejected.points == 0 && rejected.message.is_empty() {
+            let _ = self.not_accepted.over(now);
+            return;
+        }
+        self.counts.rejected.fetch_add(rejected.points, Relaxed);
+        if self.not_accepted.happened(now, &rejected.message).is_some() {
+            let (points, message) = (rejected.points, &rejected.message);
+            tracing::warn!("the receiver did not accept {points} points of an export: {message}");
+        }
+    }
+}

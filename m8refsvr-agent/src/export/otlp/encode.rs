@@ -1,0 +1,334 @@
+//! From a report and the catalogue to OTLP's messages. A pure function; knows nothing of the network.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum, metric::Data, number_data_point,
+    },
+};
+
+use crate::{
+    catalogue::{self, CATALOGUE, Kind, Points, Vocabulary},
+    figures::{Figures, Value},
+    report::{Report, Single},
+};
+
+/// Which names are sent, besides the agent's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Those of the semantic conventions.
+    pub otel: bool,
+    /// Those of the earlier plugin.
+    pub instana: bool,
+}
+
+impl Names {
+    fn has(self, vocabulary: Vocabulary) -> bool {
+        match vocabulary {
+            Vocabulary::Otel => self.otel,
+            Vocabulary::Instana => self.instana,
+            Vocabulary::Agent => true,
+        }
+    }
+}
+
+/// All metrics of a report that have a point.
+pub fn metrics(report: &Report, names: Names) -> Vec<Metric> {
+    let series = Series::of(report);
+    CATALOGUE
+        .iter()
+        .filter(|metric| names.has(metric.vocabulary))
+        .filter_map(|metric| {
+            let points = points(metric, report, &series);
+            (!points.is_empty()).then(|| Metric {
+                name: metric.name.into(),
+                description: metric.description.into(),
+                unit: metric.unit.into(),
+                data: Some(data(metric.kind, points)),
+                ..Metric::default()
+            })
+        })
+        .collect()
+}
+
+/// The sets of processes that have series of their own, with what names them.
+struct Series<'a> {
+    all: One<'a>,
+    groups: Vec<One<'a>>,
+    each: Vec<One<'a>>,
+}
+
+/// Figures, what names them, and since when their totals count.
+struct One<'a> {
+    attributes: Vec<KeyValue>,
+    since: u64,
+    figures: &'a Figures,
+}
+
+impl<'a> Series<'a> {
+    fn of(report: &'a Report) -> Self {
+        let started = nanoseconds(report.started);
+        let pattern = |group: usize| {
+            let pattern = report.groups.get(group).and_then(|group| group.pattern.as_deref());
+            pattern.map(|pattern| text("m8refsvr.group", pattern))
+        };
+        let of_group = |place: usize, figures: &'a Figures| One {
+            attributes: pattern(place).into_iter().collect(),
+            since: started,
+            figures,
+        };
+        let groups = || report.groups.iter().enumerate();
+        let of_process = |single: &'a Single| One {
+            attributes: [
+                attribute("process.pid", any_value::Value::IntValue(single.pid.into())),
+                text("process.creation.time", &humantime::format_rfc3339_millis(single.created).to_string()),
+                text("process.executable.name", &single.name),
+            ]
+            .into_iter()
+            .chain(pattern(single.group))
+            .collect(),
+            since: nanoseconds(single.since),
+            figures: &single.figures,
+        };
+        let each = match &report.processes {
+            Some(processes) => {
+                let others = groups().filter_map(|(place, group)| Some((place, group.others.as_ref()?)));
+                let others = others.map(|(place, others)| of_group(place, others));
+                processes.iter().map(of_process).chain(others).collect()
+            }
+            None => groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
+        };
+        Self {
+            all: One { attributes: Vec::new(), since: started, figures: &report.all },
+            groups: groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
+            each,
+        }
+    }
+}
+
+fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>) -> Vec<NumberDataPoint> {
+    let at = nanoseconds(report.at);
+    // What is of the moment has no start.
+    let since = |since: u64| if metric.kind == Kind::Gauge { 0 } else { since };
+    let of = |ones: &[One<'_>], points: &[catalogue::Point]| {
+        let pairs = ones.iter().flat_map(|one| points.iter().map(move |point| (one, point)));
+        let known = pairs.filter_map(|(one, point)| {
+            let value = one.figures.get(point.figure)?;
+            let mut attributes = one.attributes.clone();
+            attributes.extend(point.attribute.map(|(name, value)| text(name, value)));
+            Some(data_point(attributes, since(one.since), at, value))
+        });
+        known.collect()
+    };
+    match metric.points {
+        // The earlier plugin knew neither groups nor processes.
+        Points::Each(points) | Points::Group(points) if metric.vocabulary == Vocabulary::Instana => {
+            of(std::slice::from_ref(&series.all), points)
+        }
+        Points::Each(points) => of(&series.each, points),
+        Points::Group(points) => of(&series.groups, points),
+        Points::Agent(figure, names) => report
+            .agent
+            .get(figure)
+            .into_iter()
+            .map(|(values, value)| {
+                let attributes = names.iter().zip(values).map(|(name, value)| text(name, value)).collect();
+                data_point(attributes, since(nanoseconds(report.started)), at, value)
+            })
+            .collect(),
+    }
+}
+
+fn data(kind: Kind, data_points: Vec<NumberDataPoint>) -> Data {
+    match kind {
+        Kind::Gauge => Data::Gauge(Gauge { data_points }),
+        Kind::UpDownCounter | Kind::Counter => Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            is_monotonic: kind == Kind::Counter,
+        }),
+    }
+}
+
+fn data_point(attributes: Vec<KeyValue>, since: u64, at: u64, value: Value) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes,
+        start_time_unix_nano: since,
+        time_unix_nano: at,
+        value: Some(match value {
+            // OTLP has no unsigned numbers.
+            Value::Int(value) => number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)),
+            Value::Double(value) => number_data_point::Value::AsDouble(value),
+        }),
+        ..NumberDataPoint::default()
+    }
+}
+
+/// An attribute with a text.
+pub(super) fn text(name: &str, value: &str) -> KeyValue {
+    attribute(name, any_value::Value::StringValue(value.into()))
+}
+
+fn attribute(name: &str, value: any_value::Value) -> KeyValue {
+    KeyValue { key: name.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::*;
+    use crate::{
+        figures::Machine,
+        report::{Agent, Exports, Reporter},
+        sample::{
+            Sample,
+            fixtures::{process, sample},
+        },
+        source::{Source, Sources},
+    };
+
+    const OTEL: Names = Names { otel: true, instana: false };
+    const BOTH: Names = Names { otel: true, instana: true };
+
+    fn agent() -> Agent {
+        Agent {
+            look: Duration::from_millis(2),
+            skipped_looks: 0,
+            failed_looks: 0,
+            cpu: Duration::from_millis(30),
+            resident: None,
+            programs: Vec::new(),
+            slots: None,
+            losses: Vec::new(),
+            exports: Exports::default(),
+            unlisted: None,
+            sources: Sources { context_switches: Source::Procfs, block_io: Source::None },
+        }
+    }
+
+    /// The report of the last of some looks, a second apart.
+    fn report(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Report {
+        let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        let mut reporter = Reporter::new(UNIX_EPOCH + Duration::from_secs(1), patterns, listed);
+        let machine = Machine { memory_bytes: Some(1 << 30), cpus: Some(4) };
+        let began = std::time::Instant::now();
+        let reports = (0..).zip(samples).map(|(second, mut sample)| {
+            sample.began = began + Duration::from_secs(second);
+            reporter.report(&sample, machine, agent())
+        });
+        reports.last().unwrap()
+    }
+
+    /// The values of a metric by their attributes, as text.
+    fn values(report: &Report, names: Names, name: &str) -> BTreeMap<String, f64> {
+        let metrics = metrics(report, names);
+        let metric = metrics.iter().find(|metric| metric.name == name);
+        let points = match metric.map(|metric| metric.data.clone().unwrap()) {
+            Some(Data::Gauge(gauge)) => gauge.data_points,
+            Some(Data::Sum(sum)) => sum.data_points,
+            _ => Vec::new(),
+        };
+        let attribute = |attribute: KeyValue| match attribute.value.unwrap().value {
+            Some(any_value::Value::StringValue(text)) => format!("{}={text}", attribute.key),
+            Some(any_value::Value::IntValue(number)) => format!("{}={number}", attribute.key),
+            other => panic!("{other:?}"),
+        };
+        let value = |value| match value {
+            Some(number_data_point::Value::AsInt(value)) => value as f64,
+            Some(number_data_point::Value::AsDouble(value)) => value,
+            None => panic!("no value"),
+        };
+        points
+            .into_iter()
+            .map(|point| {
+                let attributes: Vec<String> = point.attributes.into_iter().map(attribute).collect();
+                (attributes.join(" "), value(point.value))
+            })
+            .collect()
+    }
+
+    fn map<const N: usize>(pairs: [(&str, f64); N]) -> BTreeMap<String, f64> {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn figures_are_summed_and_have_no_group_where_there_is_one_pattern() {
+        let looks = vec![
+            sample(100, [process(1, 50, 5), process(2, 50, 5)]),
+            sample(200, [process(1, 50, 6), process(2, 50, 7)]),
+        ];
+        let report = report(&["M8RefSvr"], None, looks);
+        let cpu = values(&report, BOTH, "process.cpu.time");
+        assert_eq!(cpu, map([("cpu.mode=user", 3.0), ("cpu.mode=system", 0.0)]));
+        let utilization = values(&report, BOTH, "process.cpu.utilization");
+        assert_eq!(utilization, map([("cpu.mode=user", 0.75), ("cpu.mode=system", 0.0)]));
+        assert_eq!(values(&report, BOTH, "cpu_usage"), map([("", 300.0)]));
+        assert_eq!(values(&report, BOTH, "memory_usage"), map([("", 0.1953125)]));
+        assert_eq!(values(&report, BOTH, "m8refsvr.process.count"), map([("", 2.0)]));
+        assert_eq!(values(&report, BOTH, "m8refsvr.process.threads.mean"), map([("", 2.5)]));
+        assert_eq!(values(&report, BOTH, "process.uptime"), map([("", 1.5)]));
+    }
+
+    #[test]
+    fn several_patterns_have_series_of_their_own_but_not_in_the_earlier_names() {
+        let mut other = process(2, 50, 0);
+        other.group = 1;
+        let report = report(&["a", "b"], None, vec![sample(100, [process(1, 50, 0), other])]);
+        let expected = map([("m8refsvr.group=a", 2.0), ("m8refsvr.group=b", 3.0)]);
+        assert_eq!(values(&report, BOTH, "process.thread.count"), expected);
+        assert_eq!(values(&report, BOTH, "thread_count"), map([("", 5.0)]));
+    }
+
+    #[test]
+    fn with_per_process_the_largest_are_named_and_the_rest_is_one() {
+        let looks = vec![sample(100, [process(1, 50, 1), process(2, 60, 9), process(3, 50, 1)])];
+        let report = report(&["a"], Some(1), looks);
+        let named = "process.pid=2 process.creation.time=1970-01-01T00:00:00.600Z \
+                     process.executable.name=M8RefSvr";
+        assert_eq!(values(&report, OTEL, "process.thread.count"), map([(named, 3.0), ("", 6.0)]));
+        assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("", 3.0)]));
+        assert_eq!(values(&report, OTEL, "m8refsvr.agent.process.unlisted"), map([("", 2.0)]));
+    }
+
+    #[test]
+    fn what_needs_two_looks_or_was_not_read_is_absent() {
+        let report = report(&["a"], None, vec![sample(100, [process(1, 50, 1)])]);
+        assert_eq!(values(&report, BOTH, "process.cpu.utilization"), map([]));
+        assert_eq!(values(&report, BOTH, "cpu_usage"), map([]));
+        assert_eq!(values(&report, BOTH, "process.disk.io"), map([]));
+        assert_eq!(values(&report, BOTH, "m8refsvr.block.io"), map([]));
+        assert_eq!(values(&report, BOTH, "m8refsvr.agent.memory.usage"), map([]));
+    }
+
+    #[test]
+    fn where_no_process_is_sums_are_zero_and_extremes_absent() {
+        let report = report(&["a"], None, vec![sample(100, []), sample(200, [])]);
+        let zeros = map([("disk.io.direction=read", 0.0), ("disk.io.direction=write", 0.0)]);
+        assert_eq!(values(&report, BOTH, "process.disk.io"), zeros);
+        // Nothing tells of block I/O.
+        assert_eq!(values(&report, BOTH, "m8refsvr.block.io"), map([]));
+        assert_eq!(values(&report, BOTH, "cpu_usage"), map([("", 0.0)]));
+        assert_eq!(values(&report, BOTH, "process_count"), map([("", 0.0)]));
+        assert_eq!(values(&report, BOTH, "max_threads_per_process"), map([]));
+        assert_eq!(values(&report, BOTH, "process.uptime"), map([]));
+    }
+
+    #[test]
+    fn only_the_wanted_names_are_sent_and_the_agents_own_always() {
+        let report = report(&["a"], None, vec![sample(100, [])]);
+        let names = |names| metrics(&report, names).into_iter().map(|metric| metric.name).collect::<Vec<_>>();
+        let instana = names(Names { otel: false, instana: true });
+        assert!(instana.contains(&"process_count".to_owned()));
+        assert!(instana.contains(&"m8refsvr.agent.look.duration".to_owned()));
+        assert!(!instana.contains(&"process.cpu.time".to_owned()));
+        assert!(!names(OTEL).contains(&"process_count".to_owned()));
+    }
+}

@@ -1,0 +1,205 @@
+//! Why an export failed, in words that tell an administrator where to look; and whether to try the same again.
+
+use std::{error::Error, io, time::Duration};
+
+use hyper::body::Bytes;
+use prost::Message as _;
+use rustls::{AlertDescription, CertificateError};
+use thiserror::Error;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+/// Bytes of an answer that are quoted.
+const QUOTED: usize = 200;
+
+/// Why an export failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ExportError {
+    /// It took too long.
+    #[error("no answer within {0:?}: the receiver hangs, or a firewall drops what is sent to it")]
+    Timeout(Duration),
+    /// Nobody listens.
+    #[error("connection refused: nothing listens there")]
+    Refused,
+    /// The name has no address.
+    #[error("the host's name can't be resolved: {0}")]
+    Name(String),
+    /// One side does not accept the other's certificate, or TLS at all.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// Anything else below HTTP.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// The receiver, or a proxy before it, says no, by HTTP.
+    #[error("the receiver answered HTTP status {status}{}{}", quoted(message), hint(*status))]
+    Status {
+        /// The status.
+        status: u16,
+        /// What it said.
+        message: String,
+        /// When it wants to be asked again.
+        after: Option<Duration>,
+    },
+    /// The receiver says no, by gRPC.
+    #[error("the receiver answered gRPC status {code:?}{}", quoted(message))]
+    Grpc {
+        /// The status.
+        code: Code,
+        /// What it said.
+        message: String,
+        /// When it wants to be asked again.
+        after: Option<Duration>,
+    },
+}
+
+impl ExportError {
+    /// Whether the same may be accepted later, as the specification of OTLP says.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Refused | Self::Name(_) | Self::Tls(_) | Self::Connection(_) => true,
+            Self::Status { status, .. } => matches!(status, 429 | 502..=504),
+            Self::Grpc { code, after, .. } => match code {
+                Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unavailable
+                | Code::DataLoss => true,
+                Code::ResourceExhausted => after.is_some(),
+                _ => false,
+            },
+        }
+    }
+
+    /// When the receiver wants to be asked again.
+    pub fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { after, .. } | Self::Grpc { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// From an answer that is not one of success.
+    pub(super) fn of_response(status: http::StatusCode, headers: &http::HeaderMap, body: &Bytes) -> Self {
+        let header = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        let is_protobuf = header(http::header::CONTENT_TYPE) == Some("application/x-protobuf");
+        let message = match tonic_types::pb::Status::decode(body.clone()) {
+            Ok(status) if is_protobuf => status.message,
+            _ => String::from_utf8_lossy(body).into_owned(),
+        };
+        let after = header(http::header::RETRY_AFTER).and_then(|after| match after.trim().parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => {
+                let date = httpdate::parse_http_date(after).ok()?;
+                Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+            }
+        });
+        Self::Status { status: status.as_u16(), message, after }
+    }
+
+    /// From what the gRPC client says: the receiver's own words, or what went wrong before they came.
+    pub(super) fn of_status(status: &tonic::Status, host: &str) -> Self {
+        if let Some(cause) = status.source() {
+            return Self::of_transport(cause, host);
+        }
+        let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        Self::Grpc { code: status.code(), message: status.message().into(), after }
+    }
+
+    /// From an error below HTTP, by the one of its causes that tells most.
+    pub(super) fn of_transport(error: &(dyn Error + 'static), host: &str) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        let mut current = Some(error);
+        while let Some(error) = current {
+            if let Some(known) = error.downcast_ref::<Self>() {
+                return known.clone();
+            }
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return Self::Tls(tls_words(tls, host));
+            }
+            let mut next = error.source();
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                if io.kind() == io::ErrorKind::ConnectionRefused {
+                    return Self::Refused;
+                }
+                // The source of such an error is that of what it wraps, not what it wraps.
+                if let Some(inner) = io.get_ref() {
+                    next = Some(inner);
+                }
+            }
+            let text = error.to_string();
+            if texts.last().is_none_or(|last| !last.contains(&text)) {
+                texts.push(text);
+            }
+            current = next;
+        }
+        if let Some(place) = texts.iter().position(|text| text == "dns error") {
+            return Self::Name(texts.split_off(place + 1).join(": "));
+        }
+        Self::Connection(texts.join(": "))
+    }
+}
+
+fn tls_words(error: &rustls::Error, host: &str) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(reason) => match reason {
+            // A signature that does not fit is that of another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "the receiver's certificate is of an unknown authority: give that authority's with --ca-cert"
+                    .into()
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the receiver's certificate has expired".into()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                format!("the receiver's certificate is not for the name {host}")
+            }
+            reason => format!("the receiver's certificate is not valid: {reason}"),
+        },
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied),
+        ) => format!(
+            "the receiver does not accept our certificate ({alert:?}): it wants another in --client-cert"
+        ),
+        rustls::Error::InvalidMessage(_) => "the receiver does not speak TLS there: check the port".into(),
+        error => error.to_string(),
+    }
+}
+
+/// What helps, where the status alone does not tell.
+fn hint(status: u16) -> &'static str {
+    match status {
+        400 => "; it may want another --client-cert",
+        401 | 403 => "; it may want a header in OTEL_EXPORTER_OTLP_HEADERS",
+        404 | 405 => "; check the URL's path",
+        _ => "",
+    }
+}
+
+/// The beginning of what the other side said, on one line and without the tags of a page.
+fn quoted(message: &str) -> String {
+    let mut text = String::new();
+    let mut in_tag = false;
+    for character in message.chars() {
+        match character {
+            '<' => in_tag = true,
+            '>' if in_tag => {
+                in_tag = false;
+                text.push(' ');
+            }
+            _ if in_tag => {}
+            control if control.is_control() => text.push(' '),
+            other => text.push(other),
+        }
+    }
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = words.char_indices().map(|(at, _)| at).find(|&at| at >= QUOTED).unwrap_or(words.len());
+    if words.is_empty() { String::new() } else { format!(": {}", &words[..end]) }
+}

@@ -1,0 +1,118 @@
+//! Who sends: the attributes of the resource.
+
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+use uuid::{Uuid, uuid};
+
+use super::encode::text;
+use crate::proc::system::Host;
+
+/// The namespace that the semantic conventions give for `service.instance.id`.
+const INSTANCES: Uuid = uuid!("4d63009a-8d0f-11ee-aad7-4c796ed8e320");
+const SERVICE: &str = "m8refsvr";
+
+/// `OTEL_RESOURCE_ATTRIBUTES` is not a list of attributes.
+#[derive(Debug, Error)]
+#[error(
+    "OTEL_RESOURCE_ATTRIBUTES: {0:?} is not an attribute: give name=value,name=value, percent-encoded where needed"
+)]
+pub struct NoAttribute(String);
+
+/// What the agent knows of itself and its machine, unless the user says otherwise: `attributes` as in
+/// `OTEL_RESOURCE_ATTRIBUTES`, `service_name` as in `OTEL_SERVICE_NAME`, which wins over it.
+pub fn resource(
+    host: &Host,
+    attributes: Option<&str>,
+    service_name: Option<&str>,
+) -> Result<Resource, NoAttribute> {
+    let mut all: Vec<(String, String)> = vec![
+        ("service.name".into(), SERVICE.into()),
+        ("service.version".into(), env!("CARGO_PKG_VERSION").into()),
+        ("service.instance.id".into(), instance(host)),
+        ("host.name".into(), host.name.clone()),
+        ("os.type".into(), "linux".into()),
+    ];
+    all.extend(host.id.clone().map(|id| ("host.id".to_owned(), id)));
+    let of_user = attributes.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
+    for attribute in of_user {
+        let decoded = |part: &str| percent_decode_str(part.trim()).decode_utf8().map(String::from).ok();
+        let pair = attribute.split_once('=').and_then(|(name, value)| {
+            Some((decoded(name).filter(|name| !name.is_empty())?, decoded(value)?))
+        });
+        let (name, value) = pair.ok_or_else(|| NoAttribute(attribute.into()))?;
+        set(&mut all, name, value);
+    }
+    if let Some(service_name) = service_name {
+        set(&mut all, "service.name".into(), service_name.into());
+    }
+    Ok(Resource {
+        attributes: all.iter().map(|(name, value)| text(name, value)).collect(),
+        ..Resource::default()
+    })
+}
+
+fn set(all: &mut Vec<(String, String)>, name: String, value: String) {
+    match all.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value,
+        None => all.push((name, value)),
+    }
+}
+
+/// The same for as long as the machine is the same.
+fn instance(host: &Host) -> String {
+    Uuid::new_v5(&INSTANCES, host.id.as_ref().unwrap_or(&host.name).as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
+    use super::*;
+
+    fn attributes(given: Option<&str>, service_name: Option<&str>) -> Vec<(String, String)> {
+        let host = Host { name: "box".into(), id: Some("0123".into()) };
+        let resource = resource(&host, given, service_name).unwrap();
+        let text = |value: Option<Value>| match value {
+            Some(Value::StringValue(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        resource.attributes.into_iter().map(|it| (it.key, text(it.value.unwrap().value))).collect()
+    }
+
+    fn get(attributes: &[(String, String)], name: &str) -> String {
+        let found: Vec<_> = attributes.iter().filter(|(key, _)| key == name).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        found[0].1.clone()
+    }
+
+    #[test]
+    fn the_machine_and_the_service_are_named_and_the_instance_stays_the_same() {
+        let own = attributes(None, None);
+        assert_eq!(get(&own, "service.name"), "m8refsvr");
+        assert_eq!(get(&own, "host.name"), "box");
+        assert_eq!(get(&own, "host.id"), "0123");
+        assert_eq!(get(&own, "os.type"), "linux");
+        assert_eq!(own, attributes(Some(" "), None));
+        // By `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123")` of Python's uuid.
+        assert_eq!(get(&own, "service.instance.id"), "da530515-bf1f-5ae8-a24d-affcf5ec8e55");
+    }
+
+    #[test]
+    fn what_the_user_says_wins() {
+        let given = attributes(Some("service.name=a, host.name=my%20box,team=x%2Cy,"), None);
+        assert_eq!(get(&given, "service.name"), "a");
+        assert_eq!(get(&given, "host.name"), "my box");
+        assert_eq!(get(&given, "team"), "x,y");
+        assert_eq!(get(&attributes(Some("service.name=a"), Some("b")), "service.name"), "b");
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let host = Host { name: "box".into(), id: None };
+        for nonsense in ["a", "=b", "a=%ff"] {
+            let error = resource(&host, Some(nonsense), None).unwrap_err().to_string();
+            assert!(error.contains("OTEL_RESOURCE_ATTRIBUTES") && error.contains(nonsense), "{error}");
+        }
+    }
+}

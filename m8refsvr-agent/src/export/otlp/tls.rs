@@ -1,0 +1,238 @@
+//! TLS: from files of certificates and keys to a configuration, and again when the files are renewed.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// The files that the user named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Authorities that sign the receiver's certificate; the system's when there is none.
+    pub authorities: Option<PathBuf>,
+    /// Our certificate, with those between it and its authority, and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why TLS can't be set up; each names the file.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The file could not be read.
+    #[error("cannot read the {what} {}: {source}", path.display())]
+    Unreadable {
+        /// What is in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing of that kind is in it.
+    #[error("there is no {what} in {}: it must be a PEM file", path.display())]
+    Empty {
+        /// What was looked for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is there, but not understood.
+    #[error("the {what} in {} can't be used: {reason}", path.display())]
+    Unusable {
+        /// What is in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key is protected by a password.
+    #[error("the key in {} is encrypted: give one without a password", .0.display())]
+    Encrypted(PathBuf),
+    /// Its time is over.
+    #[error("the {what} in {} expired at {}", path.display(), humantime::format_rfc3339_seconds(*at))]
+    Expired {
+        /// What is in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// When.
+        at: SystemTime,
+    },
+    /// Its time has not come.
+    #[error("the {what} in {} is not valid before {}", path.display(), humantime::format_rfc3339_seconds(*at))]
+    NotYet {
+        /// What is in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// When it will be.
+        at: SystemTime,
+    },
+    /// Certificate and key are not a pair.
+    #[error("the key in {} does not belong to the certificate in {}", key.display(), certificate.display())]
+    Mismatch {
+        /// The file with the certificate.
+        certificate: PathBuf,
+        /// The file with the key.
+        key: PathBuf,
+    },
+    /// The system knows no authorities.
+    #[error("this system has no certificates of authorities (package ca-certificates): give --ca-cert")]
+    NoSystemRoots,
+    /// What was built in does not work.
+    #[error("TLS is not to be had: {0}")]
+    Provider(String),
+}
+
+const AUTHORITIES: &str = "certificate of an authority";
+const CERTIFICATE: &str = "client certificate";
+const KEY: &str = "client key";
+
+impl Files {
+    /// Reads and checks them.
+    pub fn load(&self) -> Result<ClientConfig, TlsError> {
+        let now = SystemTime::now();
+        let builder = builder()?.with_root_certificates(match &self.authorities {
+            Some(path) => authorities(path, now)?,
+            None => system_authorities()?,
+        });
+        let Some((path, key_path)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(CERTIFICATE, path)?;
+        chain.iter().try_for_each(|certificate| in_time(CERTIFICATE, path, certificate, now))?;
+        builder.with_client_auth_cert(chain, key(key_path)?).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Mismatch { certificate: path.clone(), key: key_path.clone() }
+            }
+            error => TlsError::Unusable { what: KEY, path: key_path.clone(), reason: error.to_string() },
+        })
+    }
+
+    /// What tells that a file was renewed. Links are followed, as renewal often changes a link alone.
+    pub(super) fn stamp(&self) -> Vec<Option<Stamp>> {
+        let client = self.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.authorities.iter().chain(client).map(|path| Stamp::of(path)).collect()
+    }
+}
+
+/// What the client is made with where nothing is sent by TLS: it trusts nobody.
+pub(super) fn without() -> Result<ClientConfig, TlsError> {
+    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Provider(error.to_string()))
+}
+
+/// A file's identity and state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// The authorities in a file that are in their time; an error when none is.
+fn authorities(path: &Path, now: SystemTime) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    let mut out_of_time = None;
+    for certificate in certificates(AUTHORITIES, path)? {
+        match in_time(AUTHORITIES, path, &certificate, now) {
+            Ok(()) => store.add(certificate).map_err(|error| TlsError::Unusable {
+                what: AUTHORITIES,
+                path: path.into(),
+                reason: error.to_string(),
+            })?,
+            Err(error @ (TlsError::Expired { .. } | TlsError::NotYet { .. })) => out_of_time = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match out_of_time {
+        Some(error) if store.is_empty() => return Err(error),
+        Some(error) => tracing::warn!("{error}; the others in it are used"),
+        None => {}
+    }
+    Ok(store)
+}
+
+fn system_authorities() -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    // Some of a system's certificates may be too old to be understood.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(store) }
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(what, path)?;
+    let certificates = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Unusable { what, path: path.into(), reason: error.to_string() })?;
+    if certificates.is_empty() {
+        return Err(TlsError::Empty { what, path: path.into() });
+    }
+    Ok(certificates)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(KEY, path)?;
+    let is_encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        _ if is_encrypted => TlsError::Encrypted(path.into()),
+        rustls::pki_types::pem::Error::NoItemsFound => TlsError::Empty { what: KEY, path: path.into() },
+        error => TlsError::Unusable { what: KEY, path: path.into(), reason: error.to_string() },
+    })
+}
+
+fn in_time(
+    what: &'static str,
+    path: &Path,
+    certificate: &CertificateDer<'_>,
+    now: SystemTime,
+) -> Result<(), TlsError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| TlsError::Unusable {
+        what,
+        path: path.into(),
+        reason: error.to_string(),
+    })?;
+    let at = |time: x509_parser::time::ASN1Time| {
+        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+        UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+    };
+    let (from, until) = (at(parsed.validity().not_before), at(parsed.validity().not_after));
+    if now > until {
+        return Err(TlsError::Expired { what, path: path.into(), at: until });
+    }
+    if now < from {
+        return Err(TlsError::NotYet { what, path: path.into(), at: from });
+    }
+    Ok(())
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Unreadable { what, path: path.into(), source })
+}

@@ -1,0 +1,148 @@
+//! The loop: look when it is due, hand what was seen over, until told to stop. Exports are another task's business.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    absence::Key,
+    clock::Grid,
+    episode::{Episode, Say, in_words},
+    export::otlp::{Counts, Newest},
+    figures::Machine,
+    own::{self, Looks},
+    proc::system::{memory_bytes, online_cpus},
+    report::Reporter,
+    sample::{Observer, Sample},
+};
+
+/// For the last export, from the signal that ends the agent.
+const LAST_EXPORT: Duration = Duration::from_secs(4);
+
+/// Looks, again and again.
+#[derive(Debug)]
+pub struct Service {
+    observer: Observer,
+    reporter: Reporter,
+    interval: Duration,
+    newest: watch::Sender<Newest>,
+    counts: Arc<Counts>,
+    looks: Looks,
+    unreadable: Episode,
+    is_alone: Option<bool>,
+    said: BTreeSet<Key>,
+}
+
+impl Service {
+    /// Looks by `observer` at this interval, and hands what `reporter` makes of it to who holds the other end of
+    /// `newest`.
+    pub fn new(
+        observer: Observer,
+        reporter: Reporter,
+        interval: Duration,
+        newest: watch::Sender<Newest>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            observer,
+            reporter,
+            interval,
+            newest,
+            counts,
+            looks: Looks::default(),
+            unreadable: Episode::default(),
+            is_alone: None,
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
+    /// look, with the observer, which still counts.
+    pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Observer {
+        let mut grid = Grid::new(self.interval);
+        self.look(None);
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let wait = grid.wait(now);
+            let due = Instant::now() + wait;
+            tokio::select! {
+                biased;
+                stopped = stop.wait_for(Option::is_some) => {
+                    // The other end is never dropped before; and if it were, there would be nobody to end the agent.
+                    let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
+                    self.look(Some(since + LAST_EXPORT));
+                    return self.observer;
+                }
+                () = sleep(wait) => {}
+            }
+            self.look(None);
+            let skipped = grid.skipped(Instant::now().saturating_duration_since(due));
+            if skipped > 0 {
+                tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);
+            }
+            self.looks.skipped += skipped;
+        }
+    }
+
+    /// One look, handed over. Where it fails, there is nothing new to tell.
+    fn look(&mut self, last_by: Option<Instant>) {
+        let began = Instant::now();
+        let outcome = self.observer.look();
+        self.looks.last = began.elapsed();
+        let now = std::time::Instant::now();
+        let report = match outcome {
+            Ok(sample) => {
+                if let Some((times, lasted)) = self.unreadable.over(now) {
+                    tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
+                }
+                self.tell(&sample);
+                let machine =
+                    Machine { memory_bytes: memory_bytes(self.observer.proc()), cpus: online_cpus() };
+                let agent = own::agent(&self.observer, self.looks, self.counts.now());
+                Some(Arc::new(self.reporter.report(&sample, machine, agent)))
+            }
+            Err(error) => {
+                self.looks.failed += 1;
+                match self.unreadable.happened(now, &error.to_string()) {
+                    Some(Say::Once) => tracing::error!("cannot read /proc: {error}"),
+                    Some(Say::Still { times, lasted }) => {
+                        tracing::error!("cannot read /proc, {times} times in {}: {error}", in_words(lasted));
+                    }
+                    None => {}
+                }
+                None
+            }
+        };
+        self.newest.send_modify(|newest| {
+            if report.is_some() {
+                newest.number += 1;
+                newest.report = report;
+            }
+            newest.last_by = last_by;
+        });
+    }
+
+    /// Says what is new about the processes, and nothing twice.
+    fn tell(&mut self, sample: &Sample) {
+        let is_alone = sample.processes.is_empty();
+        if self.is_alone.replace(is_alone) != Some(is_alone) {
+            let patterns = self.observer.selector().in_words();
+            match sample.processes.len() {
+                0 => tracing::warn!("No processes found matching {patterns}"),
+                1 => tracing::info!("1 process matches {patterns}"),
+                count => tracing::info!("{count} processes match {patterns}"),
+            }
+        }
+        for sentence in sample.absences.unsaid(&mut self.said) {
+            tracing::warn!("{sentence}");
+        }
+        tracing::debug!("{} processes in {:?}", sample.processes.len(), self.looks.last);
+    }
+}

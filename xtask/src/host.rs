@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::OsStr,
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -65,6 +66,16 @@ pub(crate) fn has_program(name: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
+/// Whether a program starts; one can be there and yet not start, when a library of its own was removed or exchanged.
+pub(crate) fn runs(program: &Path, argument: &str) -> bool {
+    Command::new(program)
+        .arg(argument)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -83,11 +94,6 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         bail!("some of Debian's packages are missing; this installs them:\n\n    sudo {line}\n");
     }
     step(&format!("installing {} from Debian's packages", missing.join(" ")));
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]);
-        command
-    };
     run(apt().arg("update"))?;
     // apt has no quieter way to unpack than this; what it writes matters only when it fails.
     let outcome = apt()
@@ -99,6 +105,29 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         bail!("{line} ended with {}:\n{}", outcome.status, String::from_utf8_lossy(&outcome.stderr));
     }
     Ok(())
+}
+
+/// Unpacks one of Debian's packages in a folder, without installing it; returns the folder that is its root.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
+    if !has_program("apt-get") {
+        bail!("there is no apt-get to download Debian's package {package}: install what it holds yourself");
+    }
+    if is_root() {
+        run(apt().arg("update"))?;
+    }
+    // As ourselves: another user may have no way into the folder.
+    run(apt().args(["-o", "APT::Sandbox::User=root", "download", package]).current_dir(folder))?;
+    let mut files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let file = files.next().with_context(|| format!("apt-get downloaded no {package}"))??.path();
+    let root = folder.join("root");
+    run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&root))?;
+    Ok(root)
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]);
+    command
 }
 
 fn is_installed(package: &str) -> bool {

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod demo;
 mod host;
+mod receivers;
 mod run;
 mod test;
 mod toolchain;

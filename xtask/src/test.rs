@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, host};
+use crate::{build, host, receivers};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -35,8 +35,13 @@ pub(crate) fn test() -> Result<()> {
         host::cargo(&["test", "--quiet", "--package", "m8refsvr-agent", "--no-default-features"]),
     )?;
     let log_object = build::log_object()?;
+    let receivers = receivers::install()?;
     let mut tests = host::cargo(&["test"]);
-    tests.env("M8REFSVR_LOG_OBJECT", log_object);
+    tests
+        .env("M8REFSVR_LOG_OBJECT", log_object)
+        .env("M8REFSVR_ROTEL", receivers.rotel)
+        .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
+        .env("M8REFSVR_NGINX", receivers.nginx);
     step("testing, with the real programs in this kernel", tests)
 }
 

@@ -94,7 +94,7 @@ impl Toolchain {
     pub(crate) fn bpf_linker(&self) -> Result<PathBuf> {
         let folder = host::cache()?.join(format!("bpf-linker-{BPF_LINKER_VERSION}-llvm-{}", self.llvm.major));
         let linker = folder.join("bin/bpf-linker");
-        if runs(&linker) {
+        if host::runs(&linker, "--version") {
             return Ok(linker);
         }
         host::step(&format!(
@@ -119,21 +119,11 @@ impl Toolchain {
             .env("CARGO_TARGET_DIR", &scratch),
         )?;
         fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
-        if !runs(&linker) {
+        if !host::runs(&linker, "--version") {
             bail!("{} was built but does not run", linker.display());
         }
         Ok(linker)
     }
-}
-
-/// A linker can be there and yet not start: when its LLVM was removed or exchanged.
-fn runs(linker: &Path) -> bool {
-    Command::new(linker)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// rustc and cargo of each of rustup's toolchains, the active one first, then by name.

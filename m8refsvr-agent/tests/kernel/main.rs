@@ -7,13 +7,14 @@
 
 mod actor;
 mod cases;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod looking;
 mod taskstats;
 
 use std::{fs, path::Path, process::ExitCode};
 
-use libtest_mimic::{Arguments, Trial};
-use m8refsvr_agent::kernel::{Kernel, KernelError, Options};
+use libtest_mimic::Arguments;
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{UnshareFlags, unshare_unsafe},
@@ -37,12 +38,7 @@ enum Need {
     LogObject,
 }
 
-/// A test: a sentence about behaviour, what it needs, and the proof.
-struct Case {
-    name: &'static str,
-    needs: &'static [Need],
-    run: fn(),
-}
+type Case = harness::Case<Need>;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == actor::ARGUMENT) {
@@ -54,33 +50,7 @@ fn main() -> ExitCode {
     if let Err(error) = own_mounts() {
         eprintln!("no mounts of our own: {error}");
     }
-    let lacks = |need: Need| reason_against(need).err().map(|reason| (need, reason));
-    let lacking: Vec<(Need, String)> =
-        [Need::Bpf, Need::Taskstats, Need::Tracefs, Need::BpfFs, Need::Disk, Need::LogObject]
-            .into_iter()
-            .filter_map(lacks)
-            .collect();
-    let mut left_out = Vec::new();
-    let trials = cases::all()
-        .into_iter()
-        .map(|case| {
-            let reason = lacking.iter().find(|(need, _)| case.needs.contains(need)).map(|(_, reason)| reason);
-            if let Some(reason) = reason {
-                left_out.push(format!("{}: {reason}", case.name));
-            }
-            let run = case.run;
-            Trial::test(case.name, move || {
-                run();
-                Ok(())
-            })
-            .with_ignored_flag(reason.is_some())
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    for line in &left_out {
-        eprintln!("could not run here: {line}");
-    }
-    conclusion.exit_code()
+    harness::run(cases::all(), &arguments, |need| reason_against(need).err())
 }
 
 /// Mounts what tests need where nobody else sees it.
@@ -100,16 +70,7 @@ fn own_mounts() -> Result<(), rustix::io::Errno> {
 
 fn reason_against(need: Need) -> Result<(), String> {
     match need {
-        Need::Bpf => {
-            let options = Options { capacity: 1, bpf_fs: None, ..Options::default() };
-            match Kernel::attach(&options) {
-                Err(error @ (KernelError::Refused { .. } | KernelError::PidNamespace)) => {
-                    Err(error.to_string())
-                }
-                // Anything else is an error of ours, and shall be seen by the tests.
-                _ => Ok(()),
-            }
-        }
+        Need::Bpf => harness::reason_against_bpf().map_or(Ok(()), Err),
         Need::Taskstats => Taskstats::connect().map(|_| ()),
         Need::Tracefs => fs::metadata("/sys/kernel/tracing/events/sched/sched_switch/format")
             .map(|_| ())

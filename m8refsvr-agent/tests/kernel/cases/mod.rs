@@ -23,6 +23,6 @@ pub(crate) fn all() -> Vec<Case> {
         log::CASES,
     ]
     .into_iter()
-    .flat_map(|cases| cases.iter().map(|case| Case { ..*case }))
+    .flat_map(|cases| cases.iter().copied())
     .collect()
 }

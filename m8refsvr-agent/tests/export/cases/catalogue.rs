@@ -1,0 +1,184 @@
+//! What arrives is what the catalogue says, by every way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use m8refsvr_agent::catalogue::{CATALOGUE, Kind, Metric, Points, Vocabulary};
+
+use crate::{
+    Case,
+    Need::{Bpf, Mock, Rotel},
+    agent::{Name, command, told},
+    receiver::{self, Point, PointKind, Receiver},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "every metric arrives at rotel as the catalogue says, over both protocols, in each vocabulary",
+        needs: &[Bpf, Rotel],
+        run: || arrives_at(receiver::Kind::Rotel),
+    },
+    Case {
+        name: "every metric arrives at mockotlpserver as the catalogue says, over both protocols, in each vocabulary",
+        needs: &[Bpf, Mock],
+        run: || arrives_at(receiver::Kind::Mock),
+    },
+];
+
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Has the kernel measure BPF programs, for as long as it is held by anyone.
+struct Statistics(Vec<u8>);
+
+impl Statistics {
+    fn on() -> Self {
+        let before = std::fs::read(STATISTICS).unwrap();
+        std::fs::write(STATISTICS, "1").unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        let _ = std::fs::write(STATISTICS, &self.0);
+    }
+}
+
+fn arrives_at(kind: receiver::Kind) {
+    // Both of these tests at once would take it from one another.
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _statistics = Statistics::on();
+    let receiver = Receiver::start(kind);
+    let name = Name::new("catalogue");
+    let processes = [name.start(), name.start()];
+    let pids: BTreeSet<String> = processes.iter().map(|process| process.pid().to_string()).collect();
+    for protocol in ["grpc", "http/protobuf"] {
+        for (names, vocabularies) in [
+            ("otel", &[Vocabulary::Otel][..]),
+            ("instana", &[Vocabulary::Instana]),
+            ("both", &[Vocabulary::Otel, Vocabulary::Instana]),
+        ] {
+            for per_process in [false, true] {
+                let points = points(&receiver, protocol, names, per_process, name.text());
+                let case = format!("{protocol}, {names}, per process: {per_process}");
+                check(&points, vocabularies, per_process, &pids, &case);
+            }
+        }
+    }
+}
+
+/// What one export brings.
+fn points(receiver: &Receiver, protocol: &str, names: &str, per_process: bool, name: &str) -> Vec<Point> {
+    let before = receiver.exports().len();
+    let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
+    let mut command = command(&["--once", "--sample", "0.1", "--ebpf", "require", "--process", name]);
+    command.args(["--protocol", protocol, "--names", names]);
+    command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
+    command.args(per_process.then_some("--per-process"));
+    command.env("OTEL_RESOURCE_ATTRIBUTES", "team=a%20b").env("OTEL_SERVICE_NAME", "svc");
+    assert_eq!(told(&command.output().unwrap()), (Some(0), String::new()));
+    let exports = receiver.exports();
+    assert_eq!(exports.len(), before + 1, "one request");
+    let export = exports.last().unwrap();
+    assert_eq!(export.scopes, [("m8refsvr".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for (attribute, value) in
+        [("service.name", "svc"), ("team", "a b"), ("host.name", &host), ("os.type", "linux")]
+    {
+        assert_eq!(export.resource.get(attribute).map(String::as_str), Some(value), "{attribute}");
+    }
+    export.points.clone()
+}
+
+fn check(
+    points: &[Point],
+    vocabularies: &[Vocabulary],
+    per_process: bool,
+    pids: &BTreeSet<String>,
+    case: &str,
+) {
+    let mut by_name: BTreeMap<&str, Vec<&Point>> = BTreeMap::new();
+    points.iter().for_each(|point| by_name.entry(&point.name).or_default().push(point));
+    let is_expected = |metric: &&Metric| {
+        (metric.vocabulary == Vocabulary::Agent || vocabularies.contains(&metric.vocabulary))
+            && (per_process || metric.name != "m8refsvr.agent.process.unlisted")
+    };
+    for metric in CATALOGUE.iter().filter(is_expected) {
+        let case = format!("{case}, {}", metric.name);
+        let points = by_name.remove(metric.name).unwrap_or_else(|| panic!("{case} did not arrive"));
+        for point in &points {
+            assert_eq!(point.unit, metric.unit, "{case}");
+            assert_eq!(point.description, metric.description, "{case}");
+            let kind = match metric.kind {
+                Kind::Gauge => PointKind::Gauge,
+                Kind::UpDownCounter => PointKind::Sum { monotonic: false, cumulative: true },
+                Kind::Counter => PointKind::Sum { monotonic: true, cumulative: true },
+            };
+            assert_eq!(point.kind, kind, "{case}");
+            // One look, and one start.
+            assert_eq!(point.time_ns, points[0].time_ns, "{case}");
+            assert_eq!(point.start_ns > 0, metric.kind != Kind::Gauge, "{case}");
+            assert!(point.start_ns < point.time_ns, "{case}");
+        }
+        let named: Vec<BTreeMap<String, String>> =
+            points.iter().map(|point| point.attributes.clone()).collect();
+        check_attributes(metric, &named, per_process, pids, &case);
+    }
+    assert_eq!(
+        by_name.keys().collect::<Vec<_>>(),
+        [""; 0].iter().collect::<Vec<_>>(),
+        "{case}: unknown names"
+    );
+    let value = |name: &str| points.iter().find(|point| point.name == name).map(|point| point.value);
+    for (name, expected) in [("m8refsvr.process.count", 2.0), ("process_count", 2.0), ("thread_count", 2.0)] {
+        assert!(value(name).is_none_or(|value| value == expected), "{case}: {name} is {:?}", value(name));
+    }
+}
+
+fn check_attributes(
+    metric: &Metric,
+    named: &[BTreeMap<String, String>],
+    per_process: bool,
+    pids: &BTreeSet<String>,
+    case: &str,
+) {
+    let of_points = |points: &[m8refsvr_agent::catalogue::Point]| -> BTreeSet<BTreeMap<String, String>> {
+        let attributes = points.iter().map(|point| {
+            point.attribute.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        });
+        attributes.collect()
+    };
+    match metric.points {
+        Points::Each(points) if per_process && metric.vocabulary == Vocabulary::Otel => {
+            let mut expected: BTreeSet<(String, BTreeMap<String, String>)> = BTreeSet::new();
+            for pid in pids {
+                expected.extend(of_points(points).into_iter().map(|attributes| (pid.clone(), attributes)));
+            }
+            let seen: BTreeSet<(String, BTreeMap<String, String>)> = named
+                .iter()
+                .map(|attributes| {
+                    let mut rest = attributes.clone();
+                    let pid = rest.remove("process.pid").expect("a pid");
+                    let name = rest.remove("process.executable.name").expect("a name");
+                    assert!(name.starts_with("catalogue-"), "{case}: {name}");
+                    let created = rest.remove("process.creation.time").expect("a creation time");
+                    assert!(created.starts_with("20") && created.ends_with('Z'), "{case}: {created}");
+                    (pid, rest)
+                })
+                .collect();
+            assert_eq!(seen, expected, "{case}");
+        }
+        Points::Each(points) | Points::Group(points) => {
+            assert_eq!(named.iter().cloned().collect::<BTreeSet<_>>(), of_points(points), "{case}");
+            assert_eq!(named.len(), points.len(), "{case}");
+        }
+        Points::Agent(_, names) => {
+            for attributes in named {
+                let keys: Vec<&str> = attributes.keys().map(String::as_str).collect();
+                let mut names = names.to_vec();
+                names.sort_unstable();
+                assert_eq!(keys, names, "{case}");
+            }
+        }
+    }
+}

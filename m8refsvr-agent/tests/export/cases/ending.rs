@@ -1,0 +1,85 @@
+//! How the agent ends: on time, with a last export, whatever hangs.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::{
+    Case,
+    Need::Mock,
+    agent::{Agent, Name},
+    broken::Broken,
+    receiver::{Kind, Receiver},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "SIGTERM and SIGINT end the agent after a last look and a last export",
+        needs: &[Mock],
+        run: last_export,
+    },
+    Case {
+        name: "SIGTERM ends the agent within five seconds while the receiver hangs",
+        needs: &[],
+        run: while_the_receiver_hangs,
+    },
+    Case { name: "a second signal ends the agent at once", needs: &[], run: twice },
+];
+
+/// As the product promises.
+const END: Duration = Duration::from_secs(5);
+
+fn start(name: &Name, protocol: &str, port: u16, interval: &str) -> Agent {
+    let port = port.to_string();
+    let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
+    let loops = ["--interval", interval, "--ebpf", "off", "--process", name.text()];
+    Agent::start(&[&loops[..], &place[..]].concat())
+}
+
+fn last_export() {
+    for (signal, protocol) in [(Signal::TERM, "grpc"), (Signal::INT, "http/protobuf")] {
+        let receiver = Receiver::start(Kind::Mock);
+        let name = Name::new("ending");
+        let mut watched = name.start();
+        let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
+        // No look comes by itself after the one at the start.
+        let mut agent = start(&name, protocol, port, "86400");
+        receiver.wait_for("the first export", |exports| !exports.is_empty());
+        watched.tell("spin 300");
+        agent.signal(signal);
+        let (code, took) = agent.wait();
+        assert_eq!(code, Some(0), "{}", agent.log());
+        assert!(took < END, "{took:?}");
+        let exports = receiver.exports();
+        assert_eq!(exports.len(), 2, "the first and the last");
+        let used = exports[1].points.iter().filter(|point| point.name == "process.cpu.time");
+        let used: f64 = used.map(|point| point.value).sum();
+        // As clock ticks tell it, and with what it needed besides.
+        assert!((0.28..0.35).contains(&used), "{used} s of CPU time in the last export");
+    }
+}
+
+fn while_the_receiver_hangs() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let hanging = Broken::silent();
+        let name = Name::new("hanging");
+        let mut agent = start(&name, protocol, hanging.port(), "0.2");
+        agent.wait_for_looks(3);
+        agent.signal(Signal::TERM);
+        let (code, took) = agent.wait();
+        assert_eq!(code, Some(0), "{}", agent.log());
+        assert!(took < END, "{took:?}");
+        assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
+    }
+}
+
+fn twice() {
+    let hanging = Broken::silent();
+    let name = Name::new("twice");
+    let mut agent = start(&name, "grpc", hanging.port(), "0.2");
+    agent.wait_for_looks(1);
+    agent.signal(Signal::INT);
+    agent.wait_for("told to end: looking and exporting once more", 1);
+    agent.signal(Signal::INT);
+    assert_eq!(agent.wait().0, Some(130));
+}

@@ -1,0 +1,177 @@
+//! What an administrator reads.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::linux::fs::MetadataExt as _,
+    process::{Child, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    Case,
+    Need::{Mock, Nginx},
+    agent::{Agent, Name, command},
+    nginx,
+    receiver::{Kind, Receiver},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "that no process matches is said once, and once when there is one again",
+        needs: &[],
+        run: no_processes,
+    },
+    Case { name: "SIGHUP opens the log file again", needs: &[], run: reopened },
+    Case { name: "under systemd each line begins with its priority", needs: &[], run: priorities },
+    Case { name: "a log of JSON is a JSON object a line", needs: &[], run: json },
+    Case {
+        name: "what is in force is said at start, without secrets, and the header arrives",
+        needs: &[Nginx],
+        run: in_force,
+    },
+    Case {
+        name: "points that a receiver does not accept are said and counted",
+        needs: &[Nginx],
+        run: partial_success,
+    },
+    Case {
+        name: "a receiver that can't be reached is said once, and once when it is back",
+        needs: &[Mock],
+        run: unreachable,
+    },
+];
+
+const NOWHERE: [&str; 6] = ["--ebpf", "off", "--agent-host", "127.0.0.1", "--agent-port", "1"];
+
+fn no_processes() {
+    let name = Name::new("comes");
+    let quick = ["--interval", "0.1", "--process", name.text()];
+    let agent = Agent::start(&[&NOWHERE[..], &quick[..]].concat());
+    let nobody = format!("WARN No processes found matching '{}'", name.text());
+    let one = format!("INFO 1 process matches '{}'", name.text());
+    agent.wait_for_looks(5);
+    let watched = name.start();
+    agent.wait_for(&one, 1);
+    agent.wait_for_looks(3);
+    drop(watched);
+    agent.wait_for(&nobody, 2);
+    agent.wait_for_looks(3);
+    assert_eq!((agent.said(&nobody), agent.said(&one)), (2, 1), "{}", agent.log());
+}
+
+fn reopened() {
+    let agent = Agent::start(&[&NOWHERE[..], &["--interval", "0.1"]].concat());
+    agent.wait_for_looks(1);
+    let moved = agent.log_path().with_extension("1");
+    fs::rename(agent.log_path(), &moved).unwrap();
+    agent.signal(Signal::HUP);
+    agent.wait_for("the log goes on in", 1);
+    agent.wait_for_looks(2);
+    let length = fs::metadata(&moved).unwrap().len();
+    agent.wait_for_looks(3);
+    assert_eq!(fs::metadata(&moved).unwrap().len(), length, "nothing is written to the old file");
+}
+
+/// Runs the agent until it has said something, ends it, and returns all that it said on standard error.
+fn said_until(mut process: Child, text: &str) -> String {
+    let mut stderr = process.stderr.take().unwrap();
+    let mut said = String::new();
+    let mut piece = [0; 4096];
+    while !said.contains(text) {
+        let length = stderr.read(&mut piece).unwrap();
+        assert!(length > 0, "{text} was not said: {said}");
+        said.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    process.wait().unwrap();
+    said
+}
+
+fn priorities() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let owned: std::os::fd::OwnedFd = reader.into();
+    let metadata = fs::File::from(owned.try_clone().unwrap()).metadata().unwrap();
+    let mut command =
+        command(&[&NOWHERE[..], &["--interval", "0.2", "--process", "no-such-process"]].concat());
+    command.env("JOURNAL_STREAM", format!("{}:{}", metadata.st_dev(), metadata.st_ino()));
+    let mut process = command.stderr(writer).spawn().unwrap();
+    drop(command);
+    process.stderr = Some(owned.into());
+    let said = said_until(process, "connection refused");
+    assert!(said.lines().all(|line| line.starts_with("<6>") || line.starts_with("<4>")), "{said}");
+    assert!(said.contains("\n<4>No processes found matching 'no-such-process'\n"), "{said}");
+    assert!(said.starts_with("<6>m8refsvr-agent "), "{said}");
+}
+
+fn json() {
+    let mut command = command(&[&NOWHERE[..], &["--interval", "0.2", "--log-format", "json"]].concat());
+    let said = said_until(command.stderr(Stdio::piped()).spawn().unwrap(), "connection refused");
+    for line in said.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["message"].is_string() && line["timestamp"].is_string(), "{line}");
+        assert!(["INFO", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
+    }
+}
+
+fn in_force() {
+    let proxy = nginx::Nginx::answering("if ($http_api_key = 'se cret') { return 204; } return 403;");
+    let place = ["--ebpf", "off", "--interval", "0.2", "--protocol", "http/protobuf", "--per-process"];
+    let endpoint = format!("http://127.0.0.1:{}/otlp", proxy.http_port());
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=se%20cret"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+    ];
+    let agent = Agent::start_with(&place, &variables);
+    let answers = proxy.wait_for_answers(2);
+    assert!(answers.iter().all(|answer| answer.starts_with("204 ")), "{answers:?}");
+    assert!(answers[0].ends_with("/otlp/v1/metrics"), "{answers:?}");
+    let said = format!(
+        "exporting to {endpoint}/v1/metrics by http/protobuf, compression gzip, timeout 2.5 s, headers \
+         api-key=***, names otel, series for each of 200 processes at most"
+    );
+    assert_eq!(agent.said(&said), 1, "{}", agent.log());
+    assert!(!agent.log().contains("cret"), "{}", agent.log());
+}
+
+fn partial_success() {
+    // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 7, error_message: "too old" } }
+    let answer = "\n\u{b}\u{8}\u{7}\u{12}\u{7}too old";
+    let proxy =
+        nginx::Nginx::answering(&format!("default_type application/x-protobuf; return 200 \"{answer}\";"));
+    let (port, quick) = (proxy.http_port().to_string(), ["--ebpf", "off", "--protocol", "http/protobuf"]);
+    let place = ["--agent-host", "127.0.0.1", "--agent-port", &port];
+    let agent = Agent::start(&[&quick[..], &place[..], &["--interval", "0.1"]].concat());
+    agent.wait_for_looks(5);
+    let said = "WARN the receiver did not accept 7 points of an export: too old";
+    assert_eq!(agent.said(said), 1, "{}", agent.log());
+    let (code, said) = crate::agent::run(&[&["--once", "--sample", "0.01"], &quick[..], &place[..]].concat());
+    // No process has the default name here, but that nothing was accepted weighs more.
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("did not accept 7 points: too old"), "{said}");
+}
+
+fn unreachable() {
+    let receiver = Receiver::start(Kind::Mock);
+    let (grpc, http) = (receiver.grpc_port(), receiver.http_port());
+    drop(receiver);
+    let port = grpc.to_string();
+    let agent = Agent::start(&[
+        "--ebpf",
+        "off",
+        "--interval",
+        "0.1",
+        "--agent-host",
+        "127.0.0.1",
+        "--agent-port",
+        &port,
+    ]);
+    agent.wait_for("failed: ", 10);
+    let _receiver = Receiver::start_at(Kind::Mock, grpc, http);
+    agent.wait_for("exports arrive again, after ", 1);
+    assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+}

@@ -1,0 +1,18 @@
+//! The tests, a file for each subject.
+
+use crate::Case;
+
+mod catalogue;
+mod ending;
+mod log;
+mod outage;
+mod receivers;
+mod tls;
+mod totals;
+
+pub(crate) fn all() -> Vec<Case> {
+    [receivers::CASES, catalogue::CASES, tls::CASES, outage::CASES, ending::CASES, totals::CASES, log::CASES]
+        .into_iter()
+        .flat_map(|cases| cases.iter().copied())
+        .collect()
+}

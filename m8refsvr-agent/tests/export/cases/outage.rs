@@ -1,0 +1,234 @@
+//! Receivers that go away, say no, hang or cut the connection: looks go on, memory does not grow, and what arrives
+//! afterwards is right.
+
+use std::fs;
+
+use crate::{
+    Case,
+    Need::{Mock, Nginx},
+    agent::{Agent, Name, Watched},
+    broken::Broken,
+    nginx,
+    receiver::{Export, Kind, Receiver},
+    server::Reserved,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "a receiver that goes away for ten intervals gets the right totals when it is back",
+        needs: &[Mock],
+        run: goes_away,
+    },
+    Case {
+        name: "a receiver that answers 503 gets the right totals when it takes them again",
+        needs: &[Mock, Nginx],
+        run: unavailable,
+    },
+    Case {
+        name: "a receiver that never answers delays no look, and gets the right totals when it answers again",
+        needs: &[Mock],
+        run: silent,
+    },
+    Case {
+        name: "a receiver that cuts the connection gets the right totals when it does so no more",
+        needs: &[Mock],
+        run: cutting,
+    },
+    Case { name: "a thousand failed exports leave memory as it was", needs: &[Nginx], run: memory },
+];
+
+const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
+const INTERVAL: &str = "0.2";
+const BYTES: usize = 1 << 20;
+
+/// An agent that watches one process and exports it to a port.
+struct Setting {
+    agent: Agent,
+    watched: Watched,
+    name: Name,
+    /// What the kernel says that the process had written before.
+    before: usize,
+}
+
+impl Setting {
+    fn new(protocol: &str, port: u16, variables: &[(&str, &str)]) -> Self {
+        let name = Name::new("outage");
+        let watched = name.start();
+        let before = written(watched.pid());
+        let port = port.to_string();
+        let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
+        let loops = ["--interval", INTERVAL, "--ebpf", "off", "--process", name.text()];
+        let agent = Agent::start_with(&[&loops[..], &place[..]].concat(), variables);
+        agent.wait_for_looks(1);
+        Self { agent, watched, name, before }
+    }
+
+    /// Has the process write, so that there is a total to be right.
+    fn write(&mut self) {
+        let path = self.name.folder().join("written");
+        self.watched.tell(&format!("write {BYTES} {}", path.display()));
+        fs::remove_file(path).unwrap();
+    }
+
+    /// What the right total is: what the process asked for, and what the file system needed for itself.
+    fn written(&self) -> f64 {
+        let written = written(self.watched.pid()) - self.before;
+        assert!(written >= BYTES);
+        written as f64
+    }
+
+    /// The first export to a receiver that took none before has all that happened in the meantime.
+    fn check_first(&mut self, receiver: &Receiver, failed_at_least: f64) {
+        let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
+        let first = &exports[0];
+        let written = value(first, "process.disk.io", "disk.io.direction", "write");
+        assert_eq!(written, self.written(), "bytes written in the first export");
+        let failed = value(first, "m8refsvr.agent.export.failed", "", "");
+        assert!(failed >= failed_at_least, "{failed} failed exports");
+        let superseded = value(first, "m8refsvr.agent.export.superseded", "", "");
+        assert!(superseded > 0.0, "{superseded} superseded exports");
+        let times: Vec<u64> = exports.iter().map(|export| export.points[0].time_ns).collect();
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "old looks were repeated: {times:?}");
+        self.agent.wait_for("exports arrive again", 1);
+        // It was said once, and not at each of the intervals.
+        assert_eq!(self.agent.said("WARN export to"), 1, "{}", self.agent.log());
+    }
+}
+
+fn value(export: &Export, name: &str, attribute: &str, wanted: &str) -> f64 {
+    let found = export.points.iter().find(|point| {
+        point.name == name && point.attributes.get(attribute).map_or("", String::as_str) == wanted
+    });
+    found.unwrap_or_else(|| panic!("{name} did not arrive")).value
+}
+
+fn goes_away() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start(Kind::Mock);
+        let (grpc, http) = (receiver.grpc_port(), receiver.http_port());
+        let mut setting = Setting::new(protocol, if protocol == "grpc" { grpc } else { http }, &[]);
+        setting.write();
+        let exports = receiver.wait_for("the bytes before", |exports| {
+            exports.last().is_some_and(|export| {
+                value(export, "process.disk.io", "disk.io.direction", "write") == setting.written()
+            })
+        });
+        assert!(value(&exports[0], "process.disk.io", "disk.io.direction", "write") <= setting.written());
+        drop(receiver);
+        let looks = setting.agent.looks();
+        setting.agent.wait_for("failed: ", 10);
+        setting.write();
+        setting.agent.wait_for_looks(2);
+        assert!(setting.agent.looks() >= looks + 10);
+        let receiver = Receiver::start_at(Kind::Mock, grpc, http);
+        setting.check_first(&receiver, 10.0);
+    }
+}
+
+fn unavailable() {
+    for protocol in PROTOCOLS {
+        let proxy = nginx::Nginx::unavailable();
+        let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
+        let mut setting = Setting::new(protocol, if protocol == "grpc" { grpc } else { http }, &[]);
+        setting.agent.wait_for("failed: ", 10);
+        setting.write();
+        setting.agent.wait_for_looks(2);
+        assert!(setting.agent.said("503") >= 10, "{}", setting.agent.log());
+        drop(proxy);
+        // That it is refused until the receiver is there would be one more thing to say.
+        let receiver = Receiver::start_at(Kind::Mock, grpc, http);
+        let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
+        assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
+        assert!(value(&exports[0], "m8refsvr.agent.export.failed", "", "") >= 10.0);
+    }
+}
+
+fn silent() {
+    for protocol in PROTOCOLS {
+        let hanging = Broken::silent();
+        let port = hanging.port();
+        // So long that it does not end before the test does.
+        let mut setting = Setting::new(protocol, port, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")]);
+        setting.agent.wait_for_looks(20);
+        assert_eq!(hanging.connections(), 1, "one export is on its way, and waits");
+        assert_eq!(setting.agent.said("failed: "), 0);
+        setting.write();
+        setting.agent.wait_for_looks(2);
+        drop(hanging);
+        let other = Reserved::new().port;
+        let (grpc, http) = if protocol == "grpc" { (port, other) } else { (other, port) };
+        let receiver = Receiver::start_at(Kind::Mock, grpc, http);
+        let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
+        assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
+        // What became of a look is known at the next.
+        receiver.wait_for("the number of looks that were not exported", |exports| {
+            exports.iter().any(|export| value(export, "m8refsvr.agent.export.superseded", "", "") >= 20.0)
+        });
+    }
+}
+
+fn cutting() {
+    for protocol in PROTOCOLS {
+        let broken = Broken::cutting();
+        let port = broken.port();
+        let mut setting = Setting::new(protocol, port, &[]);
+        setting.agent.wait_for("the connection failed: ", 10);
+        setting.write();
+        setting.agent.wait_for_looks(2);
+        assert!(broken.connections() >= 10);
+        drop(broken);
+        let other = Reserved::new().port;
+        let (grpc, http) = if protocol == "grpc" { (port, other) } else { (other, port) };
+        let receiver = Receiver::start_at(Kind::Mock, grpc, http);
+        let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
+        assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
+    }
+}
+
+/// Bytes that a process has written, as the kernel says.
+fn written(pid: u32) -> usize {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+}
+
+/// Resident memory of a process, bytes.
+fn resident(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+fn memory() {
+    const FAILED: usize = 1000;
+    // What is allocated once, and at the first failures, has been by then.
+    const WARM: usize = 100;
+    let (proxy, hanging, cutting) = (nginx::Nginx::unavailable(), Broken::silent(), Broken::cutting());
+    let nobody = Reserved::new();
+    let name = Name::new("memory");
+    let _watched = name.start();
+    let places = [
+        ("refused", "grpc", nobody.port),
+        ("503", "http/protobuf", proxy.http_port()),
+        ("503", "grpc", proxy.grpc_port()),
+        ("hanging", "grpc", hanging.port()),
+        ("cutting", "http/protobuf", cutting.port()),
+    ];
+    let agents = places.map(|(what, protocol, port)| {
+        let port = port.to_string();
+        let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
+        let loops = ["--interval", "0.1", "--ebpf", "off", "--process", name.text()];
+        let agent =
+            Agent::start_with(&[&loops[..], &place[..]].concat(), &[("OTEL_EXPORTER_OTLP_TIMEOUT", "90")]);
+        (what, protocol, agent)
+    });
+    let before = agents.each_ref().map(|(_, _, agent)| {
+        agent.wait_for_long("failed: ", WARM);
+        resident(agent.pid())
+    });
+    for ((what, protocol, agent), before) in agents.iter().zip(before) {
+        agent.wait_for_long("failed: ", WARM + FAILED);
+        let after = resident(agent.pid());
+        let grown = after.saturating_sub(before);
+        assert!(grown <= 1 << 20, "{what}, {protocol}: {before} bytes before, {after} after");
+    }
+}

@@ -1,0 +1,316 @@
+//! What the other tests rely on: that a receiver's export is what was sent, and that the proxy and the broken
+//! endpoints behave as their names say. The agent has no part in it.
+
+use std::{collections::BTreeMap, io::Read as _, net::TcpStream};
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    metrics::v1::{
+        AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+        metric::Data, number_data_point,
+    },
+    resource::v1::Resource,
+};
+use tonic::codec::CompressionEncoding;
+
+use crate::{
+    Case, Need,
+    broken::Broken,
+    certificates::{Certificates, Identity},
+    nginx::Nginx,
+    receiver::{Export, Kind, Point, PointKind, Receiver},
+    send,
+    server::{self, Reserved},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "rotel shows all that was sent", needs: &[Need::Rotel], run: || shown(Kind::Rotel) },
+    Case { name: "mockotlpserver shows all that was sent", needs: &[Need::Mock], run: || shown(Kind::Mock) },
+    Case { name: "rotel comes back where it was", needs: &[Need::Rotel], run: || comes_back(Kind::Rotel) },
+    Case {
+        name: "mockotlpserver comes back where it was",
+        needs: &[Need::Mock],
+        run: || comes_back(Kind::Mock),
+    },
+    Case {
+        name: "rotel takes 4 MiB over gRPC and no more",
+        needs: &[Need::Rotel],
+        run: || limited(Kind::Rotel),
+    },
+    Case {
+        name: "mockotlpserver takes 4 MiB over gRPC and no more",
+        needs: &[Need::Mock],
+        run: || limited(Kind::Mock),
+    },
+    Case { name: "nginx hands on what comes over TLS", needs: &[Need::Nginx, Need::Rotel], run: tls },
+    Case {
+        name: "nginx lets in only who has a valid certificate",
+        needs: &[Need::Nginx, Need::Rotel],
+        run: mutual,
+    },
+    Case {
+        name: "nginx comes back with another certificate",
+        needs: &[Need::Nginx, Need::Rotel],
+        run: renewed,
+    },
+    Case {
+        name: "nginx without a receiver is unavailable, and a reserved port refuses",
+        needs: &[Need::Nginx],
+        run: unavailable,
+    },
+    Case { name: "a broken endpoint accepts, and is silent or cuts the connection", needs: &[], run: broken },
+];
+
+const START: u64 = 1_600_000_000_000_000_001;
+const NOW: u64 = 1_700_000_000_123_456_789;
+
+fn shown(kind: Kind) {
+    let receiver = Receiver::start(kind);
+    assert_eq!(receiver.exports(), []);
+    assert_eq!(send::http(receiver.http_port(), &request("http")), 200);
+    assert_eq!(receiver.exports().last(), Some(&export("http")));
+    assert_eq!(send::http_gzip(receiver.http_port(), &request("http, gzip")), 200);
+    assert_eq!(receiver.exports().last(), Some(&export("http, gzip")));
+    send::grpc(receiver.grpc_port(), request("grpc"), None).unwrap();
+    send::grpc(receiver.grpc_port(), request("grpc, gzip"), Some(CompressionEncoding::Gzip)).unwrap();
+    let exports = receiver.wait_for("four exports", |exports| exports.len() >= 4);
+    assert_eq!(exports, ["http", "http, gzip", "grpc", "grpc, gzip"].map(export));
+}
+
+fn comes_back(kind: Kind) {
+    let receiver = Receiver::start(kind);
+    let (grpc, http) = (receiver.grpc_port(), receiver.http_port());
+    assert_eq!(send::http(http, &request("before")), 200);
+    drop(receiver);
+    TcpStream::connect(server::loopback(http)).unwrap_err();
+    let receiver = Receiver::start_at(kind, grpc, http);
+    assert_eq!((receiver.grpc_port(), receiver.http_port()), (grpc, http));
+    assert_eq!(send::http(http, &request("after")), 200);
+    assert_eq!(receiver.exports(), [export("after")]);
+}
+
+fn limited(kind: Kind) {
+    const LIMIT: usize = 4 << 20;
+    // A few hundred bytes of other things are in a request.
+    let fitting = "x".repeat(LIMIT - 2048);
+    let receiver = Receiver::start(kind);
+    send::grpc(receiver.grpc_port(), request(&fitting), None).unwrap();
+    assert_eq!(receiver.exports(), [export(&fitting)]);
+    let too_long = "x".repeat(LIMIT);
+    send::grpc(receiver.grpc_port(), request(&too_long), None).unwrap_err();
+    assert_eq!(send::http(receiver.http_port(), &request(&too_long)), 200);
+    assert_eq!(receiver.exports().last(), Some(&export(&too_long)));
+}
+
+fn tls() {
+    let receiver = Receiver::start(Kind::Rotel);
+    let certificates = Certificates::new();
+    let nginx = Nginx::tls(&receiver, &certificates.server(), None);
+    let authority = certificates.authority();
+    let big = "x".repeat(3 << 20);
+    assert_eq!(send::https(nginx.http_port(), &request(&big), &authority, None).unwrap(), 200);
+    assert_eq!(receiver.exports(), [export(&big)]);
+    send::https(nginx.http_port(), &request(""), &certificates.other_authority(), None).unwrap_err();
+    assert_eq!(receiver.exports().len(), 1);
+}
+
+fn mutual() {
+    let receiver = Receiver::start(Kind::Rotel);
+    let certificates = Certificates::new();
+    let authority = certificates.authority();
+    let nginx = Nginx::tls(&receiver, &certificates.server(), Some(&authority));
+    let send = |identity: Option<&Identity>| {
+        send::https(nginx.http_port(), &request(""), &authority, identity).unwrap()
+    };
+    assert_eq!(send(Some(&certificates.client())), 200);
+    assert_eq!(send(None), 400);
+    assert_eq!(send(Some(&certificates.expired_client())), 400);
+    assert_eq!(send(Some(&certificates.other_client())), 400);
+    assert_eq!(receiver.exports().len(), 1);
+    let answers = nginx.wait_for_answers(4);
+    for (answer, start) in answers.iter().zip([
+        "200 HTTP/1.1 SUCCESS ",
+        "400 HTTP/1.1 FAILED:certificate has expired ",
+        "400 HTTP/1.1 FAILED:unable to verify ",
+        "400 HTTP/1.1 NONE ",
+    ]) {
+        assert!(answer.starts_with(start), "{answers:?}");
+    }
+}
+
+fn renewed() {
+    let receiver = Receiver::start(Kind::Rotel);
+    let certificates = Certificates::new();
+    let authority = certificates.authority();
+    let nginx = Nginx::tls(&receiver, &certificates.expired_server(), None);
+    let (grpc, http) = (nginx.grpc_port(), nginx.http_port());
+    send::https(http, &request(""), &authority, None).unwrap_err();
+    nginx.wait_for_log("certificate expired");
+    drop(nginx);
+    let nginx = Nginx::tls_at(grpc, http, &receiver, &certificates.server(), None);
+    assert_eq!(send::https(nginx.http_port(), &request(""), &authority, None).unwrap(), 200);
+    assert_eq!(receiver.exports().len(), 1);
+}
+
+fn unavailable() {
+    let nginx = Nginx::unavailable();
+    assert_eq!(send::http(nginx.http_port(), &request("")), 503);
+    let status = send::grpc(nginx.grpc_port(), request(""), None).unwrap_err();
+    assert!(status.message().contains("503"), "{status}");
+    let nobody = Reserved::new();
+    TcpStream::connect(server::loopback(nobody.port)).unwrap_err();
+}
+
+fn broken() {
+    let connect = |broken: &Broken| TcpStream::connect(server::loopback(broken.port())).unwrap();
+    let cutting = Broken::cutting();
+    let mut stream = connect(&cutting);
+    std::io::Write::write_all(&mut stream, &[0; 100]).unwrap();
+    assert!(!stream.read(&mut [0]).is_ok_and(|length| length > 0));
+    assert_eq!(cutting.connections(), 1);
+    let silent = Broken::silent();
+    let mut stream = connect(&silent);
+    stream.set_nonblocking(true).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+    drop(silent);
+    assert!(!stream.read(&mut [0]).is_ok_and(|length| length > 0));
+}
+
+/// A request with everything in it that an export tells apart; `text` is the value of an attribute.
+fn request(text: &str) -> ExportMetricsServiceRequest {
+    let attributes = vec![
+        attribute("text", Value::StringValue(text.to_owned())),
+        attribute("lines", Value::StringValue("one (1)\ntwo: (2)".to_owned())),
+        attribute("integer", Value::IntValue(-5)),
+        attribute("float", Value::DoubleValue(1.5)),
+        attribute("truth", Value::BoolValue(true)),
+    ];
+    let gauge = Gauge { data_points: vec![point(number_data_point::Value::AsInt(42), 0, attributes)] };
+    let time = Sum {
+        aggregation_temporality: AggregationTemporality::Cumulative.into(),
+        is_monotonic: true,
+        data_points: vec![
+            point(number_data_point::Value::AsDouble(1e-9), START, Vec::new()),
+            point(number_data_point::Value::AsDouble(1e22), START, Vec::new()),
+        ],
+    };
+    let change = Sum {
+        aggregation_temporality: AggregationTemporality::Delta.into(),
+        is_monotonic: false,
+        data_points: vec![point(number_data_point::Value::AsInt(-1 << 40), START, Vec::new())],
+    };
+    let resource = vec![
+        attribute("service.name", Value::StringValue("M8RefSvr 64".to_owned())),
+        attribute("process.pid", Value::IntValue(4711)),
+    ];
+    let scopes = vec![
+        scope(
+            "one",
+            "1.2",
+            vec![
+                metric(
+                    "a.gauge",
+                    "{thread}",
+                    "A gauge: with -> arrows,\nand a second line",
+                    Data::Gauge(gauge),
+                ),
+                metric("a.time", "s", "", Data::Sum(time)),
+            ],
+        ),
+        scope("two", "", vec![metric("a.change", "", "Größe", Data::Sum(change))]),
+    ];
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(Resource { attributes: resource, ..Resource::default() }),
+            scope_metrics: scopes,
+            schema_url: "https://opentelemetry.io/schemas/1.38.0".to_owned(),
+        }],
+    }
+}
+
+/// The same as a receiver shows it.
+fn export(text: &str) -> Export {
+    let attributes = [
+        ("text", text),
+        ("lines", "one (1)\ntwo: (2)"),
+        ("integer", "-5"),
+        ("float", "1.5"),
+        ("truth", "true"),
+    ];
+    let point = |scope: &str, name: &str, unit: &str, description: &str, kind, start_ns, value| Point {
+        scope: scope.to_owned(),
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        description: description.to_owned(),
+        kind,
+        attributes: BTreeMap::new(),
+        start_ns,
+        time_ns: NOW,
+        value,
+    };
+    let gauge = Point {
+        attributes: owned(&attributes),
+        ..point(
+            "one",
+            "a.gauge",
+            "{thread}",
+            "A gauge: with -> arrows,\nand a second line",
+            PointKind::Gauge,
+            0,
+            42.0,
+        )
+    };
+    let time = PointKind::Sum { monotonic: true, cumulative: true };
+    let change = PointKind::Sum { monotonic: false, cumulative: false };
+    Export {
+        resource: owned(&[("service.name", "M8RefSvr 64"), ("process.pid", "4711")]),
+        scopes: [("one", "1.2"), ("two", "")]
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .into(),
+        points: vec![
+            gauge,
+            point("one", "a.time", "s", "", time, START, 1e-9),
+            point("one", "a.time", "s", "", time, START, 1e22),
+            point("two", "a.change", "", "Größe", change, START, -1_099_511_627_776.0),
+        ],
+    }
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn point(value: number_data_point::Value, start: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes,
+        start_time_unix_nano: start,
+        time_unix_nano: NOW,
+        value: Some(value),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn metric(name: &str, unit: &str, description: &str, data: Data) -> Metric {
+    Metric {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        description: description.to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+fn scope(name: &str, version: &str, metrics: Vec<Metric>) -> ScopeMetrics {
+    let scope = InstrumentationScope {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        ..InstrumentationScope::default()
+    };
+    ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }
+}
+
+fn owned(attributes: &[(&str, &str)]) -> BTreeMap<String, String> {
+    attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}

@@ -1,0 +1,211 @@
+//! TLS and mutual TLS, with nginx on the other side.
+
+use std::fs;
+
+use crate::{
+    Case,
+    Need::{Mock, Nginx},
+    agent::{Agent, run},
+    certificates::{Certificates, Identity},
+    nginx,
+    receiver::{Kind, Receiver},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "with mutual TLS an export arrives with the client certificate, and is refused without or with another",
+        needs: &[Mock, Nginx],
+        run: mutual,
+    },
+    Case {
+        name: "a receiver whose certificate is not trusted or has expired gets nothing",
+        needs: &[Mock, Nginx],
+        run: untrusted,
+    },
+    Case {
+        name: "files that can't be used are errors at start that name the file",
+        needs: &[],
+        run: unusable_files,
+    },
+    Case { name: "renewed certificates are taken up without a restart", needs: &[Mock, Nginx], run: renewal },
+    Case {
+        name: "a receiver that speaks no TLS is told from one that does",
+        needs: &[Mock],
+        run: no_tls_there,
+    },
+];
+
+const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
+const ONCE: [&str; 6] = ["--once", "--ebpf", "off", "--sample", "0.01", "--tls"];
+
+/// One export to localhost: exit code, and what was said.
+fn export(protocol: &str, port: u16, more: &[&str]) -> (Option<i32>, String) {
+    let port = port.to_string();
+    // Of this test program, so that something matches.
+    let place = ["--process", "export", "--protocol", protocol, "--agent-port", &port];
+    run(&[&ONCE[..], &place[..], more].concat())
+}
+
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn port(proxy: &nginx::Nginx, protocol: &str) -> u16 {
+    if protocol == "grpc" { proxy.grpc_port() } else { proxy.http_port() }
+}
+
+fn mutual() {
+    let certificates = Certificates::new();
+    let (authority, client) = (certificates.authority(), certificates.client());
+    let other = certificates.other_client();
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), Some(&authority));
+    for protocol in PROTOCOLS {
+        let with = |identity: &Identity| {
+            let certificate = ["--client-cert", text(&identity.certificate)];
+            let key = ["--client-key", text(&identity.key)];
+            let authority = ["--ca-cert", text(&authority)];
+            export(protocol, port(&proxy, protocol), &[authority, certificate, key].concat())
+        };
+        let before = receiver.exports().len();
+        assert_eq!(with(&client), (Some(0), String::new()), "{protocol}");
+        assert_eq!(receiver.exports().len(), before + 1);
+
+        let (code, said) = export(protocol, port(&proxy, protocol), &["--ca-cert", text(&authority)]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("400") && said.contains("--client-cert"), "{protocol} without: {said}");
+
+        let (code, said) = with(&other);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("400"), "{protocol} with another authority's: {said}");
+
+        let expired = certificates.expired_client();
+        let (code, said) = with(&expired);
+        assert_eq!(code, Some(2), "{said}");
+        let named = format!("the client certificate in {} expired at", text(&expired.certificate));
+        assert!(said.contains(&named), "{protocol} expired: {said}");
+        assert_eq!(receiver.exports().len(), before + 1);
+    }
+}
+
+fn untrusted() {
+    let certificates = Certificates::new();
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), None);
+    let expired = nginx::Nginx::tls(&receiver, &certificates.expired_server(), None);
+    for protocol in PROTOCOLS {
+        let refused = |proxy: &nginx::Nginx, more: &[&str], reason: &str| {
+            let (code, said) = export(protocol, port(proxy, protocol), more);
+            assert_eq!(code, Some(3), "{protocol}: {said}");
+            assert!(said.contains(reason), "{protocol}: {said}");
+        };
+        let (authority, other) = (certificates.authority(), certificates.other_authority());
+        refused(
+            &proxy,
+            &["--ca-cert", text(&other)],
+            "unknown authority: give that authority's with --ca-cert",
+        );
+        refused(&expired, &["--ca-cert", text(&authority)], "the receiver's certificate has expired");
+        // The same address, in a form that the certificate does not name.
+        let name = ["--ca-cert", text(&authority), "--agent-host", "::ffff:127.0.0.1"];
+        refused(&proxy, &name, "the receiver's certificate is not for the name [::ffff:127.0.0.1]");
+        assert_eq!(export(protocol, port(&proxy, protocol), &["--ca-cert", text(&authority)]).0, Some(0));
+    }
+    assert_eq!(receiver.exports().len(), PROTOCOLS.len());
+}
+
+fn unusable_files() {
+    let certificates = Certificates::new();
+    let (client, other) = (certificates.client(), certificates.other_client());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let no_pem = file("no-pem", "no certificate\n");
+    let cut = file("cut", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    let encrypted = file(
+        "encrypted",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let missing = folder.path().join("missing");
+    let pair = |certificate, key| vec!["--client-cert", text(certificate), "--client-key", text(key)];
+    let authority = |path| vec!["--ca-cert", text(path)];
+    let cases = [
+        (authority(&missing), &missing, "cannot read the certificate of an authority"),
+        (authority(&no_pem), &no_pem, "there is no certificate of an authority in"),
+        (authority(&cut), &cut, "can't be used"),
+        (pair(&missing, &client.key), &missing, "cannot read the client certificate"),
+        (pair(&client.certificate, &missing), &missing, "cannot read the client key"),
+        (pair(&client.certificate, &no_pem), &no_pem, "there is no client key in"),
+        (pair(&client.certificate, &encrypted), &encrypted, "is encrypted: give one without a password"),
+        (pair(&client.certificate, &other.key), &other.key, "does not belong to the certificate in"),
+        (pair(&client.key, &client.key), &client.key, "there is no client certificate in"),
+    ];
+    for (arguments, named, reason) in cases {
+        for protocol in PROTOCOLS {
+            let (code, said) = export(protocol, 1, &arguments);
+            assert_eq!(code, Some(2), "{arguments:?}: {said}");
+            assert!(said.contains(reason) && said.contains(text(named)), "{arguments:?}: {said}");
+        }
+    }
+}
+
+fn renewal() {
+    let (old, new) = (Certificates::new(), Certificates::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let renew = |name: &str, from: &std::path::Path| {
+        // As certbot and Kubernetes do: at once, by a name.
+        let next = path("next");
+        fs::copy(from, &next).unwrap();
+        fs::rename(next, path(name)).unwrap();
+    };
+    let put = |certificates: &Certificates| {
+        renew("ca", &certificates.authority());
+        renew("cert", &certificates.client().certificate);
+        renew("key", &certificates.client().key);
+    };
+    put(&old);
+    let receiver = Receiver::start(Kind::Mock);
+    let mut proxy = nginx::Nginx::tls(&receiver, &old.server(), Some(&old.authority()));
+    let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
+    let (ca, cert, key) = (path("ca"), path("cert"), path("key"));
+    let agents = [("grpc", grpc), ("http/protobuf", http)].map(|(protocol, port)| {
+        let port = port.to_string();
+        let files = ["--ca-cert", text(&ca), "--client-cert", text(&cert), "--client-key", text(&key)];
+        let place = ["--tls", "--protocol", protocol, "--agent-port", &port];
+        let loops = ["--interval", "0.2", "--ebpf", "off", "--process", "export"];
+        Agent::start(&[&loops[..], &place[..], &files[..]].concat())
+    });
+    receiver.wait_for("exports with the old certificates", |exports| exports.len() >= 4);
+    drop(proxy);
+    proxy = nginx::Nginx::tls_at(grpc, http, &receiver, &new.server(), Some(&new.authority()));
+    for agent in &agents {
+        agent.wait_for("unknown authority", 1);
+    }
+    // One of the two is not renewed yet: that is no pair, and the old ones stay.
+    renew("cert", &new.client().certificate);
+    for agent in &agents {
+        agent.wait_for("renewed certificates can't be used, those from before stay in use", 1);
+    }
+    let before = receiver.exports().len();
+    put(&new);
+    for agent in &agents {
+        agent.wait_for("renewed certificates are in use", 1);
+        agent.wait_for("exports arrive again", 1);
+    }
+    receiver.wait_for("exports with the new certificates", |exports| exports.len() >= before + 4);
+    drop(proxy);
+}
+
+fn no_tls_there() {
+    let receiver = Receiver::start(Kind::Mock);
+    let certificates = Certificates::new();
+    for (protocol, port) in [("grpc", receiver.grpc_port()), ("http/protobuf", receiver.http_port())] {
+        let (code, said) = export(protocol, port, &["--ca-cert", text(&certificates.authority())]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("TLS") || said.contains("connection failed"), "{protocol}: {said}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Totals on the wire: complete for many processes, and never falling while processes come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Case,
+    Need::{Mock, Rotel},
+    agent::{Agent, Name, Watched, command, told},
+    receiver::{Kind, Point, PointKind, Receiver},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "two thousand processes one by one arrive complete over gRPC",
+        needs: &[Rotel],
+        run: || two_thousand(Kind::Rotel, "grpc"),
+    },
+    Case {
+        name: "two thousand processes one by one arrive complete over HTTP",
+        needs: &[Mock],
+        run: || two_thousand(Kind::Mock, "http/protobuf"),
+    },
+    Case { name: "totals never fall while processes start and end", needs: &[Mock], run: || never_fall(&[]) },
+    Case {
+        name: "totals of processes one by one never fall while processes start and end",
+        needs: &[Mock],
+        run: || never_fall(&["--per-process", "--max-processes", "3"]),
+    },
+];
+
+fn two_thousand(kind: Kind, protocol: &str) {
+    const COUNT: usize = 2000;
+    let receiver = Receiver::start(kind);
+    let name = Name::new("many");
+    let processes: Vec<Watched> = (0..COUNT).map(|_| name.start()).collect();
+    let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
+    let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
+    command.args(["--per-process", "--max-processes", "2000", "--process", name.text()]);
+    command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
+    let output = command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000").output().unwrap();
+    assert_eq!(told(&output), (Some(0), String::new()));
+    let exports = receiver.exports();
+    assert!(exports.len() > 1, "more than 4 MiB are several requests");
+    let pids: BTreeSet<String> = processes.iter().map(|process| process.pid().to_string()).collect();
+    assert_eq!(pids.len(), COUNT);
+    let points: Vec<&Point> = exports.iter().flat_map(|export| &export.points).collect();
+    for (metric, each) in
+        [("process.memory.usage", 1), ("process.cpu.time", 2), ("process.disk.io", 2), ("process.uptime", 1)]
+    {
+        let of_metric = points.iter().filter(|point| point.name == metric);
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for point in of_metric {
+            *seen.entry(&point.attributes["process.pid"]).or_default() += 1;
+        }
+        assert_eq!(seen.keys().map(|pid| (*pid).to_owned()).collect::<BTreeSet<_>>(), pids, "{metric}");
+        assert!(seen.values().all(|&count| count == each), "{metric}");
+    }
+    let count = points.iter().find(|point| point.name == "m8refsvr.process.count").unwrap();
+    assert_eq!(count.value, 2000.0);
+}
+
+fn never_fall(more: &[&str]) {
+    const TICKS: usize = 30;
+    let receiver = Receiver::start(Kind::Mock);
+    let name = Name::new("churn");
+    let port = receiver.grpc_port().to_string();
+    let place = ["--agent-host", "127.0.0.1", "--agent-port", &port, "--names", "both"];
+    let loops = ["--interval", "0.2", "--process", name.text()];
+    let agent = Agent::start(&[&loops[..], &place[..], more].concat());
+    let file = name.folder().join("written");
+    let mut living: Vec<Watched> = Vec::new();
+    agent.wait_for_looks(1);
+    let mut worked = 0.0;
+    while agent.looks() < TICKS {
+        let mut process = name.start();
+        process.tell("spin 50");
+        process.tell(&format!("write 65536 {}", file.display()));
+        living.push(process);
+        worked += 1.0;
+        // It has been seen when it ends.
+        agent.wait_for_looks(2);
+        if living.len() > 4 {
+            drop(living.remove(agent.looks() % living.len()));
+        }
+    }
+    drop(living);
+    agent.wait_for_looks(2);
+    let exports = receiver.wait_for("the ticks", |exports| exports.len() >= TICKS);
+    let mut series: BTreeMap<(String, BTreeMap<String, String>, u64), f64> = BTreeMap::new();
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    let mut grown = 0;
+    for export in &exports {
+        let is_total = |point: &&Point| point.kind == PointKind::Sum { monotonic: true, cumulative: true };
+        let mut sums_now: BTreeMap<String, f64> = BTreeMap::new();
+        for point in export.points.iter().filter(is_total) {
+            let key = (point.name.clone(), point.attributes.clone(), point.start_ns);
+            let before = series.insert(key, point.value);
+            assert!(before.is_none_or(|before| before <= point.value), "{before:?} before {point:?}");
+            *sums_now.entry(point.name.clone()).or_default() += point.value;
+        }
+        for (name, sum) in &sums_now {
+            // A sum of seconds over series is rounded at each.
+            let before = sums.get(name).copied().unwrap_or_default();
+            assert!(before <= sum + 1e-9, "{name} fell from {before} to {sum}");
+            grown += usize::from(before < *sum);
+        }
+        sums = sums_now;
+    }
+    assert!(grown > 100, "something has grown");
+    // User and system time are told in ticks of 10 ms.
+    assert!(sums["process.cpu.time"] >= 0.03 * worked, "{worked} worked: {sums:?}");
+    assert!(sums["disk_write_bytes"] >= 65536.0 * worked, "{worked} worked: {sums:?}");
+}

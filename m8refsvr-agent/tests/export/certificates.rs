@@ -1,0 +1,125 @@
+//! Certificates for TLS on loopback, made anew for each test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use tempfile::TempDir;
+
+/// Two authorities, and what they have certified; PEM files that are gone when this is dropped.
+pub(crate) struct Certificates {
+    folder: TempDir,
+}
+
+/// A certificate and its key, as files.
+pub(crate) struct Identity {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// Until when a certificate is valid.
+#[derive(Clone, Copy)]
+enum Validity {
+    Now,
+    Expired,
+}
+
+impl Certificates {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = authority(folder.path(), "authority");
+        let other = authority(folder.path(), "other-authority");
+        let server = ExtendedKeyUsagePurpose::ServerAuth;
+        let client = ExtendedKeyUsagePurpose::ClientAuth;
+        for (name, issuer, purpose, validity) in [
+            ("server", &ours, &server, Validity::Now),
+            ("expired-server", &ours, &server, Validity::Expired),
+            ("client", &ours, &client, Validity::Now),
+            ("expired-client", &ours, &client, Validity::Expired),
+            ("other-client", &other, &client, Validity::Now),
+        ] {
+            certify(folder.path(), name, issuer, purpose, validity);
+        }
+        Self { folder }
+    }
+
+    /// The authority of all but `other_client`.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    /// Another authority, of `other_client`.
+    pub(crate) fn other_authority(&self) -> PathBuf {
+        self.folder.path().join("other-authority.pem")
+    }
+
+    /// For localhost, 127.0.0.1 and ::1.
+    pub(crate) fn server(&self) -> Identity {
+        self.identity("server")
+    }
+
+    pub(crate) fn expired_server(&self) -> Identity {
+        self.identity("expired-server")
+    }
+
+    pub(crate) fn client(&self) -> Identity {
+        self.identity("client")
+    }
+
+    pub(crate) fn expired_client(&self) -> Identity {
+        self.identity("expired-client")
+    }
+
+    /// Of another authority.
+    pub(crate) fn other_client(&self) -> Identity {
+        self.identity("other-client")
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        let file = |ending: &str| self.folder.path().join(format!("{name}{ending}"));
+        Identity { certificate: file(".pem"), key: file(".key") }
+    }
+}
+
+fn authority(folder: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = params(name, Validity::Now);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), issuer.pem()).unwrap();
+    issuer
+}
+
+fn certify(
+    folder: &Path,
+    name: &str,
+    issuer: &CertifiedIssuer<'_, KeyPair>,
+    purpose: &ExtendedKeyUsagePurpose,
+    validity: Validity,
+) {
+    let mut params = params(name, validity);
+    params.extended_key_usages = vec![purpose.clone()];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+fn params(name: &str, validity: Validity) -> CertificateParams {
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = match validity {
+        Validity::Now => date_time_ymd(2120, 1, 1),
+        Validity::Expired => date_time_ymd(2021, 1, 1),
+    };
+    params
+}

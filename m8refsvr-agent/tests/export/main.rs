@@ -1,0 +1,85 @@
+//! Tests of the export against receivers and a proxy that others wrote, on loopback. A test for which one of them is
+//! missing is reported as ignored, with its name and the reason; `cargo xtask test` installs them all.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "answers tests, and tells why some were left out"
+)]
+
+mod agent;
+mod broken;
+mod cases;
+mod certificates;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod mock;
+mod nginx;
+mod receiver;
+mod rotel;
+mod send;
+mod server;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use libtest_mimic::Arguments;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What a test needs of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The receiver rotel.
+    Rotel,
+    /// The receiver mockotlpserver.
+    Mock,
+    /// The proxy nginx.
+    Nginx,
+    /// Loading and attaching programs.
+    Bpf,
+}
+
+impl Need {
+    /// Why it is not to be had.
+    fn reason_against(self) -> Option<String> {
+        if self != Self::Bpf {
+            return self.path().err();
+        }
+        harness::reason_against_bpf()
+    }
+
+    /// Where it is, as `cargo xtask test` says.
+    fn path(self) -> Result<PathBuf, String> {
+        let variable = match self {
+            Self::Rotel => "M8REFSVR_ROTEL",
+            Self::Mock => "M8REFSVR_MOCKOTLPSERVER",
+            Self::Nginx => "M8REFSVR_NGINX",
+            Self::Bpf => return Err("it is no program".into()),
+        };
+        let path = std::env::var_os(variable)
+            .ok_or_else(|| format!("{variable} is not set; `cargo xtask test` installs what it names"))?;
+        if !Path::new(&path).exists() {
+            return Err(format!("{variable} names {}, which does not exist", path.display()));
+        }
+        Ok(path.into())
+    }
+}
+
+type Case = harness::Case<Need>;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == agent::WATCHED) {
+        agent::be_watched();
+        return ExitCode::SUCCESS;
+    }
+    // Two thousand processes with two pipes each, and connections that are held for long.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let mut arguments = Arguments::from_args();
+    // They wait more than they compute, but each has servers of its own.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    harness::run(cases::all(), &arguments, Need::reason_against)
+}

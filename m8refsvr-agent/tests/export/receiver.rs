@@ -1,0 +1,173 @@
+//! A receiver of OTLP that others wrote, and what it received in one form, whichever it is.
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    sync::{Arc, Condvar, Mutex},
+};
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    metrics::v1::ResourceMetrics,
+    resource::v1::Resource,
+};
+
+use crate::{
+    mock, rotel, send,
+    server::{self, PATIENCE, Ports, Server},
+};
+
+/// The resource attribute by which a receiver's reader knows a mark: a request of the test's own, after which all
+/// that was received before is known to have been printed.
+pub(crate) const MARK: &str = "test.mark";
+
+/// Whose receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Rotel, in Rust with tonic and hyper.
+    Rotel,
+    /// Elastic's mockotlpserver, in JavaScript with grpc-js and Node's HTTP.
+    Mock,
+}
+
+/// What one request brought. A request with several resources is an export for each of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Export {
+    pub(crate) resource: BTreeMap<String, String>,
+    /// Names and versions.
+    pub(crate) scopes: Vec<(String, String)>,
+    pub(crate) points: Vec<Point>,
+}
+
+/// A number, with all that is said about it. Nothing else than numbers is read: no histograms, no exemplars.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) scope: String,
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) description: String,
+    pub(crate) kind: PointKind,
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// 0 where it is not set.
+    pub(crate) start_ns: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) value: f64,
+}
+
+/// What kind of metric a point belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PointKind {
+    Gauge,
+    Sum {
+        monotonic: bool,
+        /// Otherwise of delta temporality.
+        cumulative: bool,
+    },
+}
+
+/// What the lines of a receiver's output say.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) exports: Vec<Export>,
+    /// The last mark: what was received before it is complete.
+    pub(crate) mark: u64,
+}
+
+/// Takes a line of a receiver's output; whether it was about exports.
+type Read = Box<dyn FnMut(&str, &mut Seen) -> bool + Send>;
+
+/// A running receiver; it ends when dropped.
+pub(crate) struct Receiver {
+    server: Server,
+    ports: Ports,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+    marks: Mutex<u64>,
+}
+
+impl Receiver {
+    /// Starts a receiver on ports of the system's choosing; returns once it takes requests.
+    pub(crate) fn start(kind: Kind) -> Self {
+        server::on_free_ports(|ports| Self::try_start(kind, ports))
+    }
+
+    /// Starts a receiver where another was.
+    pub(crate) fn start_at(kind: Kind, grpc: u16, http: u16) -> Self {
+        server::on_ports(Ports { grpc, http }, |ports| Self::try_start(kind, ports))
+    }
+
+    fn try_start(kind: Kind, ports: Ports) -> Result<Self, String> {
+        let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
+        let reader = Arc::clone(&seen);
+        let (mut command, mut read): (Command, Read) = match kind {
+            Kind::Rotel => {
+                let mut reader = rotel::Reader::default();
+                (rotel::command(ports), Box::new(move |line, seen| reader.read(line, seen)))
+            }
+            Kind::Mock => (mock::command(ports), Box::new(mock::read)),
+        };
+        let server = Server::start(&mut command, ports, move |line| {
+            let (seen, changed) = &*reader;
+            let understood = read(line, &mut seen.lock().unwrap());
+            changed.notify_all();
+            understood
+        })?;
+        let receiver = Self { server, ports, seen, marks: Mutex::new(0) };
+        receiver.exports();
+        Ok(receiver)
+    }
+
+    pub(crate) fn grpc_port(&self) -> u16 {
+        self.ports.grpc
+    }
+
+    pub(crate) fn http_port(&self) -> u16 {
+        self.ports.http
+    }
+
+    /// All that was received so far, in order. What the receiver has answered before is certainly in it.
+    pub(crate) fn exports(&self) -> Vec<Export> {
+        // One at a time: a later mark says nothing of an earlier one's place.
+        let mut marks = self.marks.lock().unwrap();
+        *marks += 1;
+        let mark = *marks;
+        let status = send::http(self.ports.http, &mark_of(mark));
+        assert_eq!(status, 200, "the receiver does not take a mark");
+        let (seen, changed) = &*self.seen;
+        let (seen, _) =
+            changed.wait_timeout_while(seen.lock().unwrap(), PATIENCE, |seen| seen.mark < mark).unwrap();
+        assert!(seen.mark >= mark, "the receiver does not print a mark: {}", self.said());
+        seen.exports.clone()
+    }
+
+    /// Waits until what was received is enough; `what` is what is waited for.
+    pub(crate) fn wait_for(&self, what: &str, enough: impl Fn(&[Export]) -> bool) -> Vec<Export> {
+        let look = || Some(self.exports()).filter(|exports| enough(exports));
+        server::wait_for(what, look, || summary(&self.exports()) + &self.said())
+    }
+
+    fn said(&self) -> String {
+        self.server.said()
+    }
+}
+
+fn mark_of(number: u64) -> ExportMetricsServiceRequest {
+    let value = AnyValue { value: Some(Value::StringValue(number.to_string())) };
+    let attribute = KeyValue { key: MARK.to_owned(), value: Some(value), ..KeyValue::default() };
+    let resource = Resource { attributes: vec![attribute], ..Resource::default() };
+    let metrics = ResourceMetrics { resource: Some(resource), ..ResourceMetrics::default() };
+    ExportMetricsServiceRequest { resource_metrics: vec![metrics] }
+}
+
+/// What came, for who reads why a test failed.
+fn summary(exports: &[Export]) -> String {
+    let mut text = format!("{} exports came\n", exports.len());
+    for (number, export) in exports.iter().enumerate() {
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for point in &export.points {
+            *names.entry(&point.name).or_default() += 1;
+        }
+        text += &format!("#{number}: {:?}, points: {names:?}\n", export.resource);
+    }
+    text
+}

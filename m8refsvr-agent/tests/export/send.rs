@@ -1,0 +1,109 @@
+//! Sending a request by hand, so that what the harness sees can be checked without the agent.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    sync::Arc,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+};
+use prost::Message as _;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tonic::codec::CompressionEncoding;
+
+use crate::{
+    certificates::Identity,
+    server::{PATIENCE, loopback},
+};
+
+/// Over HTTP; the status of the answer.
+pub(crate) fn http(port: u16, request: &ExportMetricsServiceRequest) -> u16 {
+    post(connect(port), "", &request.encode_to_vec())
+}
+
+/// Over HTTP, compressed.
+pub(crate) fn http_gzip(port: u16, request: &ExportMetricsServiceRequest) -> u16 {
+    let mut body = GzEncoder::new(Vec::new(), Compression::default());
+    body.write_all(&request.encode_to_vec()).unwrap();
+    post(connect(port), "Content-Encoding: gzip\r\n", &body.finish().unwrap())
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(loopback(port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A POST over any stream; the status of the answer.
+fn post(mut stream: impl Read + Write, headers: &str, body: &[u8]) -> u16 {
+    let length = body.len();
+    let head = format!(
+        "POST /v1/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/x-protobuf\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = Vec::new();
+    // A server that ends TLS without saying so has answered all the same.
+    let end = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("no answer of HTTP: {answer:?}, {end:?}"))
+}
+
+/// Over gRPC, compressed or not.
+pub(crate) fn grpc(
+    port: u16,
+    request: ExportMetricsServiceRequest,
+    compression: Option<CompressionEncoding>,
+) -> Result<(), tonic::Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = MetricsServiceClient::connect(format!("http://127.0.0.1:{port}")).await.unwrap();
+        let mut client = match compression {
+            Some(compression) => client.send_compressed(compression),
+            None => client,
+        };
+        client.export(request).await.map(|_| ())
+    })
+}
+
+/// Over HTTP with TLS, to a server of `authority`'s; the status of the answer, or why there was no connection.
+pub(crate) fn https(
+    port: u16,
+    request: &ExportMetricsServiceRequest,
+    authority: &Path,
+    identity: Option<&Identity>,
+) -> Result<u16, std::io::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        Some(Identity { certificate, key }) => {
+            let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+            config
+                .with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_file(key).unwrap())
+                .unwrap()
+        }
+        None => config.with_no_client_auth(),
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = connect(port);
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    Ok(post(StreamOwned::new(connection, stream), "", &request.encode_to_vec()))
+}

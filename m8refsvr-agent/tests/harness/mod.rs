@@ -1,0 +1,59 @@
+//! What the test programs share that need something of the machine. A test that can't run here is reported as ignored,
+//! with its name and the reason.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use m8refsvr_agent::kernel::{Kernel, KernelError, Options};
+
+/// A test: a sentence about behaviour, what it needs, and the proof.
+#[derive(Clone, Copy)]
+pub(crate) struct Case<N: 'static> {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [N],
+    pub(crate) run: fn(),
+}
+
+/// Runs those for which there is no reason against one of their needs.
+pub(crate) fn run<N: Copy + PartialEq>(
+    cases: Vec<Case<N>>,
+    arguments: &Arguments,
+    reason_against: impl Fn(N) -> Option<String>,
+) -> ExitCode {
+    let mut known: Vec<(N, Option<String>)> = Vec::new();
+    let mut left_out = Vec::new();
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let reason = case.needs.iter().find_map(|&need| {
+                if !known.iter().any(|(known, _)| *known == need) {
+                    known.push((need, reason_against(need)));
+                }
+                known.iter().find(|(known, _)| *known == need)?.1.clone()
+            });
+            if let Some(reason) = &reason {
+                left_out.push(format!("{}: {reason}", case.name));
+            }
+            Trial::test(case.name, move || {
+                (case.run)();
+                Ok(())
+            })
+            .with_ignored_flag(reason.is_some())
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(arguments, trials);
+    for line in &left_out {
+        eprintln!("could not run here: {line}");
+    }
+    conclusion.exit_code()
+}
+
+/// Why programs can't be loaded and attached here.
+pub(crate) fn reason_against_bpf() -> Option<String> {
+    let options = Options { capacity: 1, bpf_fs: None, ..Options::default() };
+    match Kernel::attach(&options) {
+        Err(error @ (KernelError::Refused { .. } | KernelError::PidNamespace)) => Some(error.to_string()),
+        // Anything else is an error of ours, and shall be seen by the tests.
+        _ => None,
+    }
+}

@@ -130,8 +130,6 @@ impl Account {
 pub struct Ledger {
     /// When everything was 0.
     started: SystemTime,
-    /// When the first look began, in clock ticks after boot.
-    first_ticks: Option<u64>,
     groups: Vec<Account>,
     processes: HashMap<Identity, Entry>,
     last: Option<Look>,
@@ -143,6 +141,8 @@ pub struct Ledger {
 struct Look {
     at: SystemTime,
     began: Instant,
+    /// The same in clock ticks after boot.
+    ticks: u64,
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +157,6 @@ impl Ledger {
     pub fn new(started: SystemTime, groups: usize) -> Self {
         Self {
             started,
-            first_ticks: None,
             groups: vec![Account::default(); groups],
             processes: HashMap::new(),
             last: None,
@@ -165,17 +164,16 @@ impl Ledger {
         }
     }
 
-    /// Takes in a look. Of a process that was there before the first one, only what it did since counts; of one that
-    /// started later, everything.
+    /// Takes in a look. Of a process that started since the look before, everything counts; of one that was there and
+    /// was not seen to match, only what it does from now on.
     pub fn record(&mut self, sample: &Sample) {
-        let is_first = self.first_ticks.is_none();
-        let first_ticks = *self.first_ticks.get_or_insert(sample.began_ticks);
-        self.before = self.last.replace(Look { at: sample.at, began: sample.began });
+        let look = Look { at: sample.at, began: sample.began, ticks: sample.began_ticks };
+        self.before = self.last.replace(look);
         self.groups.iter_mut().for_each(Account::turn);
         let mut earlier = std::mem::take(&mut self.processes);
         for process in &sample.processes {
             let seen = Totals::of(|counter| counter.seen(process));
-            let is_young = !is_first && process.identity.start_ticks >= first_ticks;
+            let is_young = self.before.is_some_and(|before| process.identity.start_ticks >= before.ticks);
             let mut entry = earlier.remove(&process.identity).unwrap_or_else(|| Entry {
                 seen: if is_young { Totals::of(|_| Some(0)) } else { seen },
                 account: Account::default(),
@@ -194,6 +192,12 @@ impl Ledger {
             }
             self.processes.insert(process.identity, entry);
         }
+    }
+
+    /// Where the clock was set back since then, so that the start would be later than what is told: the start is
+    /// so much earlier.
+    pub fn started_at(&mut self, started: SystemTime) {
+        self.started = started;
     }
 
     /// When everything was 0.
@@ -256,6 +260,18 @@ mod tests {
             [sample(100, []), sample(200, [process(1, 50, 70)]), sample(300, [process(1, 50, 72)])];
         assert_eq!(user(&ledger(&young_to_us[..2]).group(0)), 0);
         assert_eq!(user(&ledger(&young_to_us).group(0)), 2);
+    }
+
+    #[test]
+    fn a_process_that_was_missed_at_one_look_does_not_count_twice() {
+        let ledger = ledger(&[
+            sample(100, []),
+            sample(200, [process(1, 150, 7)]),
+            sample(300, []),
+            sample(400, [process(1, 150, 8)]),
+            sample(500, [process(1, 150, 10)]),
+        ]);
+        assert_eq!(user(&ledger.group(0)), 9);
     }
 
     #[test]

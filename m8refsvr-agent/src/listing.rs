@@ -1,5 +1,5 @@
-//! Which processes have series of their own, so that their number is bounded; all others are told of as one. Every
-//! total lies in one series at a time, and none ever falls while its series lasts.
+//! Which processes have series of their own, so that their number is bounded; all others are told of as one. What was
+//! told in one series is never told in another, so that the growth of all series together is that of the total.
 
 use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
@@ -13,14 +13,19 @@ use crate::{
 pub struct Listing {
     most: usize,
     listed: HashMap<Identity, Listed>,
+    /// What was told, by group, in series that are over.
+    told: HashMap<usize, Totals>,
 }
 
 /// Since when a process is listed.
 #[derive(Clone, Copy, Debug)]
 struct Listed {
     since: SystemTime,
+    group: usize,
     /// What it had done before, which was told with the others.
     base: Totals,
+    /// What was told of it at the last look.
+    told: Totals,
 }
 
 /// One listed process.
@@ -37,11 +42,11 @@ pub struct Own<'a> {
 impl Listing {
     /// At most so many are listed.
     pub fn new(most: usize) -> Self {
-        Self { most, listed: HashMap::new() }
+        Self { most, listed: HashMap::new(), told: HashMap::new() }
     }
 
-    /// Chooses those with the most CPU time. One that is new to the list was told with the others until the look
-    /// before the last; one that leaves it goes back to them with all that it had done.
+    /// Chooses those with the most CPU time. What one that is new to the list did until the look before was told with
+    /// the others; what one that leaves it does from the look before is told with them.
     pub fn choose<'a>(&mut self, sample: &'a Sample, ledger: &Ledger) -> Vec<Own<'a>> {
         let mut largest: Vec<&ProcessSample> = sample.processes.iter().collect();
         let rank =
@@ -52,15 +57,42 @@ impl Listing {
         }
         let since = ledger.looked_before().unwrap_or(ledger.started());
         let mut earlier = std::mem::take(&mut self.listed);
-        let own = |process: &'a ProcessSample| {
+        let mut chosen = Vec::with_capacity(largest.len());
+        for process in largest {
             let account = ledger.process(&process.identity);
-            let listed = earlier.remove(&process.identity).unwrap_or(Listed { since, base: account.before });
-            self.listed.insert(process.identity, listed);
+            let group = process.group;
+            let anew = Listed { since, group, base: account.before, told: Totals::default() };
+            let mut listed = match earlier.remove(&process.identity) {
+                Some(listed) if listed.group == group => listed,
+                Some(over) => {
+                    self.end(&over);
+                    anew
+                }
+                None => anew,
+            };
             let account =
                 Account { now: account.now.minus(&listed.base), before: account.before.minus(&listed.base) };
-            Own { process, since: listed.since, account }
-        };
-        largest.into_iter().map(own).collect()
+            listed.told = account.now;
+            self.listed.insert(process.identity, listed);
+            chosen.push(Own { process, since: listed.since, account });
+        }
+        earlier.values().for_each(|over| self.end(over));
+        chosen
+    }
+
+    /// What is told of a group besides the listed: its account, less what is and was told of processes one by one.
+    pub fn others(&self, group: usize, account: Account, own: &[Own<'_>]) -> Account {
+        let told = self.told.get(&group).copied().unwrap_or_default();
+        let rest = Account { now: account.now.minus(&told), before: account.before.minus(&told) };
+        own.iter().filter(|own| own.process.group == group).fold(rest, |rest, own| Account {
+            now: rest.now.minus(&own.account.now),
+            before: rest.before.minus(&own.account.before),
+        })
+    }
+
+    fn end(&mut self, over: &Listed) {
+        let told = self.told.entry(over.group).or_default();
+        *told = told.plus(&over.told);
     }
 }
 
@@ -117,15 +149,16 @@ mod tests {
     proptest! {
         /// Each step: how much CPU time each of five processes has more than before, or that it is not there.
         #[test]
-        fn no_series_falls_and_together_they_are_the_total(
+        fn no_series_falls_and_together_they_grow_as_the_total(
             steps in prop::collection::vec(prop::collection::vec(prop::option::of(0_u64..9), 5), 1..20),
             most in 1_usize..4,
         ) {
             let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
             let mut listing = Listing::new(most);
             let mut used = [0; 5];
-            let mut earlier: BTreeMap<(u32, SystemTime), u64> = BTreeMap::new();
-            let (mut rest_before, mut total_before) = (0, 0);
+            // What each series told last, those that are over included.
+            let mut series: BTreeMap<Option<(u32, SystemTime)>, u64> = BTreeMap::new();
+            let mut total_before = 0;
             for (step, processes) in (1_u64..).zip(steps) {
                 let mut looked = sample(100 * step, []);
                 looked.at = SystemTime::UNIX_EPOCH + Duration::from_secs(step);
@@ -138,18 +171,19 @@ mod tests {
                 ledger.record(&looked);
                 let own = listing.choose(&looked, &ledger);
                 prop_assert!(own.len() <= most);
-                let total = number(&ledger.group(0).now);
-                let listed: u64 = own.iter().map(|own| number(&own.account.now)).sum();
-                let rest = number(&own.iter().fold(ledger.group(0).now, |rest, own| rest.minus(&own.account.now)));
-                prop_assert_eq!(listed + rest, total);
-                prop_assert!(total >= total_before);
-                prop_assert!(rest >= rest_before);
-                for own in &own {
-                    let value = number(&own.account.now);
-                    let before = earlier.insert((own.process.identity.pid, own.since), value);
-                    prop_assert!(before.unwrap_or_default() <= value);
+                let others = number(&listing.others(0, ledger.group(0), &own).now);
+                let of_own = own.iter().map(|own| {
+                    (Some((own.process.identity.pid, own.since)), number(&own.account.now))
+                });
+                for (name, value) in of_own.chain([(None, others)]) {
+                    let before = series.insert(name, value);
+                    prop_assert!(before.unwrap_or_default() <= value, "{:?} fell", name);
                 }
-                (rest_before, total_before) = (rest, total);
+                let total = number(&ledger.group(0).now);
+                prop_assert_eq!(series.values().sum::<u64>(), total);
+                prop_assert!(total >= total_before);
+                prop_assert!(total <= used.iter().sum::<u64>() * 1_000_000_000, "counted twice");
+                total_before = total;
             }
         }
     }

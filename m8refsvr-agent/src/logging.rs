@@ -172,8 +172,9 @@ where
             Level::INFO => 6,
             Level::DEBUG | Level::TRACE => 7,
         };
-        write!(writer, "<{priority}>")?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut text = String::new();
+        context.field_format().format_fields(Writer::new(&mut text), event)?;
+        // Each line of several would need a priority.
+        writeln!(writer, "<{priority}>{}", text.replace('\n', " "))
     }
 }

@@ -1,4 +1,4 @@
-//! What the agent costs itself, and what its kernel side tells of its own work.
+//! What the machine has, what the agent costs, and what its kernel side tells of its own work.
 
 use std::time::Duration;
 
@@ -9,8 +9,14 @@ use rustix::{
 };
 
 use crate::{
+    figures::Machine,
     kernel::Kernel,
-    proc::{Proc, program::ProgramInfo, stat::Stat},
+    proc::{
+        Proc,
+        program::ProgramInfo,
+        stat::Stat,
+        system::{memory_bytes, online_cpus},
+    },
     report::{Agent, Exports, Program},
     sample::Observer,
 };
@@ -26,7 +32,12 @@ pub struct Looks {
     pub failed: u64,
 }
 
-/// All of it, at this moment.
+/// What the machine has, at this moment.
+pub fn machine(observer: &Observer) -> Machine {
+    Machine { memory_bytes: memory_bytes(observer.proc()), cpus: online_cpus() }
+}
+
+/// What the agent costs and lost, at this moment.
 pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
     let mut buffer = Vec::new();
     let this = u32::try_from(getpid().as_raw_nonzero().get())

@@ -1,6 +1,6 @@
 //! All that one look leads to, made ready for the ways out: nothing in it changes any more.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::{
     figures::{Figures, Machine, Moment, Value},
@@ -107,6 +107,8 @@ pub struct Exports {
 /// Keeps what reports have in common, from one look to the next.
 #[derive(Debug)]
 pub struct Reporter {
+    /// When the agent started, by a clock that nobody sets.
+    began: Instant,
     patterns: Vec<String>,
     ledger: Ledger,
     listing: Option<Listing>,
@@ -115,12 +117,20 @@ pub struct Reporter {
 impl Reporter {
     /// For the processes of these patterns, since the agent's start; at most `listed` of them one by one.
     pub fn new(started: SystemTime, patterns: Vec<String>, listed: Option<usize>) -> Self {
-        Self { ledger: Ledger::new(started, patterns.len()), patterns, listing: listed.map(Listing::new) }
+        Self {
+            began: Instant::now(),
+            ledger: Ledger::new(started, patterns.len()),
+            patterns,
+            listing: listed.map(Listing::new),
+        }
     }
 
     /// Takes in a look, and makes the report of it.
     pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: Agent) -> Report {
         self.ledger.record(sample);
+        if sample.at < self.ledger.started() {
+            self.ledger.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
+        }
         let moment = Moment {
             at: sample.at,
             elapsed: self.ledger.elapsed(),
@@ -137,17 +147,13 @@ impl Reporter {
         let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
             let account = self.ledger.group(place);
             let members = sample.processes.iter().filter(move |process| process.group == place);
-            let others = processes.as_ref().map(|own| {
+            let others = self.listing.as_ref().zip(processes.as_ref()).map(|(listing, own)| {
                 let is_listed = |process: &ProcessSample| {
                     own.binary_search_by_key(&process.identity, |own| own.process.identity).is_ok()
                 };
                 let others = members.clone().filter(|process| !is_listed(process));
-                let listed = own.iter().filter(|own| own.process.group == place);
-                let account = listed.fold(account, |rest, own| Account {
-                    now: rest.now.minus(&own.account.now),
-                    before: rest.before.minus(&own.account.before),
-                });
-                Figures::of(others, &account, &moment)
+                let rest = listing.others(place, account, own);
+                Figures::of(others, &rest, &moment)
             });
             Group {
                 pattern: single(pattern.clone()),

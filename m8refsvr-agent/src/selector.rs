@@ -17,6 +17,9 @@ pub enum SelectorError {
     /// A path where a file name is compared.
     #[error("{0:?} is a path, but file names are compared: give {1:?}")]
     Path(String, String),
+    /// The same text with two meanings.
+    #[error("{0:?} is given as a name and as a regular expression: give one of them")]
+    Twice(String),
     /// Not a regular expression.
     #[error("{text:?} is not a regular expression: {reason}")]
     Expression {
@@ -45,7 +48,16 @@ impl Selector {
     pub fn new(names: &[String], expressions: &[String]) -> Result<Self, SelectorError> {
         let names = names.iter().map(|name| Pattern::of_name(name));
         let expressions = expressions.iter().map(|expression| Pattern::of_expression(expression));
-        Ok(Self { patterns: names.chain(expressions).collect::<Result<_, _>>()? })
+        let mut patterns: Vec<Pattern> = Vec::new();
+        for pattern in names.chain(expressions) {
+            let pattern = pattern?;
+            match patterns.iter().find(|known| known.text == pattern.text) {
+                None => patterns.push(pattern),
+                Some(known) if known.regex.as_str() == pattern.regex.as_str() => {}
+                Some(_) => return Err(SelectorError::Twice(pattern.text)),
+            }
+        }
+        Ok(Self { patterns })
     }
 
     /// The patterns as the user gave them, names first.
@@ -153,6 +165,14 @@ mod tests {
         assert_eq!(selector.select(&names("a", "", "")), Some(1));
         assert_eq!(selector.select(&names("c", "", "")), Some(2));
         assert_eq!(selector.patterns().collect::<Vec<_>>(), ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn a_pattern_that_is_given_twice_is_one() {
+        let twice = ["a".to_owned(), "b".to_owned(), "a".to_owned()];
+        assert_eq!(Selector::new(&twice, &[]).unwrap().patterns().collect::<Vec<_>>(), ["a", "b"]);
+        let error = Selector::new(&["a.b".into()], &["a.b".into()]).unwrap_err().to_string();
+        assert!(error.contains("give one of them"), "{error}");
     }
 
     #[test]

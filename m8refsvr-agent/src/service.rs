@@ -16,9 +16,7 @@ use crate::{
     clock::Grid,
     episode::{Episode, Say, in_words},
     export::otlp::{Counts, Newest},
-    figures::Machine,
     own::{self, Looks},
-    proc::system::{memory_bytes, online_cpus},
     report::Reporter,
     sample::{Observer, Sample},
 };
@@ -103,9 +101,8 @@ impl Service {
                     tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
                 }
                 self.tell(&sample);
-                let machine =
-                    Machine { memory_bytes: memory_bytes(self.observer.proc()), cpus: online_cpus() };
                 let agent = own::agent(&self.observer, self.looks, self.counts.now());
+                let machine = own::machine(&self.observer);
                 Some(Arc::new(self.reporter.report(&sample, machine, agent)))
             }
             Err(error) => {
@@ -120,12 +117,14 @@ impl Service {
                 None
             }
         };
-        self.newest.send_modify(|newest| {
-            if report.is_some() {
+        self.newest.send_if_modified(|newest| {
+            let is_new = report.is_some();
+            if is_new {
                 newest.number += 1;
                 newest.report = report;
             }
             newest.last_by = last_by;
+            is_new || last_by.is_some()
         });
     }
 
@@ -143,6 +142,7 @@ impl Service {
         for sentence in sample.absences.unsaid(&mut self.said) {
             tracing::warn!("{sentence}");
         }
-        tracing::debug!("{} processes in {:?}", sample.processes.len(), self.looks.last);
+        let took = 1e3 * self.looks.last.as_secs_f64();
+        tracing::debug!("{} processes in {took:.3} ms", sample.processes.len());
     }
 }

@@ -64,6 +64,9 @@ pub enum Failure {
     /// The maps of an agent could not be found.
     #[error("{0}")]
     Pins(#[from] PinError),
+    /// The task that exports ended by itself.
+    #[error("exporting broke off: {0}")]
+    Delivery(String),
     /// A file or stream.
     #[error("cannot {action}: {source}")]
     Io {
@@ -79,7 +82,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Selector(_) | Self::Export(_) | Self::Tls(_) | Self::Log(_) => 2,
             Self::Kernel(_) | Self::KernelPart(_) => 4,
-            Self::Pins(_) | Self::Io { .. } => BROKEN,
+            Self::Pins(_) | Self::Delivery(_) | Self::Io { .. } => BROKEN,
         }
     }
 }
@@ -138,7 +141,7 @@ async fn dispatch(
             agent_host: matches.value_source("agent_host"),
             agent_port: matches.value_source("agent_port"),
         };
-        Export::new(&cli.export, given, &Host::this(), |name| std::env::var(name).ok())
+        Export::new(&cli.export, given, &Host::this(), |name| std::env::var_os(name))
     };
     match &cli.command {
         Some(_) if cli.once => {

@@ -3,14 +3,11 @@
 use std::{
     process::ExitCode,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    signal::unix::SignalKind,
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{signal::unix::SignalKind, sync::watch, time::Instant};
 
 use super::{
     Failure, observer,
@@ -45,9 +42,14 @@ pub(super) async fn monitor(
     let (stop, stopped) = watch::channel(None);
     tokio::spawn(follow(signals, stop, log));
     let deliverer = Deliverer::new(client, export.resource, export.names, Arc::clone(&counts));
-    let delivery = tokio::spawn(deliverer.run(newest));
+    let mut delivery = tokio::spawn(deliverer.run(newest));
     let service = Service::new(observer, reporter, settings.interval, sender, counts);
-    let observer = service.run(stopped).await;
+    let observer = tokio::select! {
+        biased;
+        // An agent that looks and never exports would be of no use; one that ends is started again.
+        broken = &mut delivery => return Err(Failure::Delivery(broken.err().map(|error| error.to_string()).unwrap_or_default())),
+        observer = service.run(stopped) => observer,
+    };
     if let Err(error) = delivery.await {
         tracing::error!("the last export broke off: {error}");
     }
@@ -70,8 +72,9 @@ async fn follow(mut signals: Signals, stop: watch::Sender<Option<Instant>>, log:
             _ => {
                 tracing::info!("told to end: looking and exporting once more");
                 stop.send_replace(Some(Instant::now()));
-                tokio::spawn(async {
-                    sleep(END).await;
+                // A thread of its own, as the others may be what hangs.
+                thread::spawn(|| {
+                    thread::sleep(END);
                     tracing::error!("something hangs: ending without waiting for it");
                     std::process::exit(super::BROKEN.into());
                 });
@@ -104,7 +107,7 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
     );
     tracing::info!(
         "exporting to {} by {protocol}, compression {compression}, timeout {} s, headers {}, names {}{}",
-        target.endpoint,
+        target.shown(),
         target.timeout.as_secs_f64(),
         export.masked_headers,
         match (export.names.otel, export.names.instana) {

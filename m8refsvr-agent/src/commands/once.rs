@@ -14,10 +14,9 @@ use crate::{
         document::{Context, Document},
         otlp::{Client, attempt},
     },
-    figures::Machine,
     kernel::Kernel,
     own::{self, Looks},
-    proc::system::{Host, memory_bytes, online_cpus},
+    proc::system::{Host, memory_bytes},
     report::{Exports, Report, Reporter},
     sample::{Observer, Sample},
     settings::{Settings, export::Export},
@@ -77,9 +76,8 @@ pub(super) async fn once(
 /// Exports once; whether all of it was accepted. Says why not.
 async fn send(mut client: Client, export: &Export, report: &Report) -> bool {
     export.remarks.iter().for_each(|remark| say(remark));
-    let deadline = tokio::time::Instant::now() + export.target.timeout;
-    let endpoint = &export.target.endpoint;
-    match attempt(&mut client, &export.resource, export.names, report, deadline).await {
+    let endpoint = export.target.shown();
+    match attempt(&mut client, &export.resource, export.names, report, export.target.timeout).await {
         Ok(rejected) if rejected.points == 0 => {
             if !rejected.message.is_empty() {
                 say(&format_args!("{endpoint} accepted the export, but says: {}", rejected.message));
@@ -101,8 +99,7 @@ fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Rep
     let began = Instant::now();
     let sample = observer.look().map_err(|source| Failure::Io { action: "read /proc", source })?;
     let looks = Looks { last: began.elapsed(), ..Looks::default() };
-    let machine = Machine { memory_bytes: memory_bytes(observer.proc()), cpus: online_cpus() };
     let agent = own::agent(observer, looks, Exports::default());
-    let report = reporter.report(&sample, machine, agent);
+    let report = reporter.report(&sample, own::machine(observer), agent);
     Ok((sample, report))
 }

@@ -72,11 +72,11 @@ impl Proc {
 
     /// The ids of all processes.
     pub fn pids(&self) -> std::io::Result<Vec<u32>> {
-        let entries = fs::read_dir(&self.root)?;
-        Ok(entries
-            .filter_map(|entry| number(entry.ok()?.file_name().as_encoded_bytes()))
-            .filter_map(|pid| u32::try_from(pid).ok())
-            .collect())
+        // Part of a list would look as if the other processes had ended.
+        let names = fs::read_dir(&self.root)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let names = names.collect::<std::io::Result<Vec<_>>>()?;
+        let pids = names.iter().filter_map(|name| number(name.as_encoded_bytes()));
+        Ok(pids.filter_map(|pid| u32::try_from(pid).ok()).collect())
     }
 
     /// Whether not even the first process can be seen, as where /proc is mounted with `hidepid` and this process

@@ -1,23 +1,22 @@
 //! What the user's words about exporting mean: which receiver, how, and what is sent. A pure function of flags and
 //! variables; files are read by who uses them.
 
-use std::time::Duration;
+use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, uri::Scheme};
+use http::uri::Scheme;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
+use super::{
+    endpoint::{endpoint, of_agent},
+    variables::Variables,
+};
 use crate::{
     cli::{self, variables::METRICS_ENDPOINT},
-    export::otlp::{Compression, Files, Names, NoAttribute, Protocol, Target, resource},
+    export::otlp::{Files, Names, NoAttribute, Protocol, Target, resource},
     proc::system::Host,
 };
-
-/// Where metrics go on a receiver that takes all signals.
-const METRICS_PATH: &str = "/v1/metrics";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something can't be exported as the user says.
 #[derive(Debug, Error)]
@@ -91,19 +90,14 @@ impl Export {
         cli: &cli::Export,
         given: Given,
         host: &Host,
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExportSettingsError> {
-        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        // The variable of metrics alone wins.
-        let of_metrics = |last: &str| {
-            [format!("OTEL_EXPORTER_OTLP_METRICS_{last}"), format!("OTEL_EXPORTER_OTLP_{last}")]
-                .into_iter()
-                .find_map(|name| variable(&name).map(|value| (name, value)))
-        };
+        let variables = Variables(variable);
         let protocol = match cli.protocol {
             cli::Protocol::Grpc => Protocol::Grpc,
             cli::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
         };
+        let is_http = protocol == Protocol::HttpProtobuf;
         let by_flag = |source| source == Some(ValueSource::CommandLine);
         let agent_by_flag = by_flag(given.agent_host) || by_flag(given.agent_port);
         let endpoint = match &cli.endpoint {
@@ -111,20 +105,12 @@ impl Export {
                 return Err(ExportSettingsError::TwoPlaces);
             }
             Some(url) if by_flag(given.endpoint) || !agent_by_flag => {
-                let is_of_metrics = !by_flag(given.endpoint) && variable(METRICS_ENDPOINT).is_some();
-                endpoint(url, cli.tls, (protocol == Protocol::HttpProtobuf).then_some(is_of_metrics))?
+                let is_of_metrics = !by_flag(given.endpoint) && variables.get(METRICS_ENDPOINT)?.is_some();
+                endpoint(url, cli.tls, is_http.then_some(is_of_metrics))?
             }
             _ => {
-                let port = cli.agent_port.unwrap_or(match protocol {
-                    Protocol::Grpc => 4317,
-                    Protocol::HttpProtobuf => 4318,
-                });
-                let host = cli.agent_host.trim();
-                // An IPv6 address stands in brackets.
-                let bracketed = host.contains(':') && !host.starts_with('[');
-                let host = if bracketed { format!("[{host}]") } else { host.to_owned() };
-                let url = format!("{host}:{port}");
-                endpoint(&url, cli.tls, (protocol == Protocol::HttpProtobuf).then_some(false))?
+                let port = cli.agent_port.unwrap_or(if is_http { 4318 } else { 4317 });
+                of_agent(&cli.agent_host, port, cli.tls, is_http.then_some(false))?
             }
         };
         let files = files(cli)?;
@@ -135,39 +121,22 @@ impl Export {
                 "certificates are given, but nothing is sent by TLS: give --tls, or an https:// URL".into(),
             );
         }
-        let (headers, masked_headers) = match of_metrics("HEADERS") {
-            Some((name, text)) => headers(&text).ok_or_else(|| {
-                of_variable(name, "give name=value,name=value, percent-encoded where needed")
-            })?,
-            None => (HeaderMap::new(), "none".into()),
-        };
-        let timeout = match of_metrics("TIMEOUT") {
-            Some((name, text)) => {
-                let milliseconds = text.trim().parse().ok().filter(|&milliseconds: &u64| milliseconds > 0);
-                Duration::from_millis(milliseconds.ok_or_else(|| {
-                    of_variable(name, &format!("{text:?} is no timeout: give milliseconds, such as 10000"))
-                })?)
-            }
-            None => DEFAULT_TIMEOUT,
-        };
-        let compression = match of_metrics("COMPRESSION") {
-            None => Compression::Gzip,
-            Some((name, text)) => match text.trim().to_ascii_lowercase().as_str() {
-                "gzip" => Compression::Gzip,
-                "none" => Compression::None,
-                _ => return Err(of_variable(name, &format!("{text:?} is unknown: give gzip or none"))),
-            },
-        };
-        let attributes = variable("OTEL_RESOURCE_ATTRIBUTES");
-        let service_name = variable("OTEL_SERVICE_NAME");
+        if let Some((name, preference)) = variables.otlp("TEMPORALITY_PREFERENCE")?
+            && !preference.eq_ignore_ascii_case("cumulative")
+        {
+            remarks.push(format!("{name} has no effect: totals are always cumulative"));
+        }
+        let (headers, masked_headers) = variables.headers()?;
+        let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES")?;
+        let service_name = variables.get("OTEL_SERVICE_NAME")?;
         Ok(Self {
             target: Target {
                 protocol,
                 endpoint,
                 tls: uses_tls.then_some(files),
                 headers,
-                compression,
-                timeout,
+                compression: variables.compression()?,
+                timeout: variables.timeout()?,
             },
             names: Names { otel: cli.names != cli::Names::Instana, instana: cli.names != cli::Names::Otel },
             listed: cli.per_process.then_some(cli.max_processes as usize),
@@ -176,45 +145,6 @@ impl Export {
             remarks,
         })
     }
-}
-
-fn of_variable(name: String, reason: &str) -> ExportSettingsError {
-    ExportSettingsError::Variable { name, reason: reason.into() }
-}
-
-/// The address to send to. `as_it_is` is for HTTP alone: whether the path is complete.
-fn endpoint(url: &str, tls: Option<bool>, as_it_is: Option<bool>) -> Result<Uri, ExportSettingsError> {
-    let wrong = |reason| ExportSettingsError::Endpoint { url: url.into(), reason };
-    let url_text = url.trim();
-    let has_scheme = url_text.contains("://");
-    let with_scheme = if has_scheme { url_text.to_owned() } else { format!("http://{url_text}") };
-    let uri: Uri = with_scheme.parse().map_err(|_| wrong("it is not a URL"))?;
-    let scheme = match (uri.scheme_str(), tls) {
-        (Some("https"), Some(false)) => return Err(ExportSettingsError::TlsForbidden(url.into())),
-        (Some("https"), _) | (Some("http"), Some(true)) => Scheme::HTTPS,
-        (Some("http"), _) => Scheme::HTTP,
-        _ => return Err(wrong("its scheme is neither http nor https")),
-    };
-    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
-    let authority = authority.ok_or_else(|| wrong("there is no host in it"))?;
-    if authority.as_str().contains('@') {
-        return Err(wrong("credentials belong into OTEL_EXPORTER_OTLP_HEADERS"));
-    }
-    if authority.as_str().len() > authority.host().len() && authority.port_u16().is_none_or(|port| port == 0)
-    {
-        return Err(wrong("the port must be from 1 to 65535"));
-    }
-    let path = match as_it_is {
-        // gRPC names the service by the path itself.
-        None => "/".to_owned(),
-        Some(true) => uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
-        Some(false) => match uri.path().trim_end_matches('/') {
-            path if path.ends_with(METRICS_PATH) => path.to_owned(),
-            path => format!("{path}{METRICS_PATH}"),
-        },
-    };
-    let whole = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
-    whole.map_err(|_| wrong("it is not a URL"))
 }
 
 fn files(cli: &cli::Export) -> Result<Files, ExportSettingsError> {
@@ -228,28 +158,14 @@ fn files(cli: &cli::Export) -> Result<Files, ExportSettingsError> {
     Ok(Files { authorities: cli.ca_cert.clone(), client })
 }
 
-/// The headers in a list, and the list with its values masked.
-fn headers(text: &str) -> Option<(HeaderMap, String)> {
-    let mut headers = HeaderMap::new();
-    let mut masked = Vec::new();
-    for header in text.split(',').map(str::trim).filter(|header| !header.is_empty()) {
-        let (name, value) = header.split_once('=')?;
-        let name: HeaderName = name.trim().parse().ok()?;
-        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-        let mut value = HeaderValue::from_str(&value).ok()?;
-        value.set_sensitive(true);
-        masked.push(format!("{name}=***"));
-        headers.insert(name, value);
-    }
-    Some((headers, masked.join(",")))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, FromArgMatches as _};
 
+    use std::time::Duration;
+
     use super::*;
-    use crate::cli::Cli;
+    use crate::{cli::Cli, export::otlp::Compression};
 
     fn export(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Export, ExportSettingsError> {
         let variable = |name: &str| {
@@ -271,7 +187,7 @@ mod tests {
             given.endpoint = Some(ValueSource::EnvVariable);
         }
         let host = Host { name: "box".into(), id: None };
-        Export::new(&cli.export, given, &host, variable)
+        Export::new(&cli.export, given, &host, |name| variable(name).map(OsString::from))
     }
 
     fn to(arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -323,6 +239,12 @@ mod tests {
         says("ftp://a", "neither http nor https");
         says("http://", "not a URL");
         says("http://user:secret@a:1", "OTEL_EXPORTER_OTLP_HEADERS");
+        for secret in
+            ["http://user:secret@a:1/?a=secret", "user:secret@a", "ftp://a?secret", "https:/secret@a"]
+        {
+            assert!(!to(&["--tls=no", "--endpoint", secret], &[]).contains("secret"), "{secret}");
+        }
+        assert!(to(&["--agent-host", "a/b"], &[]).contains("a name or an address alone"));
         says("http://a:0", "from 1 to 65535");
         says("http://a:99999", "from 1 to 65535");
         says("http://a b", "not a URL");
@@ -341,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wish_for_deltas_is_remarked() {
+        let remarks = |value| {
+            let variable = ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", value);
+            export(&[], &[variable]).unwrap().remarks.len()
+        };
+        assert_eq!((remarks("delta"), remarks("Cumulative"), remarks("")), (1, 0, 0));
+    }
+
+    #[test]
     fn headers_are_sent_and_their_values_shown_to_nobody() {
         let secret = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s%20cret, x-team = a");
         let given = export(&[], &[secret]).unwrap();
@@ -349,6 +280,8 @@ mod tests {
         assert!(!format!("{given:?}").contains("cret"));
         let own = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b");
         assert_eq!(export(&[], &[secret, own]).unwrap().masked_headers, "a=***");
+        let own = export(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "Content-Type=a")]).unwrap_err().to_string();
+        assert!(own.contains("sets content-type by itself"), "{own}");
         for wrong in ["a", "a b=c", "a=%0a"] {
             let error = export(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", wrong)]).unwrap_err().to_string();
             assert!(error.starts_with("OTEL_EXPORTER_OTLP_HEADERS: give name=value"), "{error}");
@@ -363,8 +296,9 @@ mod tests {
             [("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"), ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none")];
         let given = export(&[], &variables).unwrap().target;
         assert_eq!((given.timeout, given.compression), (Duration::from_millis(1500), Compression::None));
-        for wrong in [("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "0")] {
-            assert!(export(&[], &[wrong]).unwrap_err().to_string().contains("milliseconds"));
+        for wrong in ["10s", "0", "-1", "86400001", "9223372036854775807"] {
+            let error = export(&[], &[("OTEL_EXPORTER_OTLP_TIMEOUT", wrong)]).unwrap_err().to_string();
+            assert!(error.contains("give milliseconds"), "{error}");
         }
         let wrong = ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd");
         assert!(export(&[], &[wrong]).unwrap_err().to_string().contains("gzip or none"));

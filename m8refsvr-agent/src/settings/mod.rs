@@ -1,6 +1,8 @@
 //! What the user's words mean: checked once, so that nothing behind it needs to check again.
 
+mod endpoint;
 pub mod export;
+mod variables;
 
 use std::{path::PathBuf, time::Duration};
 

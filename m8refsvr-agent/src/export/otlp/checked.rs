@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -17,7 +17,7 @@ use tonic::{
 };
 
 use super::{
-    client::{ANSWER, Connector},
+    client::{ANSWER, Connector, USER_AGENT},
     error::ExportError,
 };
 
@@ -34,7 +34,8 @@ impl Service<Request<Body>> for Checked {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let response = self.0.request(request);
         Box::pin(async move {
             let response = response.await?;

@@ -10,24 +10,27 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::TokioTimer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse, metrics_service_client::MetricsServiceClient,
 };
 use prost::Message as _;
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::{codec::CompressionEncoding, metadata::MetadataMap};
 
 use super::{
     checked::Checked,
-    error::ExportError,
+    connections::Connections,
+    error::{ExportError, one_line},
     tls::{self, Files, Stamp, TlsError},
 };
 
 /// Bytes of an answer that are read.
 pub(super) const ANSWER: usize = 64 << 10;
+/// Who we are to receivers.
+pub(super) const USER_AGENT: &str = concat!("m8refsvr-agent/", env!("CARGO_PKG_VERSION"));
 /// After this time without a sign of life the kernel asks whether the other side still lives.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -66,6 +69,14 @@ pub struct Target {
     pub timeout: Duration,
 }
 
+impl Target {
+    /// The endpoint for people: what may be a secret in it is masked.
+    pub fn shown(&self) -> String {
+        let text = self.endpoint.to_string();
+        text.split_once('?').map_or(text.clone(), |(place, _)| format!("{place}?***"))
+    }
+}
+
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// Sends requests to one receiver.
@@ -74,6 +85,7 @@ pub struct Client {
     target: Target,
     config: ClientConfig,
     stamp: Vec<Option<Stamp>>,
+    connections: Connections,
     transport: Transport,
 }
 
@@ -100,7 +112,9 @@ impl Client {
             Some(files) => files.load()?,
             None => tls::without()?,
         };
-        Ok(Self { transport: Transport::new(&target, config.clone()), target, config, stamp })
+        let connections = Connections::default();
+        let transport = Transport::new(&target, config.clone(), connections.clone());
+        Ok(Self { target, config, stamp, connections, transport })
     }
 
     /// Where it sends to.
@@ -110,65 +124,65 @@ impl Client {
 
     /// Takes up renewed files. Where they can't be used, as when only one of two has been renewed yet, those from
     /// before stay in use, and the next call tries again.
-    pub fn renew(&mut self) -> Result<(), TlsError> {
-        let Some(files) = &self.target.tls else { return Ok(()) };
-        let stamp = files.stamp();
-        if stamp == self.stamp {
-            return Ok(());
+    pub async fn renew(&mut self) -> Result<(), TlsError> {
+        let Some(files) = self.target.tls.clone() else { return Ok(()) };
+        let known = self.stamp.clone();
+        // Files may lie where reading them hangs, and this thread has more to do.
+        let read = tokio::task::spawn_blocking(move || {
+            let stamp = files.stamp();
+            if stamp == known { Ok(None) } else { files.load().map(|config| Some((stamp, config))) }
+        });
+        if let Some((stamp, config)) = read.await.unwrap_or(Ok(None))? {
+            self.config = config;
+            self.stamp = stamp;
+            self.reconnect();
+            tracing::info!("renewed certificates are in use");
         }
-        self.config = files.load()?;
-        self.stamp = stamp;
-        self.reconnect();
-        tracing::info!("renewed certificates are in use");
         Ok(())
     }
 
-    /// The next request opens a connection of its own.
+    /// Ends all connections; the next request opens one of its own.
     pub fn reconnect(&mut self) {
-        self.transport = Transport::new(&self.target, self.config.clone());
+        self.connections.end();
+        self.connections = Connections::default();
+        self.transport = Transport::new(&self.target, self.config.clone(), self.connections.clone());
     }
 
-    /// Sends a request; it fails when there is no answer by the deadline.
+    /// Sends a request; the receiver is told how long we wait, but it is the caller who ends the wait.
     pub async fn send(
         &mut self,
         request: ExportMetricsServiceRequest,
         deadline: Instant,
     ) -> Result<Rejected, ExportError> {
-        let allowed = deadline.saturating_duration_since(Instant::now());
         let host = self.target.endpoint.host().unwrap_or_default().to_owned();
-        let sent = match &mut self.transport {
+        let response = match &mut self.transport {
             Transport::Grpc(client) => {
                 let mut request = tonic::Request::new(request);
                 *request.metadata_mut() = MetadataMap::from_headers(self.target.headers.clone());
-                request.set_timeout(allowed);
-                let sent = timeout_at(deadline, client.export(request)).await;
-                sent.map(|sent| match sent {
-                    Ok(response) => Ok(response.into_inner()),
-                    Err(status) => Err(ExportError::of_status(&status, &host)),
-                })
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+                let sent = client.export(request).await;
+                sent.map_err(|status| ExportError::of_status(&status, &host))?.into_inner()
             }
             Transport::Http(client) => {
-                let sent = timeout_at(deadline, post(client, &self.target, &host, &request)).await;
-                sent.map(|sent| sent.map_err(|error| *error))
+                post(client, &self.target, &host, &request).await.map_err(|error| *error)?
             }
         };
-        let response = sent.unwrap_or(Err(ExportError::Timeout(self.target.timeout.min(allowed))))?;
         let partial = response.partial_success.unwrap_or_default();
         Ok(Rejected {
             points: u64::try_from(partial.rejected_data_points).unwrap_or_default(),
-            message: partial.error_message,
+            message: one_line(&partial.error_message),
         })
     }
 }
 
 impl Transport {
-    fn new(target: &Target, config: ClientConfig) -> Self {
+    fn new(target: &Target, config: ClientConfig, connections: Connections) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEPALIVE));
         let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        let mut builder = legacy::Client::builder(connections);
         // However long the interval is.
         builder.pool_idle_timeout(None).pool_timer(TokioTimer::new());
         match target.protocol {
@@ -204,11 +218,12 @@ async fn post(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target.endpoint.clone();
     let headers = request.headers_mut();
+    headers.extend(target.headers.clone());
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
     if target.compression == Compression::Gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    headers.extend(target.headers.clone());
     let transport =
         |error: &(dyn std::error::Error + 'static)| Box::new(ExportError::of_transport(error, host));
     let response = client.request(request).await.map_err(|error| transport(&error))?;
@@ -223,17 +238,16 @@ async fn post(
             &body.unwrap_or_default(),
         )));
     }
-    let body = body.map_err(|error| transport(error.as_ref()))?;
     let is_page =
-        parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
-    match ExportMetricsServiceResponse::decode(body) {
-        Ok(response) => Ok(response),
-        Err(_) if is_page => Err(Box::new(ExportError::Connection(
+        parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    match body.map_err(|error| error.to_string()).map(ExportMetricsServiceResponse::decode) {
+        Ok(Ok(response)) => Ok(response),
+        _ if is_page => Err(Box::new(ExportError::Connection(
             "a page came as answer: no OTLP receiver listens there".into(),
         ))),
         // It was accepted; only what else it says is lost.
-        Err(error) => {
-            tracing::debug!("the receiver's answer can't be read: {error}");
+        unread => {
+            tracing::debug!("the receiver's answer can't be read: {unread:?}");
             Ok(ExportMetricsServiceResponse::default())
         }
     }

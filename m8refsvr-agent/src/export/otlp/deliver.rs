@@ -12,7 +12,7 @@ use std::{
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{Client, ExportError, LIMIT, Names, client::Rejected, metrics, requests};
@@ -57,14 +57,15 @@ impl Counts {
     }
 }
 
-/// Exports one report, whole, by the deadline; how many points were not accepted, and why.
+/// Exports one report, whole, within this time; how many points were not accepted, and why.
 pub async fn attempt(
     client: &mut Client,
     resource: &Resource,
     names: Names,
     report: &Report,
-    deadline: Instant,
+    limit: Duration,
 ) -> Result<Rejected, ExportError> {
+    let deadline = Instant::now() + limit;
     let scope = InstrumentationScope {
         name: "m8refsvr".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -72,7 +73,8 @@ pub async fn attempt(
     };
     let mut rejected = Rejected::default();
     for request in requests(resource, &scope, metrics(report, names), LIMIT) {
-        let of_request = client.send(request, deadline).await?;
+        let sent = timeout_at(deadline, client.send(request, deadline)).await;
+        let of_request = sent.unwrap_or(Err(ExportError::Timeout(limit)))?;
         rejected.points += of_request.points;
         if !of_request.message.is_empty() {
             rejected.message = of_request.message;
@@ -109,10 +111,11 @@ impl Deliverer {
 
     /// Delivers until the last report, or until there can be no more.
     pub async fn run(mut self, mut newest: watch::Receiver<Newest>) {
+        // To be told of the last report while another is on its way. A receiver of its own, as one that waits takes
+        // what it waits past for seen.
+        let mut last = newest.clone();
         let mut taken = 0;
         let mut is_delivered = true;
-        // The last report came while another was on its way.
-        let mut is_last = false;
         // What failed is tried again after a while, or with the next report.
         let mut retry: Option<(Instant, Duration)> = None;
         let mut paused_until = Instant::now();
@@ -124,30 +127,34 @@ impl Deliverer {
                     None => std::future::pending().await,
                 }
             };
-            if !is_last {
-                tokio::select! {
-                    changed = newest.changed() => if changed.is_err() { return },
-                    () = again => {}
-                }
+            tokio::select! {
+                changed = newest.changed() => if changed.is_err() { return },
+                () = again => {}
             }
             if Instant::now() < paused_until {
                 tokio::select! {
                     () = sleep_until(paused_until) => {}
-                    _ = newest.wait_for(|newest| newest.last_by.is_some()) => {}
+                    _ = last.wait_for(|newest| newest.last_by.is_some()) => {}
                 }
             }
             let Newest { number, report, last_by } = newest.borrow_and_update().clone();
-            let Some(report) = report else { return };
+            // The last look may have failed, and what was seen before have been delivered.
+            let wanted = report.filter(|_| number > taken || !is_delivered);
+            let Some(report) = wanted else {
+                if last_by.is_some() {
+                    return;
+                }
+                continue;
+            };
             // Those between, and the one before if it did not arrive, are needed no more.
             let before = u64::from(!is_delivered && number > taken);
             self.counts.superseded.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
-            let outcome = self.deliver(&report, last_by, &mut newest).await;
+            let outcome = self.deliver(&report, last_by, &mut last).await;
             if last_by.is_some() {
                 return;
             }
             is_delivered = matches!(outcome, Some(Ok(())));
-            is_last = outcome.is_none();
             retry = outcome.and_then(Result::err).and_then(|error| {
                 let now = Instant::now();
                 if let Some(after) = error.after() {
@@ -164,20 +171,26 @@ impl Deliverer {
         &mut self,
         report: &Report,
         last_by: Option<Instant>,
-        newest: &mut watch::Receiver<Newest>,
+        last: &mut watch::Receiver<Newest>,
     ) -> Option<Result<(), ExportError>> {
-        self.renew();
-        let timeout = Instant::now() + self.client.target().timeout;
-        let deadline = last_by.map_or(timeout, |last_by| last_by.min(timeout));
-        let attempt = attempt(&mut self.client, &self.resource, self.names, report, deadline);
+        self.renew().await;
+        let timeout = self.client.target().timeout;
+        let limit = last_by.map_or(timeout, |by| timeout.min(by.saturating_duration_since(Instant::now())));
+        let attempt = attempt(&mut self.client, &self.resource, self.names, report, limit);
         let outcome = if last_by.is_some() {
             attempt.await
         } else {
-            tokio::select! {
+            let outcome = tokio::select! {
                 biased;
-                outcome = attempt => outcome,
-                Ok(_) = newest.wait_for(|newest| newest.last_by.is_some()) => return None,
-            }
+                outcome = attempt => Some(outcome),
+                Ok(_) = last.wait_for(|newest| newest.last_by.is_some()) => None,
+            };
+            let Some(outcome) = outcome else {
+                // What it waited for may be a connection that is dead.
+                self.client.reconnect();
+                return None;
+            };
+            outcome
         };
         let now = std::time::Instant::now();
         match outcome {
@@ -190,10 +203,11 @@ impl Deliverer {
             }
             Err(error) => {
                 self.counts.failed.fetch_add(1, Relaxed);
-                // A connection on which nothing came back may be dead.
-                self.client.reconnect();
-                let endpoint = &self.client.target().endpoint;
-                match self.unreachable.happened(now, &error.to_string()) {
+                if error.is_of_connection() {
+                    self.client.reconnect();
+                }
+                let endpoint = self.client.target().shown();
+                match self.unreachable.happened(now, &error.kind()) {
                     Some(Say::Once) => tracing::warn!("export to {endpoint} failed: {error}"),
                     Some(Say::Still { times, lasted }) => tracing::warn!(
                         "export to {endpoint} still fails, {times} times in {}: {error}",
@@ -206,9 +220,10 @@ impl Deliverer {
         }
     }
 
-    fn renew(&mut self) {
+    async fn renew(&mut self) {
+        let renewed = self.client.renew().await;
         let now = std::time::Instant::now();
-        match self.client.renew() {
+        match renewed {
             Ok(()) => {
                 let _ = self.old_certificates.over(now);
             }

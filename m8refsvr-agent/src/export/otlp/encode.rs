@@ -118,7 +118,8 @@ fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>) -> V
             let value = one.figures.get(point.figure)?;
             let mut attributes = one.attributes.clone();
             attributes.extend(point.attribute.map(|(name, value)| text(name, value)));
-            Some(data_point(attributes, since(one.since), at, value))
+            // The clock may have been set back since.
+            Some(data_point(attributes, since(one.since.min(at)), at, value))
         });
         known.collect()
     };
@@ -289,12 +290,18 @@ mod tests {
 
     #[test]
     fn with_per_process_the_largest_are_named_and_the_rest_is_one() {
-        let looks = vec![sample(100, [process(1, 50, 1), process(2, 60, 9), process(3, 50, 1)])];
-        let report = report(&["a"], Some(1), looks);
-        let named = "process.pid=2 process.creation.time=1970-01-01T00:00:00.600Z \
-                     process.executable.name=M8RefSvr";
-        assert_eq!(values(&report, OTEL, "process.thread.count"), map([(named, 3.0), ("", 6.0)]));
-        assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("", 3.0)]));
+        let processes = [(1, 9), (2, 1), (3, 8), (4, 10), (5, 1)];
+        let processes = processes.map(|(pid, cpu)| process(pid, 60, cpu));
+        let report = report(&["a"], Some(3), vec![sample(100, processes)]);
+        let named = |pid| {
+            format!(
+                "process.pid={pid} process.creation.time=1970-01-01T00:00:00.600Z \
+                 process.executable.name=M8RefSvr"
+            )
+        };
+        let expected = map([(&named(1), 2.0), (&named(3), 4.0), (&named(4), 5.0), ("", 9.0)]);
+        assert_eq!(values(&report, OTEL, "process.thread.count"), expected);
+        assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("", 5.0)]));
         assert_eq!(values(&report, OTEL, "m8refsvr.agent.process.unlisted"), map([("", 2.0)]));
     }
 

@@ -71,6 +71,21 @@ impl ExportError {
         }
     }
 
+    /// What of it tells whether it is the same as before: words differ from one time to the next.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Timeout(_) | Self::Refused | Self::Name(_) | Self::Connection(_) => "unreachable".into(),
+            Self::Tls(reason) => reason.clone(),
+            Self::Status { status, .. } => status.to_string(),
+            Self::Grpc { code, .. } => format!("{code:?}"),
+        }
+    }
+
+    /// Whether there was no answer, so that the connection may be dead.
+    pub fn is_of_connection(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Grpc { .. })
+    }
+
     /// When the receiver wants to be asked again.
     pub fn after(&self) -> Option<Duration> {
         match self {
@@ -176,15 +191,21 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
 /// What helps, where the status alone does not tell.
 fn hint(status: u16) -> &'static str {
     match status {
-        400 => "; it may want another --client-cert",
+        400 => "; over TLS it may want another --client-cert",
         401 | 403 => "; it may want a header in OTEL_EXPORTER_OTLP_HEADERS",
         404 | 405 => "; check the URL's path",
         _ => "",
     }
 }
 
-/// The beginning of what the other side said, on one line and without the tags of a page.
+/// What the other side said, after a colon.
 fn quoted(message: &str) -> String {
+    let line = one_line(message);
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+/// The beginning of what the other side said, on one line and without the tags of a page.
+pub(super) fn one_line(message: &str) -> String {
     let mut text = String::new();
     let mut in_tag = false;
     for character in message.chars() {
@@ -201,5 +222,5 @@ fn quoted(message: &str) -> String {
     }
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let end = words.char_indices().map(|(at, _)| at).find(|&at| at >= QUOTED).unwrap_or(words.len());
-    if words.is_empty() { String::new() } else { format!(": {}", &words[..end]) }
+    words[..end].to_owned()
 }

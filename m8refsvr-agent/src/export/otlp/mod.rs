@@ -5,6 +5,7 @@
 
 mod checked;
 mod client;
+mod connections;
 mod deliver;
 mod encode;
 mod error;

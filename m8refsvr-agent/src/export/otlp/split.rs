@@ -73,10 +73,11 @@ fn second_half(metric: &mut Metric) -> Option<Metric> {
         return None;
     }
     let second = points.split_off(middle);
-    let first = std::mem::replace(points, second);
+    let first = std::mem::take(points);
     let mut other = metric.clone();
     *self::points(metric)? = first;
-    Some(std::mem::take(&mut other))
+    *self::points(&mut other)? = second;
+    Some(other)
 }
 
 fn points(metric: &mut Metric) -> Option<&mut Vec<NumberDataPoint>> {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     Case,
     Need::Mock,
-    agent::{Agent, Name},
+    agent::{Agent, Name, command, told},
     broken::Broken,
     receiver::{Kind, Receiver},
 };
@@ -22,6 +22,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "SIGTERM ends the agent within five seconds while the receiver hangs",
         needs: &[],
         run: while_the_receiver_hangs,
+    },
+    Case {
+        name: "one export to a receiver that hangs is given up at the timeout",
+        needs: &[],
+        run: once_while_the_receiver_hangs,
     },
     Case { name: "a second signal ends the agent at once", needs: &[], run: twice },
 ];
@@ -70,6 +75,24 @@ fn while_the_receiver_hangs() {
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < END, "{took:?}");
         assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
+        assert_eq!(hanging.connections(), 2, "what was on its way was given up, and the last look was tried");
+    }
+}
+
+fn once_while_the_receiver_hangs() {
+    const TIMEOUT: Duration = Duration::from_millis(700);
+    for protocol in ["grpc", "http/protobuf"] {
+        let hanging = Broken::silent();
+        let port = hanging.port().to_string();
+        let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
+        command.args(["--agent-host", "127.0.0.1", "--agent-port", &port, "--process", "export"]);
+        let start = std::time::Instant::now();
+        let (code, said) = told(&command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "700").output().unwrap());
+        let took = start.elapsed();
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("no answer within 700ms: the receiver hangs"), "{said}");
+        // Not as long as a connection takes to be given up.
+        assert!(took >= TIMEOUT && took < END, "{took:?}");
     }
 }
 

@@ -32,9 +32,10 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Nginx],
         run: in_force,
     },
+    Case { name: "requests are compressed unless they shall not be", needs: &[Nginx], run: compressed },
     Case {
         name: "points that a receiver does not accept are said and counted",
-        needs: &[Nginx],
+        needs: &[Mock, Nginx],
         run: partial_success,
     },
     Case {
@@ -138,6 +139,26 @@ fn in_force() {
     assert!(!agent.log().contains("cret"), "{}", agent.log());
 }
 
+fn compressed() {
+    let asks = "if ($http_content_encoding = gzip) { return 403; }
+        if ($http_grpc_encoding = gzip) { return 403; } return 404;";
+    let proxy = nginx::Nginx::answering(asks);
+    for (protocol, port) in [("grpc", proxy.grpc_port()), ("http/protobuf", proxy.http_port())] {
+        let status = |compression: &str| {
+            let port = port.to_string();
+            let mut command =
+                command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
+            command.args(["--agent-host", "127.0.0.1", "--agent-port", &port]);
+            command.env("OTEL_EXPORTER_OTLP_COMPRESSION", compression);
+            crate::agent::told(&command.output().unwrap()).1
+        };
+        for (compression, expected) in [("", "status 403"), ("gzip", "status 403"), ("none", "status 404")] {
+            let said = status(compression);
+            assert!(said.contains(expected), "{protocol}, {compression:?}: {said}");
+        }
+    }
+}
+
 fn partial_success() {
     // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 7, error_message: "too old" } }
     let answer = "\n\u{b}\u{8}\u{7}\u{12}\u{7}too old";
@@ -146,13 +167,23 @@ fn partial_success() {
     let (port, quick) = (proxy.http_port().to_string(), ["--ebpf", "off", "--protocol", "http/protobuf"]);
     let place = ["--agent-host", "127.0.0.1", "--agent-port", &port];
     let agent = Agent::start(&[&quick[..], &place[..], &["--interval", "0.1"]].concat());
-    agent.wait_for_looks(5);
     let said = "WARN the receiver did not accept 7 points of an export: too old";
+    agent.wait_for(said, 1);
+    agent.wait_for_looks(5);
     assert_eq!(agent.said(said), 1, "{}", agent.log());
-    let (code, said) = crate::agent::run(&[&["--once", "--sample", "0.01"], &quick[..], &place[..]].concat());
+    let (code, once) = crate::agent::run(&[&["--once", "--sample", "0.01"], &quick[..], &place[..]].concat());
     // No process has the default name here, but that nothing was accepted weighs more.
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("did not accept 7 points: too old"), "{said}");
+    assert_eq!(code, Some(3), "{once}");
+    assert!(once.contains("did not accept 7 points: too old"), "{once}");
+    // A receiver that takes them all is told how many others did not.
+    let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
+    drop(proxy);
+    let receiver = Receiver::start_at(Kind::Mock, grpc, http);
+    let exports = receiver.wait_for("an export", |exports| !exports.is_empty());
+    let mut rejected =
+        exports[0].points.iter().filter(|point| point.name == "m8refsvr.agent.export.rejected");
+    let rejected = rejected.next().unwrap().value;
+    assert!(rejected >= 7.0 && rejected % 7.0 == 0.0, "{rejected} rejected points");
 }
 
 fn unreachable() {

@@ -1,7 +1,7 @@
 //! Receivers that go away, say no, hang or cut the connection: looks go on, memory does not grow, and what arrives
 //! afterwards is right.
 
-use std::fs;
+use std::{fs, time::UNIX_EPOCH};
 
 use crate::{
     Case,
@@ -160,11 +160,33 @@ fn silent() {
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
         let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
         assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
+        check_looks(&setting.agent, &exports[0]);
         // What became of a look is known at the next.
         receiver.wait_for("the number of looks that were not exported", |exports| {
             exports.iter().any(|export| value(export, "m8refsvr.agent.export.superseded", "", "") >= 20.0)
         });
     }
+}
+
+/// Every moment at which a look was due had one, or is counted as skipped.
+fn check_looks(agent: &Agent, export: &Export) {
+    let interval = (1e3 * INTERVAL.parse::<f64>().unwrap()).round();
+    let at = export.points[0].time_ns as f64 / 1e6;
+    // When each look began, in milliseconds. The first is at the start, whenever that is.
+    let log = agent.log();
+    let looks = log.lines().filter_map(|line| Some((line, line.split_once("processes in ")?.1)));
+    let began = looks.map(|(line, took)| {
+        let said = humantime::parse_rfc3339(line.split(' ').next().unwrap()).unwrap();
+        let said = said.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+        said - took.trim_end_matches(" ms").parse::<f64>().unwrap()
+    });
+    let due: Vec<f64> =
+        began.skip(1).take_while(|&began| began < at).map(|began| (began / interval).floor()).collect();
+    let skipped = value(export, "m8refsvr.agent.look.skipped", "", "");
+    let passed = due[due.len() - 1] - due[0] + 1.0;
+    let seen = due.len() as f64 + skipped;
+    // Where the machine was too busy to begin in time, that is counted at the next look.
+    assert!((passed - seen).abs() <= 1.0, "{passed} were due, {} were taken, {skipped} skipped", due.len());
 }
 
 fn cutting() {
@@ -206,19 +228,23 @@ fn memory() {
     let nobody = Reserved::new();
     let name = Name::new("memory");
     let _watched = name.start();
+    // So long that an export does not fit into what the kernel keeps for a connection.
+    let long = format!("no-such-name-{}", "x".repeat(60_000));
     let places = [
         ("refused", "grpc", nobody.port),
         ("503", "http/protobuf", proxy.http_port()),
         ("503", "grpc", proxy.grpc_port()),
         ("hanging", "grpc", hanging.port()),
+        ("hanging", "http/protobuf", hanging.port()),
         ("cutting", "http/protobuf", cutting.port()),
     ];
     let agents = places.map(|(what, protocol, port)| {
         let port = port.to_string();
+        let pattern = if what == "hanging" { long.as_str() } else { name.text() };
         let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
-        let loops = ["--interval", "0.1", "--ebpf", "off", "--process", name.text()];
-        let agent =
-            Agent::start_with(&[&loops[..], &place[..]].concat(), &[("OTEL_EXPORTER_OTLP_TIMEOUT", "90")]);
+        let loops = ["--interval", "0.1", "--ebpf", "off", "--process", name.text(), "--process", pattern];
+        let variables = [("OTEL_EXPORTER_OTLP_TIMEOUT", "90"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "none")];
+        let agent = Agent::start_with(&[&loops[..], &place[..]].concat(), &variables);
         (what, protocol, agent)
     });
     let before = agents.each_ref().map(|(_, _, agent)| {
@@ -230,5 +256,7 @@ fn memory() {
         let after = resident(agent.pid());
         let grown = after.saturating_sub(before);
         assert!(grown <= 1 << 20, "{what}, {protocol}: {before} bytes before, {after} after");
+        // However it failed, it is one thing to say.
+        assert_eq!(agent.said("WARN export to"), 1, "{what}, {protocol}");
     }
 }

@@ -35,6 +35,11 @@ pub(crate) const CASES: &[Case] = &[
         run: no_pins_after_signal,
     },
     Case {
+        name: "an agent that monitors leaves no pins when a signal ends it",
+        needs: &[Bpf, BpfFs],
+        run: no_pins_after_monitoring,
+    },
+    Case {
         name: "the pins of an agent that was killed are passed over and removed by the next",
         needs: &[Bpf, BpfFs],
         run: pins_of_killed,
@@ -117,14 +122,20 @@ fn without_bpf_fs() {
 
 /// Starts an agent that looks for a minute, and returns once it has looked.
 fn looking_agent() -> std::process::Child {
+    agent_that(&["--once", "--no-export", "--sample", "60"], "first look")
+}
+
+/// Starts an agent, and returns once it has said something.
+fn agent_that(arguments: &[&str], says: &str) -> std::process::Child {
     let mut agent = Command::new(env!("CARGO_BIN_EXE_m8refsvr-agent"))
-        .args(["--once", "--sample", "60", "--process", "M8RefSvr_none", "--log-level", "debug"])
+        .args(["--process", "M8RefSvr_none", "--log-level", "debug"])
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut said = BufReader::new(agent.stderr.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().contains("first look")));
+    assert!(said.any(|line| line.unwrap().contains(says)));
     agent
 }
 
@@ -143,6 +154,18 @@ fn no_pins_after_signal() {
         assert_eq!(pins::running(Path::new(BPF_FS)).unwrap().len(), 1);
         kill_process(Pid::from_child(&agent), signal).unwrap();
         assert_eq!(agent.wait().unwrap().code(), Some(code));
+        assert!(!pinned(agent.id()));
+    }
+}
+
+fn no_pins_after_monitoring() {
+    for signal in [Signal::TERM, Signal::INT] {
+        // Nobody listens there.
+        let mut agent = agent_that(&["--agent-host", "127.0.0.1", "--agent-port", "1"], "processes in ");
+        assert!(pinned(agent.id()));
+        assert_eq!(pins::running(Path::new(BPF_FS)).unwrap().len(), 1);
+        kill_process(Pid::from_child(&agent), signal).unwrap();
+        assert_eq!(agent.wait().unwrap().code(), Some(0));
         assert!(!pinned(agent.id()));
     }
 }

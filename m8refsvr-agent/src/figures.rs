@@ -1,10 +1,11 @@
 //! What can be told of a set of processes at one look: sums, extremes and totals, in the units of the wire. Knows
 //! no names of metrics.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::{
     ledger::{Account, Counter, Totals},
+    proc::stat::of_ticks,
     sample::ProcessSample,
 };
 
@@ -64,7 +65,6 @@ pub struct Machine {
 /// The figures of a set of processes.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    at: SystemTime,
     machine: Machine,
     totals: Totals,
     /// CPU time since the look before, in user mode and in the kernel, per second.
@@ -76,14 +76,15 @@ pub struct Figures {
     open_files: Option<u64>,
     resident: Option<u64>,
     virtual_bytes: Option<u64>,
-    oldest: Option<SystemTime>,
+    /// Of the oldest, seconds.
+    uptime: Option<f64>,
 }
 
 /// One look, as far as it concerns every set of processes alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// When it was.
-    pub at: SystemTime,
+    /// When it began, in clock ticks after boot, as processes start.
+    pub began_ticks: u64,
     /// Time since the look before.
     pub elapsed: Option<Duration>,
     /// What the machine has.
@@ -115,7 +116,6 @@ impl Figures {
         let used = account.now.minus(&account.before);
         let busy = |counter| Some(seconds(used.get(counter).or(zero(counter))?) / elapsed?);
         Self {
-            at: moment.at,
             machine: moment.machine,
             totals: Totals::of(|counter| account.now.get(counter).or(zero(counter))),
             busy: busy(Counter::CpuUser).zip(busy(Counter::CpuSystem)).map(<[f64; 2]>::from),
@@ -126,7 +126,12 @@ impl Figures {
             open_files: sum(|process| process.open_files),
             resident: sum(|process| process.resident_bytes),
             virtual_bytes: sum(|process| process.virtual_bytes),
-            oldest: processes.clone().map(|process| process.started).min(),
+            // Not by the clock, which may be set.
+            uptime: processes
+                .clone()
+                .map(|process| process.identity.start_ticks)
+                .min()
+                .map(|start| of_ticks(moment.began_ticks.saturating_sub(start)).as_secs_f64()),
         }
     }
 
@@ -165,9 +170,7 @@ impl Figures {
             Figure::Virtual => self.virtual_bytes.map(Value::Int),
             Figure::MemoryShare => of_memory(1.0).map(Value::Double),
             Figure::MemoryPercent => of_memory(100.0).map(Value::Double),
-            Figure::Uptime => self.oldest.map(|oldest| {
-                Value::Double(self.at.duration_since(oldest).unwrap_or_default().as_secs_f64())
-            }),
+            Figure::Uptime => self.uptime.map(Value::Double),
         }
     }
 }

@@ -45,8 +45,8 @@ pub struct Single {
     pub group: usize,
     /// Process id.
     pub pid: u32,
-    /// Its name.
-    pub name: String,
+    /// File name of its executable, or its name where that could not be read.
+    pub executable: String,
     /// When it was created.
     pub created: SystemTime,
     /// Since when its totals count.
@@ -132,7 +132,7 @@ impl Reporter {
             self.ledger.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
         }
         let moment = Moment {
-            at: sample.at,
+            began_ticks: sample.began_ticks,
             elapsed: self.ledger.elapsed(),
             machine,
             has_block_io: agent.sources.block_io != Source::None,
@@ -176,7 +176,7 @@ impl Reporter {
                 let single = |own: crate::listing::Own<'_>| Single {
                     group: own.process.group,
                     pid: own.process.identity.pid,
-                    name: own.process.name.clone(),
+                    executable: own.process.executable.clone().unwrap_or_else(|| own.process.name.clone()),
                     created: own.process.started,
                     since: own.since,
                     figures: Figures::of(std::iter::once(own.process), &own.account, &moment),

@@ -62,6 +62,8 @@ pub struct ProcessSample {
     pub identity: Identity,
     /// Its name, as to be shown.
     pub name: String,
+    /// File name of its executable; `None` without the right to know it.
+    pub executable: Option<String>,
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// When its times were read.
@@ -195,7 +197,12 @@ impl Observer {
         let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
         let names = Names::read(thread.as_ref().unwrap_or(&process), &stat.comm, &mut self.buffer);
         let identity = Identity { pid, start_ticks: stat.start_ticks };
-        Ok(self.selector.select(&names).map(|group| Match { identity, group, name: names.shown() }))
+        Ok(self.selector.select(&names).map(|group| Match {
+            identity,
+            group,
+            name: names.shown(),
+            executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),
+        }))
     }
 
     /// Has the kernel count for a process that it does not count for yet.
@@ -219,7 +226,7 @@ impl Observer {
 
     /// Reads all figures of a process.
     fn figures(&mut self, found: Match, missing: &mut Missing) -> Result<ProcessSample, Unreadable> {
-        let Match { identity, group, name } = found;
+        let Match { identity, group, name, executable } = found;
         let process = self.proc.process(identity.pid)?;
         self.watch(identity, &process);
         let sources = self.sources();
@@ -244,6 +251,7 @@ impl Observer {
         Ok(ProcessSample {
             identity,
             name,
+            executable,
             group,
             at,
             started: self.booted + of_ticks(identity.start_ticks),
@@ -327,6 +335,7 @@ struct Match {
     identity: Identity,
     group: usize,
     name: String,
+    executable: Option<String>,
 }
 
 /// What all threads of a process share.
@@ -382,6 +391,7 @@ pub(crate) mod fixtures {
         ProcessSample {
             identity: Identity { pid, start_ticks },
             name: "M8RefSvr".into(),
+            executable: None,
             group: 0,
             at: Instant::now(),
             started: UNIX_EPOCH + of_ticks(start_ticks),

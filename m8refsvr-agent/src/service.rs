@@ -66,6 +66,7 @@ impl Service {
     pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Observer {
         let mut grid = Grid::new(self.interval);
         self.look(None);
+        self.looks.skipped += grid.skipped(self.looks.last);
         loop {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = grid.wait(now);

@@ -98,7 +98,12 @@ pub fn run() -> ExitCode {
         .and_then(|log| {
             let runtime = enough_descriptors().and_then(|()| {
                 // Looks are in this thread; what waits for the network and for signals is in the other.
-                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+                tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    // For the resolution of names, of which each attempt may leave one behind that hangs.
+                    .max_blocking_threads(4)
+                    .enable_all()
+                    .build()
             });
             let runtime = runtime.map_err(|source| Failure::Io { action: "start", source })?;
             let outcome = runtime.block_on(dispatch(&cli, &matches, started, log.clone()));

@@ -1,8 +1,9 @@
 //! Without a command: looks and exports until SIGTERM or SIGINT.
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, SystemTime},
 };
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     export::otlp::{Client, Compression, Counts, Deliverer, Newest, Protocol},
+    kernel::Kernel,
     logging::Log,
     report::Reporter,
     sample::Observer,
@@ -23,7 +25,10 @@ use crate::{
 };
 
 /// From the signal to the end, whatever hangs: a receiver, a look, the resolution of a name.
-const END: Duration = Duration::from_millis(4800);
+const END: Duration = Duration::from_millis(4600);
+
+/// A signal that follows another so soon is the same.
+const REPEATED: Duration = Duration::from_secs(1);
 
 pub(super) async fn monitor(
     settings: Settings,
@@ -32,15 +37,20 @@ pub(super) async fn monitor(
     log: Log,
 ) -> Result<ExitCode, Failure> {
     let signals = Signals::listen()?;
+    let (stop, stopped) = watch::channel(None);
+    let pins = Arc::new(OnceLock::new());
+    // From here on, whatever hangs: also the files that are read now.
+    tokio::spawn(follow(signals, stop, log, Arc::clone(&pins)));
     let client = Client::new(export.target.clone())?;
     let observer = observer(&settings, &|what| tracing::warn!("{what}"))?;
+    if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
+        pins.get_or_init(|| pinned.to_owned());
+    }
     tell_what_is_in_force(&settings, &export, &observer);
     let counts = Arc::new(Counts::default());
     let patterns = observer.selector().patterns().map(str::to_owned).collect();
     let reporter = Reporter::new(started, patterns, export.listed);
     let (sender, newest) = watch::channel(Newest::default());
-    let (stop, stopped) = watch::channel(None);
-    tokio::spawn(follow(signals, stop, log));
     let deliverer = Deliverer::new(client, export.resource, export.names, Arc::clone(&counts));
     let mut delivery = tokio::spawn(deliverer.run(newest));
     let service = Service::new(observer, reporter, settings.interval, sender, counts);
@@ -59,28 +69,51 @@ pub(super) async fn monitor(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what signals say. The first one to end leaves time for a last export, the second none.
-async fn follow(mut signals: Signals, stop: watch::Sender<Option<Instant>>, log: Log) {
+/// Does what signals say. The first one to end leaves time for a last export, the second none. Nothing is logged
+/// before it is done: the log may be what hangs.
+async fn follow(
+    mut signals: Signals,
+    stop: watch::Sender<Option<Instant>>,
+    log: Log,
+    pins: Arc<OnceLock<PathBuf>>,
+) {
     loop {
-        match signals.next().await {
-            kind if kind == SignalKind::hangup() => log.reopen(),
-            kind if stop.borrow().is_some() => {
-                tracing::warn!("told to end twice: ending without a last export");
-                // The kernel detaches the programs; pins that stay are removed by the next agent.
-                std::process::exit(by_signal(kind).into());
-            }
-            _ => {
-                tracing::info!("told to end: looking and exporting once more");
+        let kind = signals.next().await;
+        if kind == SignalKind::hangup() {
+            log.reopen();
+            continue;
+        }
+        let first = *stop.borrow();
+        match first {
+            // Some who end a program do it twice.
+            Some(first) if first.elapsed() < REPEATED => {}
+            Some(_) => end(by_signal(kind), "told to end twice: ending without a last export", &pins),
+            None => {
                 stop.send_replace(Some(Instant::now()));
+                let pins = Arc::clone(&pins);
                 // A thread of its own, as the others may be what hangs.
-                thread::spawn(|| {
+                thread::spawn(move || {
                     thread::sleep(END);
-                    tracing::error!("something hangs: ending without waiting for it");
-                    std::process::exit(super::BROKEN.into());
+                    end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
                 });
+                tracing::info!("told to end: looking and exporting once more");
             }
         }
     }
+}
+
+/// Ends at once. The kernel detaches the programs.
+fn end(code: u8, why: &'static str, pins: &OnceLock<PathBuf>) -> ! {
+    if let Some(folder) = pins.get() {
+        // Those that stay are removed by the next agent.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    let logged = thread::spawn(move || tracing::error!("{why}"));
+    let patience = std::time::Instant::now() + Duration::from_millis(100);
+    while !logged.is_finished() && std::time::Instant::now() < patience {
+        thread::sleep(Duration::from_millis(1));
+    }
+    std::process::exit(code.into())
 }
 
 fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observer) {
@@ -94,9 +127,8 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
         Compression::Gzip => "gzip",
         Compression::None => "none",
     };
-    let shown = |path: Option<&std::path::PathBuf>| {
-        path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
-    };
+    let shown =
+        |path: Option<&PathBuf>| path.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     tracing::info!(
         "m8refsvr-agent {}: every {} s processes matching {}, context switches from {}, block I/O from {}",
         env!("CARGO_PKG_VERSION"),
@@ -133,7 +165,7 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
     for remark in &export.remarks {
         tracing::warn!("{remark}");
     }
-    for problem in observer.kernel().map(crate::kernel::Kernel::problems).unwrap_or_default() {
+    for problem in observer.kernel().map(Kernel::problems).unwrap_or_default() {
         tracing::warn!("{problem}");
     }
 }

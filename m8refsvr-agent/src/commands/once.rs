@@ -29,7 +29,17 @@ pub(super) async fn once(
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let way_out = match export {
-        Some(export) => Some((Client::new(export.target.clone())?, export)),
+        Some(export) => {
+            let target = export.target.clone();
+            // Its files may lie where reading them hangs.
+            let client = tokio::task::spawn_blocking(|| Client::new(target));
+            let client = tokio::select! {
+                biased;
+                kind = signals.next() => return Ok(ExitCode::from(by_signal(kind))),
+                client = client => client.map_err(|error| Failure::Delivery(error.to_string()))??,
+            };
+            Some((client, export))
+        }
         None => None,
     };
     let mut observer = observer(&settings, &say)?;

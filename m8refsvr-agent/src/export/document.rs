@@ -305,6 +305,7 @@ mod tests {
         ProcessSample {
             identity: Identity { pid, start_ticks: 50 },
             name: "M8RefSvr".into(),
+            executable: None,
             group: 0,
             at,
             started: UNIX_EPOCH + Duration::from_millis(1_763_800_000_000),

@@ -1,6 +1,6 @@
 //! What stands in for the kernel's side in an agent that was built without it: nothing that could exist.
 
-use std::os::fd::RawFd;
+use std::{os::fd::RawFd, path::Path};
 
 use m8refsvr_common::record::{Counts, Losses};
 
@@ -35,6 +35,11 @@ impl Kernel {
 
     /// Never called.
     pub fn pin_problem(&self) -> Option<&PinError> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn pinned(&self) -> Option<&Path> {
         match *self {}
     }
 

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     os::{fd::RawFd, unix::fs::MetadataExt as _},
+    path::Path,
 };
 
 use m8refsvr_common::record::{Counts, Form, LAYOUT, Losses, Settings, Target};
@@ -29,7 +30,7 @@ const THREADS_READ_FOR_START: usize = 2000;
 #[derive(Debug)]
 pub struct Kernel {
     /// Dropped first: nobody shall find the maps of programs that count no more.
-    _pins: Option<Pins>,
+    pins: Option<Pins>,
     loaded: Loaded,
     maps: Maps,
     forms: Forms,
@@ -85,7 +86,7 @@ impl Kernel {
         };
         // The lowest slot is given out first.
         let free = (1..=options.capacity).rev().collect();
-        Ok(Self { _pins: pins, loaded, maps, forms, problems, pin_problem, free })
+        Ok(Self { pins, loaded, maps, forms, problems, pin_problem, free })
     }
 
     /// In which form each source is attached.
@@ -101,6 +102,11 @@ impl Kernel {
     /// Why `debug dump` will not find these maps.
     pub fn pin_problem(&self) -> Option<&PinError> {
         self.pin_problem.as_ref()
+    }
+
+    /// Where the maps are pinned.
+    pub fn pinned(&self) -> Option<&Path> {
+        self.pins.as_ref().map(Pins::folder)
     }
 
     /// Counts for a process from now on. `before` reads the switches of its living threads, and how many threads

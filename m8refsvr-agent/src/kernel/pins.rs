@@ -111,6 +111,11 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
+    /// Where they are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Removes what dead agents of this user left, makes a folder for this process, and has `pin` put each map
     /// into it.
     pub(crate) fn create(

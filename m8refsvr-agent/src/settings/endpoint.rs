@@ -1,5 +1,7 @@
 //! The address to send to, from a URL and what else the user said of it.
 
+use std::net::Ipv6Addr;
+
 use http::{Uri, uri::Scheme};
 
 use super::export::ExportSettingsError;
@@ -33,13 +35,14 @@ pub(super) fn endpoint(
     {
         return Err(wrong("the port must be from 1 to 65535"));
     }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = match as_it_is {
         // gRPC names the service by the path itself.
         None => "/".to_owned(),
         Some(true) => uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
         Some(false) => match uri.path().trim_end_matches('/') {
-            path if path.ends_with(METRICS_PATH) => path.to_owned(),
-            path => format!("{path}{METRICS_PATH}"),
+            path if path.ends_with(METRICS_PATH) => format!("{path}{query}"),
+            path => format!("{path}{METRICS_PATH}{query}"),
         },
     };
     let whole = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
@@ -68,7 +71,11 @@ pub(super) fn of_agent(
         return Err(ExportSettingsError::Endpoint { url: masked(host), reason });
     }
     // An IPv6 address stands in brackets.
-    let is_bare = host.contains(':') && !host.starts_with('[');
-    let host = if is_bare { format!("[{host}]") } else { host.to_owned() };
+    let is_address = host.parse::<Ipv6Addr>().is_ok();
+    if host.contains(':') && !is_address && !host.starts_with('[') {
+        let reason = "--agent-host takes no port, give it by --agent-port";
+        return Err(ExportSettingsError::Endpoint { url: masked(host), reason });
+    }
+    let host = if is_address { format!("[{host}]") } else { host.to_owned() };
     endpoint(&format!("{host}:{port}"), tls, as_it_is)
 }

@@ -216,6 +216,7 @@ mod tests {
         assert_eq!(with(&[], &[base, own]), "http://own:2/path?x=1");
         assert_eq!(with(&["--endpoint", "http://flag:3"], &[base, own]), "http://flag:3/v1/metrics");
         assert_eq!(with(&["--endpoint", "http://flag:3/v1/metrics"], &[]), "http://flag:3/v1/metrics");
+        assert_eq!(with(&["--endpoint", "http://flag:3/a?b=c"], &[]), "http://flag:3/a/v1/metrics?b=c");
         assert_eq!(with(&["--agent-host", "a"], &[base, own]), "http://a:4318/v1/metrics");
         assert_eq!(to(&[], &[base]), "http://base:1/");
     }
@@ -245,6 +246,7 @@ mod tests {
             assert!(!to(&["--tls=no", "--endpoint", secret], &[]).contains("secret"), "{secret}");
         }
         assert!(to(&["--agent-host", "a/b"], &[]).contains("a name or an address alone"));
+        assert!(to(&["--agent-host", "127.0.0.1:9"], &[]).contains("give it by --agent-port"));
         says("http://a:0", "from 1 to 65535");
         says("http://a:99999", "from 1 to 65535");
         says("http://a b", "not a URL");

@@ -110,6 +110,10 @@ impl Agent {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
     /// Waits for its end: its exit code, and how long that took.
     pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
         let start = Instant::now();

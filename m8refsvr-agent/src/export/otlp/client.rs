@@ -1,34 +1,31 @@
 //! One attempt to send requests, over gRPC or HTTP, with or without TLS. Both protocols share one HTTP client and one
 //! TLS stack; the connection is kept open from one export to the next.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
+use ::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioTimer,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse, metrics_service_client::MetricsServiceClient,
-};
-use prost::Message as _;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use rustls::ClientConfig;
 use tokio::time::Instant;
-use tonic::{codec::CompressionEncoding, metadata::MetadataMap};
 
 use super::{
-    checked::Checked,
     connections::Connections,
     error::{ExportError, one_line},
+    grpc, http,
+    noted::{Connector, Note},
     tls::{self, Files, Stamp, TlsError},
 };
 
 /// Bytes of an answer that are read.
 pub(super) const ANSWER: usize = 64 << 10;
+/// What it means when a page is the answer.
+pub(super) const NO_RECEIVER: &str = "a page came as answer, no OTLP receiver listens there";
 /// Who we are to receivers.
 pub(super) const USER_AGENT: &str = concat!("m8refsvr-agent/", env!("CARGO_PKG_VERSION"));
 /// After this time without a sign of life the kernel asks whether the other side still lives.
@@ -77,8 +74,6 @@ impl Target {
     }
 }
 
-pub(super) type Connector = HttpsConnector<HttpConnector>;
-
 /// Sends requests to one receiver.
 #[derive(Debug)]
 pub struct Client {
@@ -86,13 +81,16 @@ pub struct Client {
     config: ClientConfig,
     stamp: Vec<Option<Stamp>>,
     connections: Connections,
+    /// Whether something was sent since the last connection was begun.
+    is_reused: bool,
+    note: Note,
     transport: Transport,
 }
 
 #[derive(Debug)]
 enum Transport {
-    Grpc(Box<MetricsServiceClient<Checked>>),
-    Http(Box<legacy::Client<Connector, Full<Bytes>>>),
+    Grpc(Box<grpc::Sender>),
+    Http(Box<http::Sender>),
 }
 
 /// What the receiver did not accept of a request that it accepted.
@@ -113,8 +111,9 @@ impl Client {
             None => tls::without()?,
         };
         let connections = Connections::default();
-        let transport = Transport::new(&target, config.clone(), connections.clone());
-        Ok(Self { target, config, stamp, connections, transport })
+        let note = Note::default();
+        let transport = Transport::new(&target, config.clone(), connections.clone(), note.clone());
+        Ok(Self { target, config, stamp, connections, is_reused: false, note, transport })
     }
 
     /// Where it sends to.
@@ -145,38 +144,52 @@ impl Client {
     pub fn reconnect(&mut self) {
         self.connections.end();
         self.connections = Connections::default();
-        self.transport = Transport::new(&self.target, self.config.clone(), self.connections.clone());
+        self.is_reused = false;
+        self.note = Note::default();
+        let (connections, note) = (self.connections.clone(), self.note.clone());
+        self.transport = Transport::new(&self.target, self.config.clone(), connections, note);
     }
 
-    /// Sends a request; the receiver is told how long we wait, but it is the caller who ends the wait.
-    pub async fn send(
-        &mut self,
-        request: ExportMetricsServiceRequest,
-        deadline: Instant,
-    ) -> Result<Rejected, ExportError> {
-        let host = self.target.endpoint.host().unwrap_or_default().to_owned();
-        let response = match &mut self.transport {
-            Transport::Grpc(client) => {
-                let mut request = tonic::Request::new(request);
-                *request.metadata_mut() = MetadataMap::from_headers(self.target.headers.clone());
-                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-                let sent = client.export(request).await;
-                sent.map_err(|status| ExportError::of_status(&status, &host))?.into_inner()
-            }
-            Transport::Http(client) => {
-                post(client, &self.target, &host, &request).await.map_err(|error| *error)?
-            }
-        };
+    /// Sends an encoded request; the receiver is told how long we wait, but it is the caller who ends the wait.
+    pub async fn send(&mut self, message: Bytes, deadline: Instant) -> Result<Rejected, ExportError> {
+        let mut outcome = self.transport.send(&self.target, message.clone(), deadline).await;
+        // A receiver may end a connection that was idle just when it is used again.
+        if self.is_reused && matches!(outcome, Err(ExportError::Connection(_))) {
+            self.reconnect();
+            outcome = self.transport.send(&self.target, message, deadline).await;
+        }
+        let response = outcome.map_err(|error| self.explained(error))?;
+        self.is_reused = true;
         let partial = response.partial_success.unwrap_or_default();
         Ok(Rejected {
             points: u64::try_from(partial.rejected_data_points).unwrap_or_default(),
             message: one_line(&partial.error_message),
         })
     }
+
+    /// With what is known besides of a connection that failed.
+    fn explained(&self, error: ExportError) -> ExportError {
+        let ExportError::Connection(reason) = error else { return error };
+        if let Some(tls) = self.note.take() {
+            return ExportError::of_tls(&tls, self.target.endpoint.host().unwrap_or_default());
+        }
+        let protocol = match self.target.protocol {
+            Protocol::Grpc => "gRPC",
+            Protocol::HttpProtobuf => "HTTP",
+        };
+        let hint = match (self.is_reused, &self.target.tls) {
+            (true, _) => String::new(),
+            (false, None) => format!("; check that {protocol} without TLS is spoken there"),
+            (false, Some(_)) => {
+                format!("; check that {protocol} is spoken there, and which --client-cert is wanted")
+            }
+        };
+        ExportError::Connection(reason + &hint)
+    }
 }
 
 impl Transport {
-    fn new(target: &Target, config: ClientConfig, connections: Connections) -> Self {
+    fn new(target: &Target, config: ClientConfig, connections: Connections, note: Note) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -185,77 +198,31 @@ impl Transport {
         let mut builder = legacy::Client::builder(connections);
         // However long the interval is.
         builder.pool_idle_timeout(None).pool_timer(TokioTimer::new());
+        let noted = |inner| Connector { inner, note };
         match target.protocol {
             Protocol::HttpProtobuf => {
-                Self::Http(Box::new(builder.build(https.enable_http1().wrap_connector(http))))
+                let client = builder.build(noted(https.enable_http1().wrap_connector(http)));
+                Self::Http(Box::new(http::Sender(client)))
             }
             Protocol::Grpc => {
-                let client = builder.http2_only(true).build(https.enable_http2().wrap_connector(http));
-                let client = MetricsServiceClient::with_origin(Checked(client), target.endpoint.clone());
-                Self::Grpc(Box::new(match target.compression {
-                    Compression::Gzip => client
-                        .send_compressed(CompressionEncoding::Gzip)
-                        .accept_compressed(CompressionEncoding::Gzip),
-                    Compression::None => client,
-                }))
+                let client = builder.http2_only(true).build(noted(https.enable_http2().wrap_connector(http)));
+                Self::Grpc(Box::new(grpc::Sender::new(client, target)))
             }
         }
     }
-}
 
-async fn post(
-    client: &legacy::Client<Connector, Full<Bytes>>,
-    target: &Target,
-    host: &str,
-    message: &ExportMetricsServiceRequest,
-) -> Result<ExportMetricsServiceResponse, Box<ExportError>> {
-    let plain = message.encode_to_vec();
-    let body = match target.compression {
-        Compression::None => plain,
-        Compression::Gzip => compressed(&plain),
-    };
-    let mut request = Request::new(Full::new(Bytes::from(body)));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.endpoint.clone();
-    let headers = request.headers_mut();
-    headers.extend(target.headers.clone());
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    if target.compression == Compression::Gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    let transport =
-        |error: &(dyn std::error::Error + 'static)| Box::new(ExportError::of_transport(error, host));
-    let response = client.request(request).await.map_err(|error| transport(&error))?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes);
-    if !parts.status.is_success() {
-        // The status tells more than why its text could not be read.
-        return Err(Box::new(ExportError::of_response(
-            parts.status,
-            &parts.headers,
-            &body.unwrap_or_default(),
-        )));
-    }
-    let is_page =
-        parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    match body.map_err(|error| error.to_string()).map(ExportMetricsServiceResponse::decode) {
-        Ok(Ok(response)) => Ok(response),
-        _ if is_page => Err(Box::new(ExportError::Connection(
-            "a page came as answer: no OTLP receiver listens there".into(),
-        ))),
-        // It was accepted; only what else it says is lost.
-        unread => {
-            tracing::debug!("the receiver's answer can't be read: {unread:?}");
-            Ok(ExportMetricsServiceResponse::default())
+    async fn send(
+        &mut self,
+        target: &Target,
+        message: Bytes,
+        deadline: Instant,
+    ) -> Result<ExportMetricsServiceResponse, ExportError> {
+        match self {
+            Self::Grpc(sender) => {
+                let wait = deadline.saturating_duration_since(Instant::now());
+                sender.send(target, message, wait).await
+            }
+            Self::Http(sender) => sender.send(target, message).await,
         }
     }
-}
-
-fn compressed(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
-    // Memory takes everything.
-    let _ = encoder.write_all(plain);
-    encoder.finish().unwrap_or_default()
 }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
+use prost::Message as _;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{Client, ExportError, LIMIT, Names, client::Rejected, metrics, requests};
@@ -24,6 +25,8 @@ use crate::{
 /// The first time to wait before the same report is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// For reading renewed certificates.
+const RENEWAL: Duration = Duration::from_secs(1);
 /// The longest that a receiver can tell us to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
@@ -73,7 +76,8 @@ pub async fn attempt(
     };
     let mut rejected = Rejected::default();
     for request in requests(resource, &scope, metrics(report, names), LIMIT) {
-        let sent = timeout_at(deadline, client.send(request, deadline)).await;
+        let message = request.encode_to_vec().into();
+        let sent = timeout_at(deadline, client.send(message, deadline)).await;
         let of_request = sent.unwrap_or(Err(ExportError::Timeout(limit)))?;
         rejected.points += of_request.points;
         if !of_request.message.is_empty() {
@@ -208,7 +212,11 @@ impl Deliverer {
                 }
                 let endpoint = self.client.target().shown();
                 match self.unreachable.happened(now, &error.kind()) {
-                    Some(Say::Once) => tracing::warn!("export to {endpoint} failed: {error}"),
+                    Some(Say::Once) => {
+                        let pause = error.after().map(|after| format!("; next in {} s", after.as_secs()));
+                        let pause = pause.unwrap_or_default();
+                        tracing::warn!("export to {endpoint} failed: {error}{pause}");
+                    }
                     Some(Say::Still { times, lasted }) => tracing::warn!(
                         "export to {endpoint} still fails, {times} times in {}: {error}",
                         in_words(lasted)
@@ -221,7 +229,8 @@ impl Deliverer {
     }
 
     async fn renew(&mut self) {
-        let renewed = self.client.renew().await;
+        // What takes longer is taken up at the next export.
+        let Ok(renewed) = timeout(RENEWAL, self.client.renew()).await else { return };
         let now = std::time::Instant::now();
         match renewed {
             Ok(()) => {

@@ -84,7 +84,7 @@ impl<'a> Series<'a> {
             attributes: [
                 attribute("process.pid", any_value::Value::IntValue(single.pid.into())),
                 text("process.creation.time", &humantime::format_rfc3339_millis(single.created).to_string()),
-                text("process.executable.name", &single.name),
+                text("process.executable.name", &single.executable),
             ]
             .into_iter()
             .chain(pattern(single.group))

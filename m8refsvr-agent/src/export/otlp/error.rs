@@ -121,6 +121,11 @@ impl ExportError {
         Self::Grpc { code: status.code(), message: status.message().into(), after }
     }
 
+    /// From an error of TLS.
+    pub(super) fn of_tls(error: &rustls::Error, host: &str) -> Self {
+        Self::Tls(tls_words(error, host))
+    }
+
     /// From an error below HTTP, by the one of its causes that tells most.
     pub(super) fn of_transport(error: &(dyn Error + 'static), host: &str) -> Self {
         let mut texts: Vec<String> = Vec::new();
@@ -130,7 +135,7 @@ impl ExportError {
                 return known.clone();
             }
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-                return Self::Tls(tls_words(tls, host));
+                return Self::of_tls(tls, host);
             }
             let mut next = error.source();
             if let Some(io) = error.downcast_ref::<io::Error>() {
@@ -179,10 +184,14 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure
             | AlertDescription::AccessDenied),
         ) => format!(
             "the receiver does not accept our certificate ({alert:?}): it wants another in --client-cert"
         ),
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the receiver does not speak HTTP/2 there, as gRPC needs it: check the port and --protocol".into()
+        }
         rustls::Error::InvalidMessage(_) => "the receiver does not speak TLS there: check the port".into(),
         error => error.to_string(),
     }

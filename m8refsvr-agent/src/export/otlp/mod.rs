@@ -3,12 +3,14 @@
 //! made of the protocol's own messages: the SDK's meters would keep a second copy of all totals, give no way to split
 //! what they export, and tell of refused points in their log alone.
 
-mod checked;
 mod client;
 mod connections;
 mod deliver;
 mod encode;
 mod error;
+mod grpc;
+mod http;
+mod noted;
 mod resource;
 mod split;
 mod tls;

@@ -11,7 +11,10 @@ use std::{
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
 };
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -95,6 +98,9 @@ pub enum TlsError {
     Provider(String),
 }
 
+/// Where distributions keep the certificates of the authorities that they trust: Debian, Red Hat, SUSE.
+const SYSTEM_AUTHORITIES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 const AUTHORITIES: &str = "certificate of an authority";
 const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "client key";
@@ -129,7 +135,9 @@ impl Files {
     /// What tells that a file was renewed. Links are followed, as renewal often changes a link alone.
     pub(super) fn stamp(&self) -> Vec<Option<Stamp>> {
         let client = self.client.iter().flat_map(|(certificate, key)| [certificate, key]);
-        self.authorities.iter().chain(client).map(|path| Stamp::of(path)).collect()
+        let own = self.authorities.iter().chain(client).map(|path| Stamp::of(path));
+        let of_system = SYSTEM_AUTHORITIES.into_iter().filter(|_| self.authorities.is_none());
+        own.chain(of_system.map(|path| Stamp::of(Path::new(path)))).collect()
     }
 }
 
@@ -199,7 +207,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let text = read(what, path)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Unusable { what, path: path.into(), reason: error.to_string() })?;
+        .map_err(|error| TlsError::Unusable { what, path: path.into(), reason: in_words(&error) })?;
     if certificates.is_empty() {
         return Err(TlsError::Empty { what, path: path.into() });
     }
@@ -211,9 +219,18 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let is_encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         _ if is_encrypted => TlsError::Encrypted(path.into()),
-        rustls::pki_types::pem::Error::NoItemsFound => TlsError::Empty { what: KEY, path: path.into() },
-        error => TlsError::Unusable { what: KEY, path: path.into(), reason: error.to_string() },
+        pem::Error::NoItemsFound => TlsError::Empty { what: KEY, path: path.into() },
+        error => TlsError::Unusable { what: KEY, path: path.into(), reason: in_words(&error) },
     })
+}
+
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its end is missing".into(),
+        pem::Error::IllegalSectionStart { .. } => "it does not begin as a PEM file does".into(),
+        pem::Error::Base64Decode(_) => "it is not in base64".into(),
+        error => error.to_string(),
+    }
 }
 
 fn in_time(
@@ -242,5 +259,10 @@ fn in_time(
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable { what, path: path.into(), source })
+    let unreadable = |source| TlsError::Unreadable { what, path: path.into(), source };
+    // Reading another kind could take for ever.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(TlsError::Unusable { what, path: path.into(), reason: "it is not a file".into() });
+    }
+    fs::read(path).map_err(unreadable)
 }

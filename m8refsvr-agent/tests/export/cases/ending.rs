@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::Signal,
+};
 
 use crate::{
     Case,
     Need::Mock,
-    agent::{Agent, Name, command, told},
+    agent::{Agent, Name, command, run, told},
     broken::Broken,
     receiver::{Kind, Receiver},
 };
@@ -23,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: while_the_receiver_hangs,
     },
+    Case { name: "what is no file is not read", needs: &[], run: no_file },
     Case {
         name: "one export to a receiver that hangs is given up at the timeout",
         needs: &[],
@@ -79,6 +83,17 @@ fn while_the_receiver_hangs() {
     }
 }
 
+fn no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = folder.path().join("hanging");
+    // Opening it would hang until somebody writes.
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &hanging, FileType::Fifo, mode, 0).unwrap();
+    let (code, said) = run(&["--tls", "--ca-cert", hanging.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("it is not a file"), "{said}");
+}
+
 fn once_while_the_receiver_hangs() {
     const TIMEOUT: Duration = Duration::from_millis(700);
     for protocol in ["grpc", "http/protobuf"] {
@@ -103,6 +118,11 @@ fn twice() {
     agent.wait_for_looks(1);
     agent.signal(Signal::INT);
     agent.wait_for("told to end: looking and exporting once more", 1);
+    // One that follows at once is taken for the same.
+    agent.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(agent.is_running(), "{}", agent.log());
     agent.signal(Signal::INT);
     assert_eq!(agent.wait().0, Some(130));
+    assert_eq!(agent.said("told to end twice"), 1, "{}", agent.log());
 }

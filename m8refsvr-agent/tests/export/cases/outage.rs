@@ -34,6 +34,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Mock],
         run: cutting,
     },
+    Case {
+        name: "a receiver that ends idle connections just as they are used again is no failure",
+        needs: &[Nginx],
+        run: idle,
+    },
     Case { name: "a thousand failed exports leave memory as it was", needs: &[Nginx], run: memory },
 ];
 
@@ -204,6 +209,22 @@ fn cutting() {
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
         let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
         assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
+    }
+}
+
+fn idle() {
+    // As long as an interval.
+    let proxy = nginx::Nginx::answering("keepalive_timeout 100ms; return 200;");
+    let port = proxy.http_port().to_string();
+    let place = ["--protocol", "http/protobuf", "--agent-host", "127.0.0.1", "--agent-port", &port];
+    let agents: Vec<Agent> = (0..4)
+        .map(|_| Agent::start(&[&["--ebpf", "off", "--interval", "0.1"], &place[..]].concat()))
+        .collect();
+    for agent in &agents {
+        agent.wait_for("processes in ", 100);
+    }
+    for agent in &agents {
+        assert_eq!(agent.said("failed: "), 0, "{}", agent.log());
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     Case,
     Need::{Mock, Nginx},
     agent::{Agent, run},
+    broken::Broken,
     certificates::{Certificates, Identity},
     nginx,
     receiver::{Kind, Receiver},
@@ -28,6 +29,11 @@ pub(crate) const CASES: &[Case] = &[
         run: unusable_files,
     },
     Case { name: "renewed certificates are taken up without a restart", needs: &[Mock, Nginx], run: renewal },
+    Case {
+        name: "a receiver that refuses the client certificate after the handshake is understood",
+        needs: &[],
+        run: picky,
+    },
     Case {
         name: "a receiver that speaks no TLS is told from one that does",
         needs: &[Mock],
@@ -202,6 +208,25 @@ fn renewal() {
     }
     receiver.wait_for("exports with the new certificates", |exports| exports.len() >= before + 4);
     drop(proxy);
+}
+
+fn picky() {
+    let certificates = Certificates::new();
+    let authority = certificates.authority();
+    let receiver = Broken::picky(&certificates.server(), &authority);
+    let other = certificates.other_client();
+    for protocol in PROTOCOLS {
+        let refused = |more: &[&str], reason: &str| {
+            let authority = ["--ca-cert", text(&authority)];
+            let (code, said) = export(protocol, receiver.port(), &[&authority[..], more].concat());
+            assert_eq!(code, Some(3), "{protocol}: {said}");
+            let expected = format!("TLS: the receiver does not accept our certificate ({reason})");
+            assert!(said.contains(&expected), "{protocol}: {said}");
+        };
+        refused(&[], "CertificateRequired");
+        let pair = ["--client-cert", text(&other.certificate), "--client-key", text(&other.key)];
+        refused(&pair, "UnknownCA");
+    }
 }
 
 fn no_tls_there() {

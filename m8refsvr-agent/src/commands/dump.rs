@@ -63,7 +63,7 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
     settings.ebpf = Ebpf::Require;
     // Another dump shall not take this one for an agent.
     settings.kernel.bpf_fs = None;
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen()?.handed_on()?;
     let mut observer = observer(&settings, &say)?;
     say(&format_args!(
         "no agent is running: loading the programs for {} seconds",

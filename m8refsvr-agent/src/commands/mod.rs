@@ -97,7 +97,7 @@ pub fn run() -> ExitCode {
         .map_err(Failure::from)
         .and_then(|log| {
             let runtime = enough_descriptors().and_then(|()| {
-                // Looks are in this thread; what waits for the network and for signals is in the other.
+                // Looks are in this thread; what waits for the network is in the other.
                 tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(1)
                     // For the resolution of names, of which each attempt may leave one behind that hangs.

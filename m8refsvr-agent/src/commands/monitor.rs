@@ -8,7 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{signal::unix::SignalKind, sync::watch, time::Instant};
+use signal_hook::consts::SIGHUP;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Failure, observer,
@@ -40,7 +41,8 @@ pub(super) async fn monitor(
     let (stop, stopped) = watch::channel(None);
     let pins = Arc::new(OnceLock::new());
     // From here on, whatever hangs: also the files that are read now.
-    tokio::spawn(follow(signals, stop, log, Arc::clone(&pins)));
+    let of_signals = Arc::clone(&pins);
+    signals.follow(move |signal| follow(signal, &stop, &log, &of_signals))?;
     let client = Client::new(export.target.clone())?;
     let observer = observer(&settings, &|what| tracing::warn!("{what}"))?;
     if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
@@ -71,33 +73,25 @@ pub(super) async fn monitor(
 
 /// Does what signals say. The first one to end leaves time for a last export, the second none. Nothing is logged
 /// before it is done: the log may be what hangs.
-async fn follow(
-    mut signals: Signals,
-    stop: watch::Sender<Option<Instant>>,
-    log: Log,
-    pins: Arc<OnceLock<PathBuf>>,
-) {
-    loop {
-        let kind = signals.next().await;
-        if kind == SignalKind::hangup() {
-            log.reopen();
-            continue;
-        }
-        let first = *stop.borrow();
-        match first {
-            // Some who end a program do it twice.
-            Some(first) if first.elapsed() < REPEATED => {}
-            Some(_) => end(by_signal(kind), "told to end twice: ending without a last export", &pins),
-            None => {
-                stop.send_replace(Some(Instant::now()));
-                let pins = Arc::clone(&pins);
-                // A thread of its own, as the others may be what hangs.
-                thread::spawn(move || {
-                    thread::sleep(END);
-                    end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
-                });
-                tracing::info!("told to end: looking and exporting once more");
-            }
+fn follow(signal: i32, stop: &watch::Sender<Option<Instant>>, log: &Log, pins: &Arc<OnceLock<PathBuf>>) {
+    if signal == SIGHUP {
+        let log = log.clone();
+        thread::spawn(move || log.reopen());
+        return;
+    }
+    let first = *stop.borrow();
+    match first {
+        // Some who end a program do it twice.
+        Some(first) if first.elapsed() < REPEATED => {}
+        Some(_) => end(by_signal(signal), "told to end twice: ending without a last export", pins),
+        None => {
+            stop.send_replace(Some(Instant::now()));
+            let pins = Arc::clone(pins);
+            thread::spawn(move || {
+                thread::sleep(END);
+                end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
+            });
+            thread::spawn(|| tracing::info!("told to end: looking and exporting once more"));
         }
     }
 }

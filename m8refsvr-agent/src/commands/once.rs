@@ -5,10 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{
-    EXPORT_FAILED, Failure, NO_PROCESS, json, observer, print, say,
-    signals::{Signals, by_signal},
-};
+use super::{EXPORT_FAILED, Failure, NO_PROCESS, json, observer, print, say, signals::Signals};
 use crate::{
     export::{
         document::{Context, Document},
@@ -27,7 +24,7 @@ pub(super) async fn once(
     export: Option<Export>,
     started: SystemTime,
 ) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen()?.handed_on()?;
     let way_out = match export {
         Some(export) => {
             let target = export.target.clone();
@@ -35,7 +32,7 @@ pub(super) async fn once(
             let client = tokio::task::spawn_blocking(|| Client::new(target));
             let client = tokio::select! {
                 biased;
-                kind = signals.next() => return Ok(ExitCode::from(by_signal(kind))),
+                ended = signals.next() => return Ok(ended),
                 client = client => client.map_err(|error| Failure::Delivery(error.to_string()))??,
             };
             Some((client, export))
@@ -73,7 +70,7 @@ pub(super) async fn once(
     if let Some((client, export)) = way_out {
         let is_exported = tokio::select! {
             biased;
-            kind = signals.next() => return Ok(ExitCode::from(by_signal(kind))),
+            ended = signals.next() => return Ok(ended),
             is_exported = send(client, &export, &report) => is_exported,
         };
         if !is_exported {

@@ -1,39 +1,53 @@
-//! The signals that tell the agent to end, or to open its log again.
+//! The signals that tell the agent to end, or to open its log again. A thread of their own waits for them, so that
+//! whatever hangs they are seen.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, thread, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator,
+};
+use tokio::sync::mpsc;
 
 use super::Failure;
 
 /// What a shell reports of a program that a signal ended: 128 and its number.
-const BY_SIGNAL: u8 = 128;
+const BY_SIGNAL: i32 = 128;
 
 /// Listening begins before anything is set up that must be cleaned up.
-pub(super) struct Signals {
-    interrupted: Signal,
-    terminated: Signal,
-    hung_up: Signal,
-}
+pub(super) struct Signals(iterator::Signals);
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|source| Failure::Io { action: "listen for signals", source });
-        Ok(Self {
-            interrupted: listen(SignalKind::interrupt())?,
-            terminated: listen(SignalKind::terminate())?,
-            hung_up: listen(SignalKind::hangup())?,
-        })
+        let listening = iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
+        listening.map(Self).map_err(|source| Failure::Io { action: "listen for signals", source })
     }
 
-    /// The next one. One that came while nobody waited comes first.
-    pub(super) async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            biased;
-            _ = self.interrupted.recv() => SignalKind::interrupt(),
-            _ = self.terminated.recv() => SignalKind::terminate(),
-            _ = self.hung_up.recv() => SignalKind::hangup(),
+    /// Has a thread do something at each of them.
+    pub(super) fn follow(mut self, mut what: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
+        let thread = thread::Builder::new().name("signals".into());
+        let started = thread.spawn(move || self.0.forever().for_each(&mut what));
+        started.map(|_| ()).map_err(|source| Failure::Io { action: "listen for signals", source })
+    }
+
+    /// Hands them on to one who waits for more than signals.
+    pub(super) fn handed_on(self) -> Result<Told, Failure> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // Nobody is told any more when the program is about to end.
+        self.follow(move |signal| _ = sender.send(signal))?;
+        Ok(Told(receiver))
+    }
+}
+
+/// Signals that come while something else is waited for.
+pub(super) struct Told(mpsc::UnboundedReceiver<i32>);
+
+impl Told {
+    /// The exit code by the next one. One that came while nobody waited comes first.
+    pub(super) async fn next(&mut self) -> ExitCode {
+        match self.0.recv().await {
+            Some(signal) => ExitCode::from(by_signal(signal)),
+            None => std::future::pending().await,
         }
     }
 
@@ -41,13 +55,13 @@ impl Signals {
     pub(super) async fn wait(&mut self, time: Duration) -> Option<ExitCode> {
         tokio::select! {
             biased;
-            kind = self.next() => Some(ExitCode::from(by_signal(kind))),
+            ended = self.next() => Some(ended),
             () = tokio::time::sleep(time) => None,
         }
     }
 }
 
 /// The exit code of a program that a signal ended.
-pub(super) fn by_signal(kind: SignalKind) -> u8 {
-    BY_SIGNAL + u8::try_from(kind.as_raw_value()).unwrap_or_default()
+pub(super) fn by_signal(signal: i32) -> u8 {
+    u8::try_from(BY_SIGNAL + signal).unwrap_or(u8::MAX)
 }

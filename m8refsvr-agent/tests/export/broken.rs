@@ -1,7 +1,7 @@
 //! Endpoints that fail below HTTP, on ports of the system's choosing.
 
 use std::{
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     net::{Shutdown, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -77,8 +77,14 @@ impl Broken {
     }
 
     fn start(mut meet: impl FnMut(TcpStream) + Send + 'static) -> Self {
-        let port = Reserved::new().port;
-        let listener = TcpListener::bind(loopback(port)).unwrap();
+        // Until it is bound, the port can be given to a connection that somebody else makes.
+        let (port, listener) = loop {
+            let port = Reserved::new().port;
+            match TcpListener::bind(loopback(port)) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                bound => break (port, bound.unwrap()),
+            }
+        };
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         let thread = thread::spawn(move || {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rustix::{
     fs::{CWD, FileType, Mode, mknodat},
-    process::Signal,
+    io::ioctl_fionread,
+    pipe::fcntl_setpipe_size,
+    process::{Pid, Signal, kill_process},
 };
 
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
     agent::{Agent, Name, command, run, told},
     broken::Broken,
     receiver::{Kind, Receiver},
+    server,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -25,6 +28,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "SIGTERM ends the agent within five seconds while the receiver hangs",
         needs: &[],
         run: while_the_receiver_hangs,
+    },
+    Case {
+        name: "SIGTERM ends the agent within five seconds while its log hangs",
+        needs: &[],
+        run: while_the_log_hangs,
     },
     Case { name: "what is no file is not read", needs: &[], run: no_file },
     Case {
@@ -81,6 +89,30 @@ fn while_the_receiver_hangs() {
         assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
         assert_eq!(hanging.connections(), 2, "what was on its way was given up, and the last look was tried");
     }
+}
+
+fn while_the_log_hangs() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    fcntl_setpipe_size(&reader, 4096).unwrap();
+    let mut command = command(&["--interval", "0.1", "--log-level", "trace", "--ebpf", "off"]);
+    let mut process = command.stderr(writer).spawn().unwrap();
+    drop(command);
+    // Nobody reads what it says; once no line fits any more, whoever says one waits.
+    let waits = || {
+        let folder = format!("/proc/{}/task", process.id());
+        let tasks = std::fs::read_dir(folder).unwrap();
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("wchan")).ok()).any(|place| {
+            // As different kernels name it.
+            ["anon_pipe_write", "pipe_write", "pipe_wait"].contains(&place.as_str())
+        })
+    };
+    server::wait_for("a full pipe", || waits().then_some(()), || format!("{:?}", ioctl_fionread(&reader)));
+    let start = std::time::Instant::now();
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    let code = process.wait().unwrap().code();
+    let took = start.elapsed();
+    assert_eq!(code, Some(5));
+    assert!(took < END, "{took:?}");
 }
 
 fn no_file() {

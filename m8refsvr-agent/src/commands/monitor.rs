@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, mpsc},
     thread,
     time::{Duration, SystemTime},
 };
@@ -59,7 +59,10 @@ pub(super) async fn monitor(
     let observer = tokio::select! {
         biased;
         // An agent that looks and never exports would be of no use; one that ends is started again.
-        broken = &mut delivery => return Err(Failure::Delivery(broken.err().map(|error| error.to_string()).unwrap_or_default())),
+        broken = &mut delivery => {
+            let reason = broken.err().map(|error| error.to_string());
+            return Err(Failure::Delivery(reason.unwrap_or_default()));
+        }
         observer = service.run(stopped) => observer,
     };
     if let Err(error) = delivery.await {
@@ -76,7 +79,7 @@ pub(super) async fn monitor(
 fn follow(signal: i32, stop: &watch::Sender<Option<Instant>>, log: &Log, pins: &Arc<OnceLock<PathBuf>>) {
     if signal == SIGHUP {
         let log = log.clone();
-        thread::spawn(move || log.reopen());
+        aside(move || log.reopen());
         return;
     }
     let first = *stop.borrow();
@@ -87,11 +90,11 @@ fn follow(signal: i32, stop: &watch::Sender<Option<Instant>>, log: &Log, pins: &
         None => {
             stop.send_replace(Some(Instant::now()));
             let pins = Arc::clone(pins);
-            thread::spawn(move || {
+            aside(move || {
                 thread::sleep(END);
                 end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
             });
-            thread::spawn(|| tracing::info!("told to end: looking and exporting once more"));
+            aside(|| tracing::info!("told to end: looking and exporting once more"));
         }
     }
 }
@@ -102,12 +105,19 @@ fn end(code: u8, why: &'static str, pins: &OnceLock<PathBuf>) -> ! {
         // Those that stay are removed by the next agent.
         let _ = std::fs::remove_dir_all(folder);
     }
-    let logged = thread::spawn(move || tracing::error!("{why}"));
-    let patience = std::time::Instant::now() + Duration::from_millis(100);
-    while !logged.is_finished() && std::time::Instant::now() < patience {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let (done, is_done) = mpsc::channel();
+    aside(move || {
+        tracing::error!("{why}");
+        // Nobody waits any more when it took too long.
+        let _ = done.send(());
+    });
+    let _ = is_done.recv_timeout(Duration::from_millis(100));
     std::process::exit(code.into())
+}
+
+/// Does something that may hang, in a thread of its own. Where there can be no more threads, it is left out.
+fn aside(what: impl FnOnce() + Send + 'static) {
+    let _ = thread::Builder::new().spawn(what);
 }
 
 fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observer) {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use m8refsvr_agent::export::otlp::LIMIT;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{
     Case,
@@ -39,6 +40,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Mock],
         run: cutting,
     },
+    Case { name: "a look that fails is not exported, and the next is", needs: &[Mock], run: failed_look },
     Case {
         name: "a receiver that ends idle connections just as they are used again is no failure",
         needs: &[Nginx],
@@ -215,6 +217,30 @@ fn cutting() {
         let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
         assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
     }
+}
+
+fn failed_look() {
+    let receiver = Receiver::start(Kind::Mock);
+    let name = Name::new("unseen");
+    let _watched = name.start();
+    let port = receiver.grpc_port().to_string();
+    let place = ["--agent-host", "127.0.0.1", "--agent-port", &port];
+    let loops = ["--interval", INTERVAL, "--ebpf", "off", "--process", name.text()];
+    let agent = Agent::start(&[&loops[..], &place[..]].concat());
+    receiver.wait_for("two exports", |exports| exports.len() >= 2);
+    let pid = Pid::from_raw(agent.pid().try_into().unwrap());
+    let enough = getrlimit(Resource::Nofile);
+    // What is open stays open, the connection too.
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(3), ..enough }).unwrap();
+    agent.wait_for("ERROR cannot read /proc", 1);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = receiver.exports().len();
+    prlimit(pid, Resource::Nofile, enough).unwrap();
+    agent.wait_for("/proc can be read again, after ", 1);
+    let exports = receiver.wait_for("exports again", |exports| exports.len() >= before + 2);
+    let times: Vec<u64> = exports.iter().map(|export| export.points[0].time_ns).collect();
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "nothing arrives twice: {times:?}");
+    assert!(value(&exports[exports.len() - 1], "m8refsvr.agent.look.failed", "", "") >= 2.0);
 }
 
 fn idle() {

@@ -135,11 +135,6 @@ impl Figures {
         }
     }
 
-    /// How many processes they are of.
-    pub fn processes(&self) -> u64 {
-        self.processes
-    }
-
     /// Whether they tell of anything: of a process, or of what ended ones left.
     pub fn is_nothing(&self) -> bool {
         self.processes == 0

@@ -120,6 +120,23 @@ pub struct Account {
 }
 
 impl Account {
+    /// One that did not change.
+    pub fn steady(totals: Totals) -> Self {
+        Self { now: totals, before: totals }
+    }
+
+    /// Less `other`, where it has a number.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        Self { now: self.now.minus(&other.now), before: self.before.minus(&other.before) }
+    }
+
+    /// With `other`.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
+    }
+
     fn turn(&mut self) {
         self.before = self.now;
     }

@@ -70,8 +70,7 @@ impl Listing {
                 }
                 None => anew,
             };
-            let account =
-                Account { now: account.now.minus(&listed.base), before: account.before.minus(&listed.base) };
+            let account = account.minus(&Account::steady(listed.base));
             listed.told = account.now;
             self.listed.insert(process.identity, listed);
             chosen.push(Own { process, since: listed.since, account });
@@ -83,11 +82,9 @@ impl Listing {
     /// What is told of a group besides the listed: its account, less what is and was told of processes one by one.
     pub fn others(&self, group: usize, account: Account, own: &[Own<'_>]) -> Account {
         let told = self.told.get(&group).copied().unwrap_or_default();
-        let rest = Account { now: account.now.minus(&told), before: account.before.minus(&told) };
-        own.iter().filter(|own| own.process.group == group).fold(rest, |rest, own| Account {
-            now: rest.now.minus(&own.account.now),
-            before: rest.before.minus(&own.account.before),
-        })
+        let rest = account.minus(&Account::steady(told));
+        let listed = own.iter().filter(|own| own.process.group == group);
+        listed.fold(rest, |rest, own| rest.minus(&own.account))
     }
 
     fn end(&mut self, over: &Listed) {

@@ -163,10 +163,7 @@ impl Reporter {
         });
         let groups: Vec<Group> = groups.collect();
         let all = (0..self.patterns.len()).map(|place| self.ledger.group(place));
-        let all = all.fold(Account::default(), |all, group| Account {
-            now: all.now.plus(&group.now),
-            before: all.before.plus(&group.before),
-        });
+        let all = all.fold(Account::default(), |all, group| all.plus(&group));
         Report {
             started: self.ledger.started(),
             at: sample.at,

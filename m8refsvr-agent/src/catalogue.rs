@@ -3,8 +3,8 @@
 
 use crate::{
     figures::Figure::{self, Total},
-    ledger::Counter,
     report::AgentFigure,
+    totals::Counter,
 };
 
 /// Whose names.
@@ -64,8 +64,21 @@ pub enum Points {
     Each(&'static [Point]),
     /// One for each group, or in the earlier plugin's names for all processes together.
     Group(&'static [Point]),
+    /// How processes come and go, for each group.
+    Turnover(TurnoverFigure),
     /// The agent's own, with attributes of these names.
     Agent(AgentFigure, &'static [&'static str]),
+}
+
+/// How processes come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnoverFigure {
+    /// Processes that began to match.
+    Starts,
+    /// Those of them that took the place of one that had ended.
+    Restarts,
+    /// Processes that ended, by how they did.
+    Exits,
 }
 
 /// One of the numbers of a metric.
@@ -143,6 +156,15 @@ catalogue! {
     Otel UpDownCounter "m8refsvr.process.count" ["{process}"]
         "Processes that match"
         Group(&plain(Figure::Processes));
+    Otel Counter "process.starts" ["{process}"]
+        "Processes that began to match, by starting or by their name"
+        Turnover(TurnoverFigure::Starts);
+    Otel Counter "process.exits" ["{process}"]
+        "Processes that ended while they matched; code and signal are left out where they are 0"
+        Turnover(TurnoverFigure::Exits);
+    Otel Counter "m8refsvr.process.restarts" ["{process}"]
+        "Processes that started after another had ended, in its place"
+        Turnover(TurnoverFigure::Restarts);
     Otel Counter "m8refsvr.block.io" ["By"]
         "Bytes in requests that the processes made to block devices"
         Each(&pair(DIRECTION, ("read", Total(Counter::BlockRead)), ("write", Total(Counter::BlockWrite))));
@@ -251,8 +273,11 @@ catalogue! {
         "Processes that the kernel can count for at once"
         Agent(AgentFigure::SlotLimit, &[]);
     Agent Counter "m8refsvr.agent.losses" ["{loss}"]
-        "What could not be counted: a process without a slot or with an id beyond kernel.pid_max, a run of a program that the kernel left out"
+        "What could not be counted: a process without a slot or with an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out"
         Agent(AgentFigure::Losses, &["m8refsvr.loss.reason"]);
+    Agent Counter "m8refsvr.agent.scan.corrections" ["{process}"]
+        "Matches that only a look at all processes found, or found no more"
+        Agent(AgentFigure::Corrections, &[]);
     Agent Counter "m8refsvr.agent.export.failed" ["{export}"]
         "Exports that failed"
         Agent(AgentFigure::ExportsFailed, &[]);
@@ -290,6 +315,10 @@ mod tests {
                 let values: Vec<_> = named.clone().map(|(_, value)| value).collect();
                 named.take(1).map(|(name, _)| format!("`{name}`: {}", values.join(", "))).collect()
             }
+            Points::Turnover(TurnoverFigure::Exits) => {
+                "`exit.reason`: normal, error, signal, oom, unknown; `exit.code`; `exit.signal`".into()
+            }
+            Points::Turnover(_) => String::new(),
             Points::Agent(_, names) => {
                 names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    ledger::{Account, Counter, Totals},
     proc::stat::of_ticks,
     sample::ProcessSample,
+    totals::{Account, Counter, Totals},
 };
 
 /// One of the figures.

@@ -2,153 +2,28 @@
 //! neither the kernel nor the ways out.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::sample::{Identity, ProcessSample, Sample};
+use crate::{
+    exit::{How, Over},
+    proc::stat::of_ticks,
+    sample::{Identity, Sample},
+    totals::{Account, Totals},
+    turnover::{Change, Turnover},
+};
 
-/// What only grows while a process lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// CPU time in user mode, nanoseconds.
-    CpuUser,
-    /// CPU time in the kernel, nanoseconds.
-    CpuSystem,
-    /// Page faults without input.
-    MinorFaults,
-    /// Page faults with input.
-    MajorFaults,
-    /// Bytes fetched from storage.
-    StorageRead,
-    /// Bytes of pages made dirty.
-    StorageWrite,
-    /// Bytes in read requests to block devices.
-    BlockRead,
-    /// Bytes in write requests to block devices.
-    BlockWrite,
-    /// Read requests to block devices.
-    BlockReads,
-    /// Write requests to block devices.
-    BlockWrites,
-    /// Context switches in which a thread began to wait.
-    Voluntary,
-    /// Context switches in which a thread was preempted or yielded.
-    Involuntary,
-}
-
-impl Counter {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
-        Self::CpuUser,
-        Self::CpuSystem,
-        Self::MinorFaults,
-        Self::MajorFaults,
-        Self::StorageRead,
-        Self::StorageWrite,
-        Self::BlockRead,
-        Self::BlockWrite,
-        Self::BlockReads,
-        Self::BlockWrites,
-        Self::Voluntary,
-        Self::Involuntary,
-    ];
-
-    /// Whether it is one of block I/O, which /proc knows nothing of.
-    pub fn is_block_io(self) -> bool {
-        matches!(self, Self::BlockRead | Self::BlockWrite | Self::BlockReads | Self::BlockWrites)
-    }
-
-    /// What a look saw of it.
-    fn seen(self, process: &ProcessSample) -> Option<u64> {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        match self {
-            Self::CpuUser => Some(nanoseconds(process.cpu_user)),
-            Self::CpuSystem => Some(nanoseconds(process.cpu_system)),
-            Self::MinorFaults => Some(process.minor_faults),
-            Self::MajorFaults => Some(process.major_faults),
-            Self::StorageRead => Some(process.storage?.read_bytes),
-            Self::StorageWrite => Some(process.storage?.write_bytes),
-            Self::BlockRead => Some(process.block?.read_bytes),
-            Self::BlockWrite => Some(process.block?.write_bytes),
-            Self::BlockReads => Some(process.block?.read_operations),
-            Self::BlockWrites => Some(process.block?.write_operations),
-            Self::Voluntary => Some(process.switches?.voluntary),
-            Self::Involuntary => Some(process.switches?.involuntary),
-        }
-    }
-}
-
-/// A number for each [`Counter`]; `None` where none could be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals([Option<u64>; Counter::ALL.len()]);
-
-impl Totals {
-    /// One made of what `number` says.
-    pub fn of(number: impl FnMut(Counter) -> Option<u64>) -> Self {
-        Self(Counter::ALL.map(number))
-    }
-
-    /// One of its numbers.
-    pub fn get(&self, counter: Counter) -> Option<u64> {
-        self.0[counter as usize]
-    }
-
-    /// Less `other`, where it has a number; never below 0.
-    #[must_use]
-    pub fn minus(&self, other: &Self) -> Self {
-        Self::of(|counter| Some(self.get(counter)?.saturating_sub(other.get(counter).unwrap_or_default())))
-    }
-
-    /// With `other` where that has a number.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        Self::of(|counter| match (self.get(counter), other.get(counter)) {
-            (Some(own), Some(other)) => Some(own.saturating_add(other)),
-            (own, other) => own.or(other),
-        })
-    }
-}
-
-/// A total, and what it was at the look before.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Account {
-    /// At the last look.
-    pub now: Totals,
-    /// At the look before.
-    pub before: Totals,
-}
-
-impl Account {
-    /// One that did not change.
-    pub fn steady(totals: Totals) -> Self {
-        Self { now: totals, before: totals }
-    }
-
-    /// Less `other`, where it has a number.
-    #[must_use]
-    pub fn minus(&self, other: &Self) -> Self {
-        Self { now: self.now.minus(&other.now), before: self.before.minus(&other.before) }
-    }
-
-    /// With `other`.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
-    }
-
-    fn turn(&mut self) {
-        self.before = self.now;
-    }
-}
-
-/// The totals of each group, and of each living process.
+/// The totals of each group, and of each process that matches.
 #[derive(Debug)]
 pub struct Ledger {
     /// When everything was 0.
     started: SystemTime,
-    groups: Vec<Account>,
+    groups: Vec<Group>,
     processes: HashMap<Identity, Entry>,
+    /// Processes that were over at the last look, or the one before: if they match again, what they did until then is
+    /// in the totals.
+    over: [HashSet<Identity>; 2],
     last: Option<Look>,
     before: Option<Look>,
 }
@@ -160,6 +35,12 @@ struct Look {
     began: Instant,
     /// The same in clock ticks after boot.
     ticks: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Group {
+    account: Account,
+    turnover: Turnover,
 }
 
 #[derive(Debug, Default)]
@@ -174,41 +55,78 @@ impl Ledger {
     pub fn new(started: SystemTime, groups: usize) -> Self {
         Self {
             started,
-            groups: vec![Account::default(); groups],
+            groups: vec![Group::default(); groups],
             processes: HashMap::new(),
+            over: Default::default(),
             last: None,
             before: None,
         }
     }
 
     /// Takes in a look. Of a process that started since the look before, everything counts; of one that was there and
-    /// was not seen to match, only what it does from now on.
+    /// did not match, only what it does since it does, as far as that is known. A process stays until it is told to be
+    /// over, also where a look did not see it.
     pub fn record(&mut self, sample: &Sample) {
         let look = Look { at: sample.at, began: sample.began, ticks: sample.began_ticks };
         self.before = self.last.replace(look);
-        self.groups.iter_mut().for_each(Account::turn);
-        let mut earlier = std::mem::take(&mut self.processes);
-        for process in &sample.processes {
-            let seen = Totals::of(|counter| counter.seen(process));
-            let is_young = self.before.is_some_and(|before| process.identity.start_ticks >= before.ticks);
-            let mut entry = earlier.remove(&process.identity).unwrap_or_else(|| Entry {
-                seen: if is_young { Totals::of(|_| Some(0)) } else { seen },
-                account: Account::default(),
-            });
-            // Where there was no number yet, what is seen first is the start. A number that fell, as that of the
-            // living threads' switches does, starts anew.
-            let grown = Totals::of(|counter| {
-                let seen = seen.get(counter)?;
-                Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
-            });
-            entry.seen = Totals::of(|counter| seen.get(counter).or(entry.seen.get(counter)));
-            entry.account.turn();
-            entry.account.now = entry.account.now.plus(&grown);
-            if let Some(group) = self.groups.get_mut(process.group) {
-                group.now = group.now.plus(&grown);
+        self.groups.iter_mut().for_each(|group| group.account.turn());
+        self.processes.values_mut().for_each(|entry| entry.account.turn());
+        let mut changes = vec![Vec::new(); self.groups.len()];
+        let mut change = |group: usize, change: Change| changes.get_mut(group).map(|them| them.push(change));
+        for over in &sample.over {
+            let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last);
+            if let How::Ended(exit) = over.how {
+                if is_new {
+                    // Exactly, where its end is known.
+                    let started = over.at.checked_sub(over.lasted).unwrap_or(over.started);
+                    change(over.group, Change { at: started, exit: None });
+                }
+                change(over.group, Change { at: over.at, exit: Some(exit) });
             }
-            self.processes.insert(process.identity, entry);
+            self.processes.remove(&over.identity);
         }
+        let is_over = |over: &Over| over.identity;
+        let [last, before] = &mut self.over;
+        *before = std::mem::replace(last, sample.over.iter().map(is_over).collect());
+        for process in &sample.processes {
+            let is_new =
+                self.grow(&process.identity, process.group, process.first.as_ref(), &process.totals());
+            if is_new {
+                // /proc tells it in clock ticks, rounded down.
+                change(process.group, Change { at: process.started + of_ticks(1), exit: None });
+            }
+        }
+        for (group, changes) in self.groups.iter_mut().zip(changes) {
+            group.turnover.record(changes);
+        }
+    }
+
+    /// Takes in what was seen of a process; whether it began to match since the look before.
+    fn grow(&mut self, identity: &Identity, group: usize, first: Option<&Totals>, seen: &Totals) -> bool {
+        let is_young = self.before.is_some_and(|before| identity.start_ticks >= before.ticks);
+        let was_over = self.over.iter().any(|over| over.contains(identity));
+        let is_new = !self.processes.contains_key(identity);
+        let entry = self.processes.entry(*identity).or_insert_with(|| Entry {
+            // Where nothing is known, what is seen first is the start.
+            seen: match first {
+                _ if is_young && !was_over => Totals::of(|_| Some(0)),
+                Some(first) => *first,
+                None => Totals::default(),
+            },
+            account: Account::default(),
+        });
+        let seen = seen.balanced(&entry.seen);
+        // A number that fell, as that of the living threads' switches does, starts anew.
+        let grown = Totals::of(|counter| {
+            let seen = seen.get(counter)?;
+            Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
+        });
+        entry.seen = Totals::of(|counter| seen.get(counter).or(entry.seen.get(counter)));
+        entry.account.now = entry.account.now.plus(&grown);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.account.now = group.account.now.plus(&grown);
+        }
+        is_new && self.before.is_some()
     }
 
     /// Where the clock was set back since then, so that the start would be later than what is told: the start is
@@ -234,10 +152,15 @@ impl Ledger {
 
     /// Totals of a group: of the processes that live and of those that have ended.
     pub fn group(&self, group: usize) -> Account {
-        self.groups.get(group).copied().unwrap_or_default()
+        self.groups.get(group).map(|group| group.account).unwrap_or_default()
     }
 
-    /// Totals of a process that the last look saw.
+    /// Starts and ends in a group.
+    pub fn turnover(&self, group: usize) -> Option<&Turnover> {
+        self.groups.get(group).map(|group| &group.turnover)
+    }
+
+    /// Totals of a process that matches.
     pub fn process(&self, identity: &Identity) -> Account {
         self.processes.get(identity).map(|entry| entry.account).unwrap_or_default()
     }
@@ -245,11 +168,20 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::sample::fixtures::{process, sample};
+    use crate::{
+        sample::fixtures::{ended, process, sample, vanished},
+        totals::Counter,
+    };
 
     fn user(account: &Account) -> u64 {
         account.now.get(Counter::CpuUser).unwrap() / 1_000_000_000
+    }
+
+    fn user_or_none(ledger: &Ledger, identity: Identity) -> Option<u64> {
+        ledger.process(&identity).now.get(Counter::CpuUser)
     }
 
     fn ledger(samples: &[Sample]) -> Ledger {
@@ -280,15 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_missed_at_one_look_does_not_count_twice() {
-        let ledger = ledger(&[
+    fn a_process_that_was_missed_at_one_look_counts_once_and_whole() {
+        let looks = [
             sample(100, []),
             sample(200, [process(1, 150, 7)]),
             sample(300, []),
             sample(400, [process(1, 150, 8)]),
-            sample(500, [process(1, 150, 10)]),
-        ]);
-        assert_eq!(user(&ledger.group(0)), 9);
+        ];
+        assert_eq!(user(&ledger(&looks).group(0)), 8);
     }
 
     #[test]
@@ -296,11 +227,75 @@ mod tests {
         let ledger = ledger(&[
             sample(100, [process(1, 50, 70)]),
             sample(200, [process(1, 50, 75)]),
-            sample(300, []),
+            Sample { over: vec![vanished(1, 50)], ..sample(300, []) },
             sample(400, [process(1, 350, 3)]),
         ]);
         assert_eq!(user(&ledger.group(0)), 8);
         assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 350 })), 3);
+        assert_eq!(user_or_none(&ledger, Identity { pid: 1, start_ticks: 50 }), None);
+    }
+
+    #[test]
+    fn what_a_process_did_after_the_last_look_at_it_counts_when_its_end_is_known() {
+        let ledger = ledger(&[
+            sample(100, [process(1, 50, 70)]),
+            Sample { over: vec![ended(1, 50, 73)], ..sample(200, []) },
+        ]);
+        assert_eq!(user(&ledger.group(0)), 3);
+    }
+
+    #[test]
+    fn the_last_cpu_time_may_be_divided_otherwise_than_before_and_adds_up_all_the_same() {
+        let cpu = |user, system: u64| {
+            let mut over = ended(1, 150, user);
+            over.last = Totals::of(|counter| match counter {
+                Counter::CpuSystem => Some(system * 1_000_000_000),
+                other => over.last.get(other),
+            });
+            over
+        };
+        let ledger = ledger(&[
+            sample(100, []),
+            sample(200, [process(1, 150, 5)]),
+            Sample { over: vec![cpu(3, 4)], ..sample(300, []) },
+        ]);
+        let total = ledger.group(0).now;
+        assert_eq!(user(&ledger.group(0)), 5);
+        assert_eq!(total.get(Counter::CpuSystem), Some(2_000_000_000));
+    }
+
+    #[test]
+    fn a_process_that_no_look_saw_counts_whole() {
+        let ledger = ledger(&[
+            sample(100, []),
+            Sample { over: vec![ended(1, 150, 4), ended(1, 160, 5)], ..sample(200, []) },
+        ]);
+        assert_eq!(user(&ledger.group(0)), 9);
+        let turnover = ledger.turnover(0).unwrap();
+        assert_eq!((turnover.starts, turnover.restarts, turnover.exits().next().unwrap().1), (2, 1, 2));
+    }
+
+    #[test]
+    fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
+        let mut left = ended(1, 150, 4);
+        left.how = How::Left;
+        let again =
+            crate::sample::ProcessSample { first: Some(process(1, 150, 6).totals()), ..process(1, 150, 9) };
+        let ledger = ledger(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
+        // 4 until it left, and what it did since it matches again.
+        assert_eq!(user(&ledger.group(0)), 7);
+        // It never ended, and the child that soon became another program was no start.
+        let turnover = ledger.turnover(0).unwrap();
+        assert_eq!((turnover.starts, turnover.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
+    }
+
+    #[test]
+    fn processes_of_the_first_look_did_not_start() {
+        let ledger = ledger(&[
+            sample(100, [process(1, 50, 70)]),
+            sample(200, [process(1, 50, 70), process(2, 150, 0)]),
+        ]);
+        assert_eq!(ledger.turnover(0).unwrap().starts, 1);
     }
 
     #[test]
@@ -330,5 +325,163 @@ mod tests {
         readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1500 });
         ledger.record(&sample(500, [readable]));
         assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), Some(500));
+    }
+
+    /// A process as it is: what it really did, and what of it the ledger can know.
+    #[derive(Clone, Copy, Debug)]
+    struct Real {
+        start_ticks: u64,
+        /// Seconds of CPU time so far.
+        did: u64,
+        /// Of it when it last began to match; `None` while it does not.
+        since: Option<u64>,
+    }
+
+    /// What happens to a process between two looks.
+    #[derive(Clone, Copy, Debug)]
+    struct Step {
+        works: u64,
+        what: What,
+        works_then: u64,
+        /// Whether a look finds its files.
+        is_seen: bool,
+        /// Whether its end is told at once, or one look later, as when an event was lost.
+        is_told: bool,
+        /// Whether more is known of its end than that it is gone.
+        is_known: bool,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum What {
+        Nothing,
+        Starts,
+        /// Another program, or name: out of the selection.
+        Leaves,
+        /// The same: into it.
+        Enters,
+        Ends,
+        /// Its id is another process's at once.
+        EndsAndStarts,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let what = prop_oneof![
+            3 => Just(What::Nothing),
+            2 => Just(What::Starts),
+            1 => Just(What::Leaves),
+            2 => Just(What::Enters),
+            2 => Just(What::Ends),
+            1 => Just(What::EndsAndStarts),
+        ];
+        (
+            0_u64..9,
+            what,
+            0_u64..9,
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.8),
+        )
+            .prop_map(|(works, what, works_then, is_seen, is_told, is_known)| Step {
+                works,
+                what,
+                works_then,
+                is_seen,
+                is_told,
+                is_known,
+            })
+    }
+
+    fn over(pid: u32, real: &Real, how: How, is_known: bool) -> Over {
+        let since = real.since.unwrap_or_default();
+        let first = Some(process(pid, real.start_ticks, since).totals());
+        let known = ended(pid, real.start_ticks, real.did);
+        let last = if is_known { known.last } else { Totals::default() };
+        Over { how, first, last, ..known }
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: no total falls, nothing counts twice, and all that the ledger was told of
+        /// counts.
+        #[test]
+        fn totals_never_fall_and_hold_what_was_told(steps in prop::collection::vec(prop::collection::vec(step(), 4), 1..25)) {
+            let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+            let mut real: [Option<Real>; 4] = [None; 4];
+            // By process: work that surely was told while it matched, and the most of its work that can be known.
+            let mut surely: HashMap<Identity, u64> = HashMap::new();
+            let mut at_most: HashMap<Identity, u64> = HashMap::new();
+            let mut late: Vec<Over> = Vec::new();
+            let mut total = 0;
+            let mut turnover = (0, 0);
+            for (look, steps) in (1_u64..).zip(steps) {
+                let began = 100 * look;
+                let mut told = std::mem::take(&mut late);
+                let mut seen = Vec::new();
+                for (pid, step) in (0_u32..).zip(steps) {
+                    let slot = &mut real[pid as usize];
+                    if let Some(real) = slot {
+                        real.did += step.works;
+                    }
+                    // That it left is told before it comes back.
+                    let may_enter = !late.iter().any(|over| over.identity.pid == pid);
+                    let mut end = |real: &Real, how: How| {
+                        if real.since.is_none() {
+                            return;
+                        }
+                        let over = over(pid, real, how, step.is_known);
+                        let identity = over.identity;
+                        if step.is_known {
+                            *surely.entry(identity).or_default() += real.did - real.since.unwrap();
+                            at_most.insert(identity, real.did);
+                        }
+                        if step.is_told { told.push(over) } else { late.push(over) }
+                    };
+                    let anew = |later: u64| Real { start_ticks: began - 60 + later, did: 0, since: Some(0) };
+                    let ended = How::Ended(crate::exit::Exit::Code(0));
+                    match (step.what, *slot) {
+                        (What::Starts, None) => *slot = Some(anew(0)),
+                        (What::Leaves, Some(now)) => {
+                            end(&now, How::Left);
+                            *slot = Some(Real { since: None, ..now });
+                        }
+                        (What::Enters, Some(now)) if now.since.is_none() && may_enter => {
+                            *slot = Some(Real { since: Some(now.did), ..now });
+                        }
+                        (What::Ends, Some(now)) => {
+                            end(&now, ended);
+                            *slot = None;
+                        }
+                        (What::EndsAndStarts, Some(now)) => {
+                            end(&now, ended);
+                            *slot = Some(anew(30));
+                        }
+                        _ => {}
+                    }
+                    if let Some(now) = slot {
+                        now.did += step.works_then;
+                    }
+                    if let Some(now) = *slot
+                        && let Some(since) = now.since
+                        && step.is_seen
+                    {
+                        let mut process = process(pid, now.start_ticks, now.did);
+                        process.first = Some(super::super::sample::fixtures::process(pid, now.start_ticks, since).totals());
+                        at_most.insert(process.identity, now.did);
+                        seen.push(process);
+                    }
+                }
+                ledger.record(&Sample { over: told, ..sample(began, seen) });
+                let now = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+                prop_assert!(now >= total, "fell from {total} to {now}");
+                total = now;
+                let counted = ledger.turnover(0).unwrap();
+                let exits = counted.exits().map(|(_, count)| count).sum::<u64>();
+                prop_assert!(counted.starts >= turnover.0 && exits >= turnover.1 && counted.restarts <= counted.starts);
+                turnover = (counted.starts, exits);
+            }
+            ledger.record(&Sample { over: late, ..sample(1_000_000, []) });
+            total = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+            prop_assert!(total <= at_most.values().sum::<u64>(), "counted twice: {total} of {at_most:?}");
+            prop_assert!(total >= surely.values().sum::<u64>(), "lost: {total} of {surely:?}");
+        }
     }
 }

@@ -4,11 +4,13 @@
 #![deny(unsafe_code)]
 
 pub mod absence;
+pub mod boot;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod episode;
+pub mod exit;
 pub mod export;
 pub mod figures;
 pub mod kernel;
@@ -18,8 +20,12 @@ pub mod logging;
 pub mod own;
 pub mod proc;
 pub mod report;
+pub mod roster;
 pub mod sample;
 pub mod selector;
 pub mod service;
 pub mod settings;
 pub mod source;
+pub mod told;
+pub mod totals;
+pub mod turnover;

@@ -4,8 +4,9 @@
 use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
 use crate::{
-    ledger::{Account, Ledger, Totals},
+    ledger::Ledger,
     sample::{Identity, ProcessSample, Sample},
+    totals::{Account, Totals},
 };
 
 /// The processes that are listed, from one look to the next.
@@ -104,8 +105,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        ledger::Counter,
         sample::fixtures::{process, sample},
+        totals::Counter,
     };
 
     const COUNTER: Counter = Counter::CpuUser;

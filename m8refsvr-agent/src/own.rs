@@ -60,11 +60,16 @@ pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
         slots: observer.kernel().map(Kernel::slots),
         losses: observer.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),
         exports,
+        corrections: observer.corrections(),
         unlisted: None,
         sources: observer.sources(),
     }
 }
 
 fn losses(losses: &Losses) -> Vec<(&'static str, u64)> {
-    vec![("no_free_slot", losses.no_free_slot), ("pid_out_of_range", losses.tgid_out_of_range)]
+    vec![
+        ("no_free_slot", losses.no_free_slot),
+        ("pid_out_of_range", losses.tgid_out_of_range),
+        ("event", losses.events),
+    ]
 }

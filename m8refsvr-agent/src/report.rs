@@ -4,10 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::{
     figures::{Figures, Machine, Moment, Value},
-    ledger::{Account, Ledger},
+    ledger::Ledger,
     listing::Listing,
     sample::{ProcessSample, Sample},
     source::{Source, Sources},
+    totals::Account,
+    turnover::Turnover,
 };
 
 /// What is told of one look.
@@ -34,6 +36,8 @@ pub struct Group {
     pub pattern: Option<String>,
     /// All of them.
     pub figures: Figures,
+    /// How many started and ended.
+    pub turnover: Turnover,
     /// Those that are not told of one by one, where others are; `None` when there never were any.
     pub others: Option<Figures>,
 }
@@ -76,6 +80,8 @@ pub struct Agent {
     pub losses: Vec<(&'static str, u64)>,
     /// What became of exports.
     pub exports: Exports,
+    /// Matches that only a look at all processes found, or found no more.
+    pub corrections: u64,
     /// Processes that are told of as one although others are told of one by one.
     pub unlisted: Option<u64>,
     /// Where figures come from.
@@ -158,6 +164,7 @@ impl Reporter {
             Group {
                 pattern: single(pattern.clone()),
                 figures: Figures::of(members, &account, &moment),
+                turnover: self.ledger.turnover(place).cloned().unwrap_or_default(),
                 others: others.filter(|others| !others.is_nothing()),
             }
         });
@@ -215,6 +222,7 @@ impl Agent {
                 let all = self.losses.iter().copied().chain(missed);
                 all.map(|(reason, count)| (vec![reason], Value::Int(count))).collect()
             }
+            AgentFigure::Corrections => count(self.corrections),
             AgentFigure::ExportsFailed => count(self.exports.failed),
             AgentFigure::ExportsSuperseded => count(self.exports.superseded),
             AgentFigure::PointsRejected => count(self.exports.rejected),
@@ -224,6 +232,7 @@ impl Agent {
                 vec![
                     source("context_switches", self.sources.context_switches),
                     source("block_io", self.sources.block_io),
+                    source("lifecycle", self.sources.lifecycle),
                 ]
             }
         }
@@ -253,6 +262,8 @@ pub enum AgentFigure {
     SlotLimit,
     /// What could not be counted, by reason.
     Losses,
+    /// Matches found late.
+    Corrections,
     /// Exports that failed.
     ExportsFailed,
     /// Looks never exported.

@@ -2,29 +2,28 @@
 //! Knows no names of metrics on the wire and no way out.
 
 use std::{
-    collections::{HashMap, HashSet},
-    fs, io,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant, SystemTime},
 };
 
 use m8refsvr_common::record::Counts;
-use rustix::{
-    param::clock_ticks_per_second,
-    time::{ClockId, clock_gettime},
-};
 
 use crate::{
     absence::{Absences, Reason},
-    kernel::{Kernel, NotWatched, Snapshot, Switches, Watch},
+    boot::{Boot, since_boot, ticks},
+    exit::Over,
+    kernel::{Kernel, Snapshot, Switches},
     proc::{
         Proc, Process, Unreadable, fd,
-        identity::Names,
         io::StorageIo,
         stat::{Stat, of_ticks},
         switches::ThreadSwitches,
     },
+    roster::{Member, Roster, exhausted},
     selector::Selector,
     source::{Source, Sources},
+    totals::{Counter, Totals, nanoseconds},
 };
 
 /// The figures of block I/O, by their names in the document.
@@ -51,6 +50,8 @@ pub struct Sample {
     pub began: Instant,
     /// The processes.
     pub processes: Vec<ProcessSample>,
+    /// Those that are over since the look before.
+    pub over: Vec<Over>,
     /// What could not be read of them.
     pub absences: Absences,
 }
@@ -92,169 +93,172 @@ pub struct ProcessSample {
     pub switches: Option<Switches>,
     /// Block I/O since it is watched; only the block fields mean anything.
     pub block: Option<Counts>,
+    /// What it had when it began to match; `None` where that is not known.
+    pub first: Option<Totals>,
+}
+
+impl ProcessSample {
+    /// What of it goes into totals.
+    pub fn totals(&self) -> Totals {
+        Totals::of(|counter| match counter {
+            Counter::CpuUser => Some(nanoseconds(self.cpu_user)),
+            Counter::CpuSystem => Some(nanoseconds(self.cpu_system)),
+            Counter::MinorFaults => Some(self.minor_faults),
+            Counter::MajorFaults => Some(self.major_faults),
+            Counter::StorageRead => Some(self.storage?.read_bytes),
+            Counter::StorageWrite => Some(self.storage?.write_bytes),
+            Counter::BlockRead => Some(self.block?.read_bytes),
+            Counter::BlockWrite => Some(self.block?.write_bytes),
+            Counter::BlockReads => Some(self.block?.read_operations),
+            Counter::BlockWrites => Some(self.block?.write_operations),
+            Counter::Voluntary => Some(self.switches?.voluntary),
+            Counter::Involuntary => Some(self.switches?.involuntary),
+        })
+    }
 }
 
 /// Looks at the matching processes, again and again.
 #[derive(Debug)]
 pub struct Observer {
-    proc: Proc,
-    selector: Selector,
-    kernel: Option<Kernel>,
-    /// The processes of the last look that the kernel was asked to count for.
-    known: HashMap<Identity, Result<Watch, NotWatched>>,
-    own_pid: u32,
-    /// Start of the machine; taken once, so that the start of a process never moves.
-    booted: SystemTime,
+    roster: Roster,
     buffer: Vec<u8>,
 }
 
 impl Observer {
     /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
-        let own_pid = fs::read_link(proc.root().join("self"))
-            .ok()
-            .and_then(|pid| pid.to_str()?.parse().ok())
-            .unwrap_or_else(std::process::id);
-        Self { proc, selector, kernel, known: HashMap::new(), own_pid, booted: booted(), buffer: Vec::new() }
+        Self { roster: Roster::new(proc, selector, kernel), buffer: Vec::new() }
     }
 
     /// Where figures come from.
     pub fn sources(&self) -> Sources {
-        let forms = self.kernel.as_ref().map(Kernel::forms);
+        let forms = self.kernel().map(Kernel::forms);
         Sources {
             context_switches: forms
                 .map_or(Source::Procfs, |forms| Source::of(forms.context_switches, Source::Procfs)),
             block_io: forms.map_or(Source::None, |forms| Source::of(forms.block_io, Source::None)),
+            lifecycle: forms.map_or(Source::Procfs, |forms| Source::of(forms.lifecycle, Source::Procfs)),
         }
     }
 
     /// The kernel's side.
     pub fn kernel(&self) -> Option<&Kernel> {
-        self.kernel.as_ref()
+        self.roster.kernel.as_ref()
     }
 
     /// What selects the processes.
     pub fn selector(&self) -> &Selector {
-        &self.selector
+        &self.roster.selector
     }
 
     /// The processes it looks at.
     pub fn proc(&self) -> &Proc {
-        &self.proc
+        &self.roster.proc
     }
 
     /// The maps at this moment, if there are any.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        self.kernel.as_ref().map(Kernel::snapshot)
+        self.kernel().map(Kernel::snapshot)
+    }
+
+    /// Matches that were learnt of only by looking at all processes.
+    pub fn corrections(&self) -> u64 {
+        self.roster.corrections()
+    }
+
+    /// A descriptor that can be read when there is something to [`follow`](Self::follow); `None` where there never is.
+    pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        self.roster.descriptor()
+    }
+
+    /// Takes in which processes began to match and which are over. Returns those that are over since the last look.
+    pub fn follow(&mut self) -> io::Result<&[Over]> {
+        self.roster.follow()?;
+        Ok(self.roster.over())
     }
 
     /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
     pub fn look(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
-        let mut absences = Absences::default();
-        let mut pids = self.proc.pids()?;
-        pids.sort_unstable();
-        if self.proc.hides_processes() {
-            absences.hidden_by_mount();
-        }
-        let mut matches = Vec::new();
-        for pid in pids {
-            match self.find(pid) {
-                Ok(found) => matches.extend(found),
-                Err(Unreadable::Gone) => {}
-                Err(Unreadable::Exhausted) => return Err(exhausted()),
-                Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
-            }
-        }
-        // First, so that the slots of those that have ended are free for those that have come.
-        self.forget_all_but(&matches);
-        let mut processes = Vec::with_capacity(matches.len());
-        for found in matches {
+        let mut absences = self.roster.update()?;
+        let sources = self.sources();
+        let Roster { proc, kernel, .. } = &self.roster;
+        let mut reading = Reading {
+            proc,
+            kernel: kernel.as_ref(),
+            sources,
+            boot: self.roster.boot(),
+            buffer: &mut self.buffer,
+        };
+        let mut processes = Vec::new();
+        let mut gone = Vec::new();
+        for member in self.roster.members() {
             let mut missing = Missing::default();
-            match self.figures(found, &mut missing) {
+            match reading.figures(member, &mut missing) {
                 Ok(process) => processes.push(process),
                 // Only now is it clear that it was not incomplete, but gone.
-                Err(Unreadable::Gone) => continue,
+                Err(Unreadable::Gone) => {
+                    gone.push(member.identity);
+                    continue;
+                }
                 Err(Unreadable::Exhausted) => return Err(exhausted()),
                 Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
             }
             missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
         }
-        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, absences })
+        if !gone.is_empty() {
+            // Most often the programs have told of it by now.
+            self.roster.follow()?;
+            gone.into_iter().for_each(|identity| self.roster.gone(identity));
+        }
+        let over = self.roster.take_over();
+        // One that matched at the beginning of the look may be over at its end.
+        processes.retain(|process| !over.iter().any(|over| over.identity == process.identity));
+        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
+}
 
-    /// Whether a process matches.
-    fn find(&mut self, pid: u32) -> Result<Option<Match>, Unreadable> {
-        if pid == self.own_pid {
-            return Ok(None);
-        }
-        let process = self.proc.process(pid)?;
-        let stat = Stat::read(&process, &mut self.buffer)?;
-        if stat.is_kernel_thread || stat.is_zombie() {
-            return Ok(None);
-        }
-        let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
-        let names = Names::read(thread.as_ref().unwrap_or(&process), &stat.comm, &mut self.buffer);
-        let identity = Identity { pid, start_ticks: stat.start_ticks };
-        Ok(self.selector.select(&names).map(|group| Match {
-            identity,
-            group,
-            name: names.shown(),
-            executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),
-        }))
-    }
+/// What reading the figures of processes needs.
+struct Reading<'a> {
+    proc: &'a Proc,
+    kernel: Option<&'a Kernel>,
+    sources: Sources,
+    boot: Boot,
+    buffer: &'a mut Vec<u8>,
+}
 
-    /// Has the kernel count for a process that it does not count for yet.
-    fn watch(&mut self, identity: Identity, process: &Process) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let again =
-            matches!(self.known.get(&identity), Some(Err(NotWatched::NoFreeSlot))) && kernel.has_free_slot();
-        if self.known.contains_key(&identity) && !again {
-            return;
-        }
-        let buffer = &mut self.buffer;
-        let watch = kernel.watch(identity.pid, identity.start_ticks, || {
-            let read = ThreadSwitches::read(process, buffer).ok()?;
-            Some((Switches { voluntary: read.voluntary, involuntary: read.involuntary }, read.threads))
-        });
-        // One that could not be read is tried again at the next look, if it is still there.
-        if !matches!(watch, Err(NotWatched::Gone)) {
-            self.known.insert(identity, watch);
-        }
-    }
-
+impl Reading<'_> {
     /// Reads all figures of a process.
-    fn figures(&mut self, found: Match, missing: &mut Missing) -> Result<ProcessSample, Unreadable> {
-        let Match { identity, group, name, executable } = found;
+    fn figures(&mut self, member: &Member, missing: &mut Missing) -> Result<ProcessSample, Unreadable> {
+        let identity = member.identity;
         let process = self.proc.process(identity.pid)?;
-        self.watch(identity, &process);
-        let sources = self.sources();
+        let sources = self.sources;
         let switches = match sources.context_switches {
             Source::Procfs => {
-                let read = ThreadSwitches::read(&process, &mut self.buffer);
+                let read = ThreadSwitches::read(&process, self.buffer);
                 missing
                     .unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
                     .map(|read| Switches { voluntary: read.voluntary, involuntary: read.involuntary })
             }
             _ => None,
         };
-        let storage = StorageIo::read(&process, &mut self.buffer);
+        let storage = StorageIo::read(&process, self.buffer);
         let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
         let at = Instant::now();
-        let stat = Stat::read(&process, &mut self.buffer)?;
+        let stat = Stat::read(&process, self.buffer)?;
         if stat.is_zombie() || stat.start_ticks != identity.start_ticks {
             return Err(Unreadable::Gone);
         }
-        let counted = self.counted(identity, missing);
+        let counted = self.counted(member, missing);
         let shared = self.shared(&process, &stat, missing);
         Ok(ProcessSample {
             identity,
-            name,
-            executable,
-            group,
+            name: member.name.clone(),
+            executable: member.executable.clone(),
+            group: member.group,
             at,
-            started: self.booted + of_ticks(identity.start_ticks),
+            started: self.boot.time(of_ticks(identity.start_ticks)),
             cpu_user: of_ticks(stat.user_ticks),
             cpu_system: of_ticks(stat.system_ticks),
             // The kernel counts a first thread that has ended for as long as the process lives.
@@ -271,6 +275,7 @@ impl Observer {
                     .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
             },
             block: counted.filter(|_| sources.block_io != Source::None),
+            first: member.first,
         })
     }
 
@@ -284,8 +289,8 @@ impl Observer {
         if !stat.has_no_leader() {
             return figures(fd::count(process), stat, missing);
         }
-        let thread = process.living_thread(&mut self.buffer);
-        let read = thread.and_then(|thread| Some((Stat::read(&thread, &mut self.buffer).ok()?, thread)));
+        let thread = process.living_thread(self.buffer);
+        let read = thread.and_then(|thread| Some((Stat::read(&thread, self.buffer).ok()?, thread)));
         let Some((stat, thread)) = read else {
             missing.add(
                 &["memory_usage", "memory_rss", "memory_vms", "open_file_descriptors"],
@@ -297,45 +302,21 @@ impl Observer {
     }
 
     /// What the kernel counted for a process.
-    fn counted(&self, identity: Identity, missing: &mut Missing) -> Option<Counts> {
-        let kernel = self.kernel.as_ref()?;
-        match self
-            .known
-            .get(&identity)
-            .map_or(Err(NotWatched::Gone), |known| known.as_ref().map_err(|&reason| reason))
-        {
+    fn counted(&self, member: &Member, missing: &mut Missing) -> Option<Counts> {
+        let kernel = self.kernel?;
+        match &member.watch {
             Ok(watch) => Some(kernel.totals(watch)),
             Err(reason) => {
-                let sources = self.sources();
-                if sources.context_switches != Source::Procfs {
-                    missing.add(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], reason);
+                if self.sources.context_switches != Source::Procfs {
+                    missing.add(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], *reason);
                 }
-                if sources.block_io != Source::None {
-                    missing.add(BLOCK_FIGURES, reason);
+                if self.sources.block_io != Source::None {
+                    missing.add(BLOCK_FIGURES, *reason);
                 }
                 None
             }
         }
     }
-
-    /// Gives the slots free of processes that were not seen any more.
-    fn forget_all_but(&mut self, matches: &[Match]) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let seen: HashSet<Identity> = matches.iter().map(|found| found.identity).collect();
-        for (_, watch) in self.known.extract_if(|identity, _| !seen.contains(identity)) {
-            if let Ok(watch) = watch {
-                kernel.release(watch);
-            }
-        }
-    }
-}
-
-/// A process that matches.
-struct Match {
-    identity: Identity,
-    group: usize,
-    name: String,
-    executable: Option<String>,
 }
 
 /// What all threads of a process share.
@@ -361,30 +342,36 @@ impl Missing {
     }
 }
 
-fn exhausted() -> io::Error {
-    io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
-}
-
-fn since_boot() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
-}
-
-/// When the machine started, as exactly as clock ticks are: the start of a process is the same to every agent.
-fn booted() -> SystemTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let booted = since_epoch.saturating_sub(since_boot());
-    UNIX_EPOCH + of_ticks(ticks(booted + of_ticks(1) / 2))
-}
-
-fn ticks(duration: Duration) -> u64 {
-    let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
-    u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
 /// Looks made up for tests of what is made of them.
 #[cfg(test)]
 pub(crate) mod fixtures {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
+    use crate::exit::{Exit, How};
+
+    /// A process that ended by itself, with so many seconds of CPU time in user mode.
+    pub(crate) fn ended(pid: u32, start_ticks: u64, cpu_user: u64) -> Over {
+        let process = process(pid, start_ticks, cpu_user);
+        Over {
+            identity: process.identity,
+            name: process.name.clone(),
+            group: 0,
+            how: How::Ended(Exit::Code(0)),
+            started: process.started,
+            at: process.started + Duration::from_millis(1),
+            lasted: Duration::from_millis(1),
+            peak_bytes: None,
+            first: None,
+            last: process.totals(),
+        }
+    }
+
+    /// One that is gone, of which nothing more is known.
+    pub(crate) fn vanished(pid: u32, start_ticks: u64) -> Over {
+        let how = How::Ended(Exit::Unknown);
+        Over { how, last: Totals::default(), ..ended(pid, start_ticks, 0) }
+    }
 
     /// A process with so many seconds of CPU time in user mode.
     pub(crate) fn process(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
@@ -406,6 +393,7 @@ pub(crate) mod fixtures {
             storage: None,
             switches: None,
             block: None,
+            first: None,
         }
     }
 
@@ -416,6 +404,7 @@ pub(crate) mod fixtures {
             began_ticks,
             began: Instant::now(),
             processes: processes.into(),
+            over: Vec::new(),
             absences: Absences::default(),
         }
     }

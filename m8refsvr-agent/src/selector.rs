@@ -3,7 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 use thiserror::Error;
 
-use crate::proc::identity::Names;
+use crate::{kernel::Comms, proc::identity::Names};
 
 /// The program's own name: it never watches itself, nor another instance of itself.
 const AGENT: &[u8] = env!("CARGO_PKG_NAME").as_bytes();
@@ -40,6 +40,7 @@ pub struct Selector {
 struct Pattern {
     text: String,
     regex: Regex,
+    is_name: bool,
 }
 
 impl Selector {
@@ -63,6 +64,13 @@ impl Selector {
     /// The patterns as the user gave them, names first.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().map(|pattern| pattern.text.as_str())
+    }
+
+    /// What of it can be decided by a process's `comm` alone, whatever its other names are.
+    pub fn comms(&self) -> Comms {
+        let is_simple = |pattern: &&Pattern| pattern.is_name && pattern.text.is_ascii();
+        let names = self.patterns.iter().filter(is_simple).map(|pattern| pattern.text.clone());
+        Comms { names: names.collect(), others: !self.patterns.iter().all(|pattern| is_simple(&pattern)) }
     }
 
     /// The patterns in quotation marks.
@@ -110,7 +118,7 @@ impl Pattern {
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             SelectorError::Expression { text: text.into(), reason }
         })?;
-        Ok(Self { text: text.into(), regex })
+        Ok(Self { text: text.into(), regex, is_name: any_case })
     }
 }
 
@@ -173,6 +181,19 @@ mod tests {
         assert_eq!(Selector::new(&twice, &[]).unwrap().patterns().collect::<Vec<_>>(), ["a", "b"]);
         let error = Selector::new(&["a.b".into()], &["a.b".into()]).unwrap_err().to_string();
         assert!(error.contains("give one of them"), "{error}");
+    }
+
+    #[test]
+    fn names_can_be_decided_in_the_kernel_and_expressions_cannot() {
+        let comms = |names: &[&str], expressions: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            Selector::new(&owned(names), &owned(expressions)).unwrap().comms()
+        };
+        let names = comms(&["M8RefSvr", "b"], &[]);
+        assert_eq!((names.names, names.others), (vec!["M8RefSvr".to_owned(), "b".to_owned()], false));
+        assert!(comms(&["b"], &["c"]).others);
+        let foreign = comms(&["M8R\u{e9}f"], &[]);
+        assert!(foreign.names.is_empty() && foreign.others);
     }
 
     #[test]

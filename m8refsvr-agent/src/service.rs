@@ -8,18 +8,26 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     absence::Key,
     clock::Grid,
     episode::{Episode, Say, in_words},
+    exit::Over,
     export::otlp::{Counts, Newest},
     own::{self, Looks},
     report::Reporter,
     sample::{Observer, Sample},
+    told::Told,
 };
+
+/// With so many ends since the last look there is another before it is due, so that they don't pile up.
+const ENDS_KEPT: usize = 10_000;
+
+/// Ends of processes that are told one by one between two looks.
+const ENDS_TOLD: usize = 20;
 
 /// For the last export, from the signal that ends the agent.
 const LAST_EXPORT: Duration = Duration::from_secs(4);
@@ -36,6 +44,8 @@ pub struct Service {
     unreadable: Episode,
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
+    /// Ends since the last look that were told, or left out.
+    ends: usize,
 }
 
 impl Service {
@@ -58,12 +68,16 @@ impl Service {
             unreadable: Episode::default(),
             is_alone: None,
             said: BTreeSet::new(),
+            ends: 0,
         }
     }
 
     /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
     /// look, with the observer, which still counts.
     pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Observer {
+        let told = Told::new(&self.observer)
+            .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
+            .unwrap_or_default();
         let mut grid = Grid::new(self.interval);
         self.look(None);
         self.looks.skipped += grid.skipped(self.looks.last);
@@ -71,15 +85,18 @@ impl Service {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = grid.wait(now);
             let due = Instant::now() + wait;
-            tokio::select! {
-                biased;
-                stopped = stop.wait_for(Option::is_some) => {
-                    // The other end is never dropped before; and if it were, there would be nobody to end the agent.
-                    let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
-                    self.look(Some(since + LAST_EXPORT));
-                    return self.observer;
+            loop {
+                tokio::select! {
+                    biased;
+                    stopped = stop.wait_for(Option::is_some) => {
+                        // The other end is never dropped before; and if it were, there would be nobody to end the agent.
+                        let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
+                        self.look(Some(since + LAST_EXPORT));
+                        return self.observer;
+                    }
+                    () = sleep_until(due) => break,
+                    () = told.wait() => self.follow(),
                 }
-                () = sleep(wait) => {}
             }
             self.look(None);
             let skipped = grid.skipped(Instant::now().saturating_duration_since(due));
@@ -87,6 +104,20 @@ impl Service {
                 tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);
             }
             self.looks.skipped += skipped;
+        }
+    }
+
+    /// Takes in what the programs told, and says who ended.
+    fn follow(&mut self) {
+        match self.observer.follow() {
+            Ok(over) => {
+                tell_ends(over, &mut self.ends);
+                if over.len() >= ENDS_KEPT {
+                    self.look(None);
+                }
+            }
+            // The next look will fail too, and say so.
+            Err(error) => tracing::debug!("what the programs told can't be followed: {error}"),
         }
     }
 
@@ -131,6 +162,11 @@ impl Service {
 
     /// Says what is new about the processes, and nothing twice.
     fn tell(&mut self, sample: &Sample) {
+        tell_ends(&sample.over, &mut self.ends);
+        if self.ends > ENDS_TOLD {
+            tracing::info!("{} more processes ended", self.ends - ENDS_TOLD);
+        }
+        self.ends = 0;
         let is_alone = sample.processes.is_empty();
         if self.is_alone.replace(is_alone) != Some(is_alone) {
             let patterns = self.observer.selector().in_words();
@@ -145,5 +181,15 @@ impl Service {
         }
         let took = 1e3 * self.looks.last.as_secs_f64();
         tracing::debug!("{} processes in {took:.3} ms", sample.processes.len());
+    }
+}
+
+/// Says of those that ended what was not said yet.
+fn tell_ends(over: &[Over], ends: &mut usize) {
+    for sentence in over.iter().filter_map(Over::in_words).skip(*ends) {
+        if *ends < ENDS_TOLD {
+            tracing::info!("{sentence}");
+        }
+        *ends += 1;
     }
 }

@@ -43,4 +43,6 @@ pub struct Sources {
     pub context_switches: Source,
     /// Block I/O.
     pub block_io: Source,
+    /// Beginning and end of processes; by /proc alone, what begins and ends between two looks is not seen.
+    pub lifecycle: Source,
 }

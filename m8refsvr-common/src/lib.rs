@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod comm;
 pub mod record;
 pub mod slot;
 pub mod switch;

@@ -4,7 +4,7 @@
 use core::mem::{align_of, offset_of, size_of};
 
 /// The layout of all records here. A dump refuses the maps of an agent with another layout.
-pub const LAYOUT: u64 = 1;
+pub const LAYOUT: u64 = 2;
 
 /// What the kernel counts for a process.
 #[repr(C)]
@@ -64,7 +64,7 @@ pub struct Counters {
     pub reserved: [u64; 2],
 }
 
-/// Who holds a slot: `TARGETS`, by slot - 1.
+/// Who holds a slot: `TARGETS`, by slot - 1. Written by whoever gives the slot out: the programs, or the agent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
@@ -72,12 +72,129 @@ pub struct Target {
     pub tgid: u64,
     /// Start of the process in clock ticks after boot, as in `/proc/PID/stat`.
     pub start_ticks: u64,
+    /// A [`State`].
+    pub state: u64,
+    /// The process that forked it, where it got the slot as the child of a process that has one; else 0.
+    pub parent: u64,
+    /// Name of the process when it got the slot, as its bytes lie in memory.
+    pub comm: [u64; 2],
     /// What to add (wrapping) to the slot's counters to get the totals of this process: what it had before it
     /// got the slot, less what the slot's earlier holders left in the counters.
     pub offset: Counts,
 }
 
-/// What could not be counted: `LOSSES`, one record.
+/// Where the holder of a slot is in its life.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is none.
+    Free = 0,
+    /// It lives, and is counted for.
+    Living = 1,
+    /// Its last thread has ended.
+    Ended = 2,
+    /// It goes on as another program, which does not match by its `comm`.
+    Left = 3,
+}
+
+impl State {
+    /// From its number in [`Target`]; `None` for a number that no state has.
+    pub const fn from_word(word: u64) -> Option<Self> {
+        match word {
+            0 => Some(Self::Free),
+            1 => Some(Self::Living),
+            2 => Some(Self::Ended),
+            3 => Some(Self::Left),
+            _ => None,
+        }
+    }
+}
+
+/// What the kernel's own accounting has of a process: of its living threads and of those that have ended. What the
+/// kernel at hand does not have is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Time on a CPU, nanoseconds: exact.
+    pub runtime: u64,
+    /// Of it in user mode, by the clock tick: says how the exact time is to be divided.
+    pub user: u64,
+    /// Of it in the kernel, by the clock tick.
+    pub system: u64,
+    /// Page faults without input.
+    pub minor_faults: u64,
+    /// Page faults with input.
+    pub major_faults: u64,
+    /// Bytes fetched from storage.
+    pub read_bytes: u64,
+    /// Bytes of pages made dirty.
+    pub write_bytes: u64,
+    /// Context switches in which a thread began to wait.
+    pub voluntary: u64,
+    /// Context switches in which a thread was preempted or yielded.
+    pub involuntary: u64,
+}
+
+/// Beginning and end of who holds a slot: `LIVES`, by slot - 1. Written by the programs when they give out a slot, and
+/// when its holder is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// Start of the process, nanoseconds after boot; 0 where its first thread is gone.
+    pub start: u64,
+    /// When its last thread began to exit, or when it left, nanoseconds after boot.
+    pub end: u64,
+    /// The most pages that it had in memory at once, if it ended.
+    pub peak_pages: u64,
+    /// How it ended, as `wait` tells, and [`OOM_VICTIM`].
+    pub status: u64,
+    /// What it had when it got the slot.
+    pub first: Figures,
+    /// What it had when it ended or left.
+    pub last: Figures,
+}
+
+/// In [`Life::status`]: the kernel ended the process for want of memory.
+pub const OOM_VICTIM: u64 = 1 << 16;
+
+/// What the programs tell the agent: a record of `EVENTS`, a hint to look, and never a measurement.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// An [`EventKind`].
+    pub kind: u32,
+    /// The slot, or the process id.
+    pub subject: u32,
+}
+
+/// What happened.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A process got a slot, or executes another program that matches by its `comm`; the subject is the slot.
+    Began = 1,
+    /// The holder of a slot ended, left, or lost its id to another process; the subject is the slot.
+    Over = 2,
+    /// The agent has to decide whether a process matches; the subject is the process id.
+    Unclear = 3,
+    /// The same of a process that matches by its `comm`, but found no free slot.
+    NoSlot = 4,
+}
+
+impl EventKind {
+    /// From its number in [`Event`]; `None` for a number that no kind has.
+    pub const fn from_word(word: u32) -> Option<Self> {
+        match word {
+            1 => Some(Self::Began),
+            2 => Some(Self::Over),
+            3 => Some(Self::Unclear),
+            4 => Some(Self::NoSlot),
+            _ => None,
+        }
+    }
+}
+
+/// What could not be counted: `LOSSES`, one record. Programs and agent add to it in one step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -85,6 +202,8 @@ pub struct Losses {
     pub no_free_slot: u64,
     /// Matching processes whose id is beyond the `kernel.pid_max` of the load.
     pub tgid_out_of_range: u64,
+    /// Events for which there was no room, so that the agent has to look by itself.
+    pub events: u64,
 }
 
 /// How a source is read, as stored in [`Settings`].
@@ -127,6 +246,8 @@ pub struct Settings {
     pub context_switches: u64,
     /// The [`Form`] in which block I/O is counted.
     pub block_io: u64,
+    /// The [`Form`] in which processes are followed as they start and end.
+    pub lifecycle: u64,
 }
 
 const _: () = {
@@ -142,22 +263,41 @@ const _: () = {
     assert!(offset_of!(Counters, counts) == 0);
     assert!(offset_of!(Counters, reserved) == 48);
 
-    assert!(size_of::<Target>() == 64 && align_of::<Target>() == 8);
+    assert!(size_of::<Target>() == 96 && align_of::<Target>() == 8);
     assert!(offset_of!(Target, tgid) == 0);
     assert!(offset_of!(Target, start_ticks) == 8);
-    assert!(offset_of!(Target, offset) == 16);
+    assert!(offset_of!(Target, state) == 16);
+    assert!(offset_of!(Target, parent) == 24);
+    assert!(offset_of!(Target, comm) == 32);
+    assert!(offset_of!(Target, offset) == 48);
 
-    assert!(size_of::<Losses>() == 16 && align_of::<Losses>() == 8);
+    assert!(size_of::<Figures>() == 72 && align_of::<Figures>() == 8);
+    assert!(offset_of!(Figures, runtime) == 0);
+    assert!(offset_of!(Figures, involuntary) == 64);
+
+    assert!(size_of::<Life>() == 176 && align_of::<Life>() == 8);
+    assert!(offset_of!(Life, start) == 0);
+    assert!(offset_of!(Life, end) == 8);
+    assert!(offset_of!(Life, peak_pages) == 16);
+    assert!(offset_of!(Life, status) == 24);
+    assert!(offset_of!(Life, first) == 32);
+    assert!(offset_of!(Life, last) == 104);
+
+    assert!(size_of::<Event>() == 8);
+
+    assert!(size_of::<Losses>() == 24 && align_of::<Losses>() == 8);
     assert!(offset_of!(Losses, no_free_slot) == 0);
     assert!(offset_of!(Losses, tgid_out_of_range) == 8);
+    assert!(offset_of!(Losses, events) == 16);
 
-    assert!(size_of::<Settings>() == 48 && align_of::<Settings>() == 8);
+    assert!(size_of::<Settings>() == 56 && align_of::<Settings>() == 8);
     assert!(offset_of!(Settings, layout) == 0);
     assert!(offset_of!(Settings, capacity) == 8);
     assert!(offset_of!(Settings, cpus) == 16);
     assert!(offset_of!(Settings, pid_max) == 24);
     assert!(offset_of!(Settings, context_switches) == 32);
     assert!(offset_of!(Settings, block_io) == 40);
+    assert!(offset_of!(Settings, lifecycle) == 48);
 };
 
 #[cfg(test)]
@@ -179,5 +319,17 @@ mod tests {
             assert_eq!(Form::from_word(form as u64), Some(form));
         }
         assert_eq!(Form::from_word(3), None);
+    }
+
+    #[test]
+    fn a_state_and_a_kind_of_event_survive_their_numbers() {
+        for state in [State::Free, State::Living, State::Ended, State::Left] {
+            assert_eq!(State::from_word(state as u64), Some(state));
+        }
+        assert_eq!(State::from_word(4), None);
+        for kind in [EventKind::Began, EventKind::Over, EventKind::Unclear, EventKind::NoSlot] {
+            assert_eq!(EventKind::from_word(kind as u32), Some(kind));
+        }
+        assert_eq!((EventKind::from_word(0), EventKind::from_word(5)), (None, None));
     }
 }

@@ -7,7 +7,7 @@
 //! than is to be had there.
 //!
 //! The upper half of an element counts the threads of the process that are exiting, so that the hook looks closer
-//! only while there are any.
+//! only while there are any. Its highest bit marks a process of which the agent has still to decide whether it matches.
 
 /// How many processes are watched at once unless the user says otherwise.
 pub const DEFAULT_CAPACITY: u32 = 4096;
@@ -26,16 +26,25 @@ pub const fn first_counters(slot: u32, cpus: u32) -> u32 {
 /// What one exiting thread adds to an element of `SLOTS`.
 pub const EXITING: u64 = 1 << 32;
 
+/// In an element of `SLOTS`: whether the process matches is still to be decided, and so of its children.
+pub const UNDECIDED: u64 = 1 << 63;
+
 /// The place in an element of `SLOTS`.
 #[inline(always)]
 pub const fn place_in(element: u64) -> u32 {
     element as u32
 }
 
+/// Whether there is more in an element than a place, so that a switch needs a closer look.
+#[inline(always)]
+pub const fn needs_care(element: u64) -> bool {
+    element >> 32 != 0
+}
+
 /// Whether threads of the process are exiting.
 #[inline(always)]
 pub const fn has_exiting(element: u64) -> bool {
-    element >> 32 != 0
+    (element & !UNDECIDED) >> 32 != 0
 }
 
 /// The slot whose records begin there; `None` for a place at which none begin.
@@ -102,7 +111,15 @@ mod tests {
             !has_exiting(element) && has_exiting(element + EXITING) && has_exiting(element + 3 * EXITING)
         );
         assert_eq!(place_in(element + 3 * EXITING), first_counters(7, 2));
-        assert!(!has_exiting(u32::MAX.into()));
+        assert!(!has_exiting(u32::MAX.into()) && !needs_care(u32::MAX.into()));
+        assert!(needs_care(EXITING));
+    }
+
+    #[test]
+    fn a_process_that_is_not_decided_yet_has_no_place_and_its_threads_are_counted_all_the_same() {
+        assert_eq!(place_in(UNDECIDED), 0);
+        assert!(needs_care(UNDECIDED) && !has_exiting(UNDECIDED));
+        assert!(has_exiting(UNDECIDED + EXITING) && !has_exiting(UNDECIDED + EXITING - EXITING));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which kind of context switch a `sched_switch` event was, as the kernel's own accounting tells them apart.
 //!
 //! When a thread ends, the kernel adds what it has to its process and then lets go of it. What the thread does
-//! after that, its last switch included, is in no total of the kernel's, and so in none of ours.
+//! after that, most often its last switch too, is in no total of the kernel's, and so in none of ours.
 
 /// `TASK_INTERRUPTIBLE`: the thread waits, and a signal would wake it.
 const TASK_INTERRUPTIBLE: u64 = 0x1;

@@ -1,11 +1,13 @@
 //! The kernel programs of m8refsvr: maps, entry points and nothing else. Each entry point unpacks its form of a
-//! tracepoint; what is done with it stands once, in `sched` and `block`.
+//! tracepoint; what is done with it stands once, in `sched`, `block` and
+//! `lifecycle`.
 
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod block;
+mod lifecycle;
 mod maps;
 mod panic;
 mod sched;
@@ -47,6 +49,27 @@ fn sched_switch_classic(context: TracePointContext) -> u32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn thread_exit(_context: RawTracePointContext) -> u32 {
     maps::thread_exits();
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the running process executes another program.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn process_exec(_context: RawTracePointContext) -> u32 {
+    lifecycle::executed();
+    0
+}
+
+/// `sched_process_fork(parent, child)`: the running process has a new child, or a new thread, which has not run yet.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn process_fork(context: RawTracePointContext) -> u32 {
+    lifecycle::forked(context.arg(1));
+    0
+}
+
+/// `task_rename(task, comm)`: a thread, or a process by its first thread, gets another name.
+#[raw_tracepoint(tracepoint = "task_rename")]
+fn process_rename(context: RawTracePointContext) -> u32 {
+    lifecycle::renamed(context.arg(0), context.arg(1));
     0
 }
 

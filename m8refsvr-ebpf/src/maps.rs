@@ -1,5 +1,5 @@
-//! The maps, and the way from the running process to its counters. All are plain arrays that user space maps
-//! into its memory: it reads and writes them without a system call.
+//! The maps, and the way from the running process to its counters. Whatever is measured is in plain arrays that user
+//! space maps into its memory: it reads and writes them without a system call.
 
 use core::ptr::NonNull;
 
@@ -7,14 +7,18 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::map,
-    maps::Array,
+    maps::{Array, Queue, RingBuf},
 };
 use m8refsvr_common::{
-    record::{Counters, Counts, Losses, Settings, Target},
-    slot::{EXITING, counters_of, has_exiting, place_in},
+    comm::Name,
+    record::{Counters, Counts, Event, EventKind, Life, Losses, Settings, Target},
+    slot::{EXITING, counters_of, has_exiting, needs_care, place_in},
 };
 
-/// Process id → where its counters begin, and how many of its threads are exiting; user space sets the size by `kernel.pid_max`.
+use crate::lifecycle;
+
+/// Process id → where its counters begin, and what else is to be known of it: see `m8refsvr_common::slot`. User space
+/// sets the size by `kernel.pid_max`.
 #[map]
 static SLOTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -22,9 +26,25 @@ static SLOTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Slot → who holds it; written and read by user space alone, so that a dump can tell.
+/// Slot → who holds it.
 #[map]
-static TARGETS: Array<Target> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static TARGETS: Array<Target> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Slot → beginning and end of who holds it.
+#[map]
+pub(crate) static LIVES: Array<Life> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Slots that nobody holds, and of which user space has taken the last figures.
+#[map]
+pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(1, 0);
+
+/// Names that are looked for in the `comm` of a process.
+#[map]
+pub(crate) static NAMES: Array<Name> = Array::with_max_entries(1, 0);
+
+/// Tells user space that there is something to look at.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 
 /// What could not be counted.
 #[map]
@@ -47,10 +67,10 @@ impl Watched {
         if element == 0 { None } else { Some(Self(element)) }
     }
 
-    /// Whether threads of it are exiting.
+    /// Whether its switches need a closer look, as threads of it are exiting.
     #[inline(always)]
-    pub(crate) fn has_exiting(self) -> bool {
-        has_exiting(self.0)
+    pub(crate) fn needs_care(self) -> bool {
+        needs_care(self.0)
     }
 
     /// Its counters on this CPU.
@@ -62,26 +82,56 @@ impl Watched {
     }
 }
 
+/// The element of `SLOTS` of a process.
+#[inline(always)]
+pub(crate) fn element_of(tgid: u32) -> Option<NonNull<u64>> {
+    NonNull::new(SLOTS.get_ptr_mut(tgid)?)
+}
+
 /// The running thread begins to exit.
 #[inline(always)]
 pub(crate) fn thread_exits() {
-    if let Some(element) = SLOTS.get_ptr_mut(current_tgid()) {
-        // SAFETY: the look-up returned a whole element.
-        if unsafe { *element } != 0 {
-            add(element, EXITING);
-        }
+    let Some(element) = element_of(current_tgid()) else { return };
+    // SAFETY: the look-up returned a whole element.
+    let now = unsafe { element.read_volatile() };
+    if now != 0 {
+        add(element.as_ptr(), EXITING);
+        lifecycle::thread_exits(place_in(now));
     }
 }
 
 /// The running thread leaves the CPU for the last time.
 #[inline(always)]
 pub(crate) fn thread_ended() {
-    if let Some(element) = SLOTS.get_ptr_mut(current_tgid()) {
-        // One that began to exit before its process was watched was never added.
-        // SAFETY: the look-up returned a whole element.
-        if has_exiting(unsafe { *element }) {
-            add(element, EXITING.wrapping_neg());
-        }
+    let Some(element) = element_of(current_tgid()) else { return };
+    // One that began to exit before its process was watched was never added.
+    // SAFETY: the look-up returned a whole element.
+    if has_exiting(unsafe { element.read_volatile() }) {
+        add(element.as_ptr(), EXITING.wrapping_neg());
+    }
+    // Two threads may both find that none is left: what they do then has the same outcome.
+    // SAFETY: as above.
+    let rest = unsafe { element.read_volatile() };
+    if !has_exiting(rest) {
+        lifecycle::threads_ended(element, place_in(rest));
+    }
+}
+
+/// Tells user space.
+#[inline(always)]
+pub(crate) fn tell(kind: EventKind, subject: u32) {
+    let event = Event { kind: kind as u32, subject };
+    if EVENTS.output::<Event>(event, 0).is_err() {
+        lost(|losses| &raw mut losses.events);
+    }
+}
+
+/// Counts a loss.
+#[inline(always)]
+pub(crate) fn lost(word: impl FnOnce(&mut Losses) -> *mut u64) {
+    if let Some(losses) = LOSSES.get_ptr_mut(0) {
+        // SAFETY: the look-up returned a whole record, of which only an address is taken.
+        add(word(unsafe { &mut *losses }), 1);
     }
 }
 

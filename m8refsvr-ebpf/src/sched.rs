@@ -32,7 +32,7 @@ static PREV_STATE_OFFSET: Global<u32> = Global::new(0);
 #[inline(always)]
 pub(crate) fn switched_with_state(context: &RawTracePointContext) {
     let Some(watched) = Watched::current() else { return };
-    if watched.has_exiting() {
+    if watched.needs_care() {
         return while_exiting_with_state(context.as_ptr());
     }
     count(watched, Switch::from_task(context.arg::<u64>(0) != 0, context.arg(3)));
@@ -51,7 +51,7 @@ fn while_exiting_with_state(context: *mut c_void) {
 #[inline(always)]
 pub(crate) fn switched_with_current(context: &RawTracePointContext) {
     let Some(watched) = Watched::current() else { return };
-    if watched.has_exiting() {
+    if watched.needs_care() {
         return while_exiting_with_current(context.as_ptr());
     }
     let state = Trusted::current().read::<u32>(&TASK_STATE_OFFSET);
@@ -75,7 +75,7 @@ pub(crate) fn switched_with_task(context: &RawTracePointContext) {
     // SAFETY: the helper checks the address.
     let Ok(state) = (unsafe { bpf_probe_read_kernel(state) }) else { return };
     let preempt = context.arg::<u64>(0) != 0;
-    if watched.has_exiting() {
+    if watched.needs_care() {
         return while_exiting(preempt, state.into(), || is_let_go(task));
     }
     count(watched, Switch::from_task(preempt, state.into()));
@@ -90,14 +90,15 @@ pub(crate) fn switched_with_record(context: &TracePointContext) {
     let state = unsafe { context.read_at::<u32>(PREV_STATE_OFFSET.load() as usize) };
     let Ok(state) = state else { return };
     let kind = Switch::from_reported(state);
-    if watched.has_exiting() {
+    if watched.needs_care() {
         // SAFETY: the helper has no preconditions.
         let task = unsafe { bpf_get_current_task() };
-        match kind {
-            None => thread_ended(),
-            Some(Switch::Involuntary) if is_let_go(task) => return,
-            Some(_) => {}
-        }
+        // Where it can't be asked, a thread on its last switch is let go of, as most are.
+        return match kind {
+            None => last_switch(watched, || TASK_SIGHAND_OFFSET.load() == 0 || is_let_go(task)),
+            Some(Switch::Involuntary) if is_let_go(task) => {}
+            Some(_) => count(watched, kind),
+        };
     }
     count(watched, kind);
 }
@@ -109,11 +110,20 @@ fn while_exiting(preempt: bool, state: u64, is_let_go: impl FnOnce() -> bool) {
     let Some(watched) = Watched::current() else { return };
     let kind = Switch::from_task(preempt, state);
     if kind.is_none() {
-        thread_ended();
-    } else if Switch::can_be_after_exit(preempt, state) && is_let_go() {
-        return;
+        last_switch(watched, is_let_go);
+    } else if !Switch::can_be_after_exit(preempt, state) || !is_let_go() {
+        count(watched, kind);
     }
-    count(watched, kind);
+}
+
+/// The last switch of a thread that has exited. The kernel has let go of most by then; but of the first thread of a
+/// process only when its parent asks how it ended.
+#[inline(always)]
+fn last_switch(watched: Watched, is_let_go: impl FnOnce() -> bool) {
+    if !is_let_go() {
+        count(watched, Some(Switch::Voluntary));
+    }
+    thread_ended();
 }
 
 /// Whether the task has exited and the kernel has already added what it has to its process: both happen under one

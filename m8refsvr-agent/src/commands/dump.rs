@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, json, observer, print, say, signals::Signals};
+use super::{Failure, follow, json, observer, print, say, signals::Signals};
 use crate::{
     cli::Ebpf,
     export::dump::Dump,
@@ -71,7 +71,7 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
     ));
     let look = |error| Failure::Io { action: "read /proc", source: error };
     observer.look().map_err(look)?;
-    if let Some(ended) = signals.wait(settings.sample).await {
+    if let Some(ended) = follow(&mut observer, &mut signals, settings.sample).await? {
         return Ok(Err(ended));
     }
     observer.look().map_err(look)?;

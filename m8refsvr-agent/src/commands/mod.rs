@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     process::ExitCode,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use clap::{ArgMatches, FromArgMatches as _};
@@ -28,7 +28,9 @@ use crate::{
         Settings,
         export::{Export, ExportSettingsError, Given},
     },
+    told::Told,
 };
+use signals::Handed;
 
 /// No process matches.
 const NO_PROCESS: u8 = 1;
@@ -178,6 +180,25 @@ fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer
         tracing::debug!("`debug dump` will not find this agent: {problem}");
     }
     Ok(Observer::new(Proc::new("/proc"), settings.selector.clone(), kernel))
+}
+
+/// Takes in what the programs tell for a while, or until a signal ends it; then how.
+async fn follow(
+    observer: &mut Observer,
+    signals: &mut Handed,
+    time: Duration,
+) -> Result<Option<ExitCode>, Failure> {
+    let end = tokio::time::Instant::now() + time;
+    let told = Told::new(observer).map_err(|source| Failure::Io { action: "wait", source })?;
+    loop {
+        tokio::select! {
+            biased;
+            ended = signals.next() => return Ok(Some(ended)),
+            () = tokio::time::sleep_until(end) => return Ok(None),
+            () = told.wait() => {}
+        }
+        observer.follow().map_err(|source| Failure::Io { action: "read /proc", source })?;
+    }
 }
 
 /// Says something to the user, on standard error.

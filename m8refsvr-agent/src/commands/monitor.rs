@@ -134,12 +134,13 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
     let shown =
         |path: Option<&PathBuf>| path.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     tracing::info!(
-        "m8refsvr-agent {}: every {} s processes matching {}, context switches from {}, block I/O from {}",
+        "m8refsvr-agent {}: every {} s processes matching {}, context switches from {}, block I/O from {}, lifecycle from {}",
         env!("CARGO_PKG_VERSION"),
         settings.interval.as_secs_f64(),
         observer.selector().in_words(),
         sources.context_switches.name(),
         sources.block_io.name(),
+        sources.lifecycle.name(),
     );
     tracing::info!(
         "exporting to {} by {protocol}, compression {compression}, timeout {} s, headers {}, names {}{}",

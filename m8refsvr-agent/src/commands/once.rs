@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{EXPORT_FAILED, Failure, NO_PROCESS, json, observer, print, say, signals::Signals};
+use super::{EXPORT_FAILED, Failure, NO_PROCESS, follow, json, observer, print, say, signals::Signals};
 use crate::{
     export::{
         document::{Context, Document},
@@ -45,7 +45,7 @@ pub(super) async fn once(
     let mut reporter = Reporter::new(started, patterns.clone(), listed);
     let (first, _) = look(&mut observer, &mut reporter)?;
     tracing::debug!("first look: {} processes", first.processes.len());
-    if let Some(ended) = signals.wait(settings.sample).await {
+    if let Some(ended) = follow(&mut observer, &mut signals, settings.sample).await? {
         return Ok(ended);
     }
     let (second, report) = look(&mut observer, &mut reporter)?;

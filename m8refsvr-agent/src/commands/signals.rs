@@ -1,7 +1,7 @@
 //! The signals that tell the agent to end, or to open its log again. A thread of their own waits for them, so that
 //! whatever hangs they are seen.
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{process::ExitCode, thread};
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -31,32 +31,23 @@ impl Signals {
     }
 
     /// Hands them on to one who waits for more than signals.
-    pub(super) fn handed_on(self) -> Result<Told, Failure> {
+    pub(super) fn handed_on(self) -> Result<Handed, Failure> {
         let (sender, receiver) = mpsc::unbounded_channel();
         // Nobody is told any more when the program is about to end.
         self.follow(move |signal| _ = sender.send(signal))?;
-        Ok(Told(receiver))
+        Ok(Handed(receiver))
     }
 }
 
 /// Signals that come while something else is waited for.
-pub(super) struct Told(mpsc::UnboundedReceiver<i32>);
+pub(super) struct Handed(mpsc::UnboundedReceiver<i32>);
 
-impl Told {
+impl Handed {
     /// The exit code by the next one. One that came while nobody waited comes first.
     pub(super) async fn next(&mut self) -> ExitCode {
         match self.0.recv().await {
             Some(signal) => ExitCode::from(by_signal(signal)),
             None => std::future::pending().await,
-        }
-    }
-
-    /// Waits, or less if a signal tells to end; then how.
-    pub(super) async fn wait(&mut self, time: Duration) -> Option<ExitCode> {
-        tokio::select! {
-            biased;
-            ended = self.next() => Some(ended),
-            () = tokio::time::sleep(time) => None,
         }
     }
 }

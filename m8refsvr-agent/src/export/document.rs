@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     absence::{Absences, Reason},
+    exit::{How, Over, signal_name},
     proc::system::Host,
     sample::{BLOCK_FIGURES, ProcessSample, Sample},
     source::{Source, Sources},
@@ -23,6 +24,8 @@ pub struct Document {
     sample_seconds: f64,
     metrics: Totals,
     processes: Vec<ProcessFields>,
+    /// Processes that ended between the looks.
+    exits: Vec<ExitFields>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +46,50 @@ struct AgentFields {
 struct SourceFields {
     context_switches: &'static str,
     block_io: &'static str,
+    lifecycle: &'static str,
+}
+
+/// How a process ended. What is not known is left out.
+#[derive(Clone, Debug, Serialize)]
+struct ExitFields {
+    pid: u32,
+    name: String,
+    /// Milliseconds since 1970.
+    start_time: u64,
+    /// The same.
+    exit_time: u64,
+    /// Seconds.
+    run_time: f64,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal_name: Option<String>,
+    core_dumped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_rss_peak: Option<u64>,
+}
+
+impl ExitFields {
+    /// `None` for a process that goes on.
+    fn of(over: &Over) -> Option<Self> {
+        let How::Ended(exit) = over.how else { return None };
+        Some(Self {
+            pid: over.identity.pid,
+            name: over.name.clone(),
+            start_time: milliseconds(over.started),
+            exit_time: milliseconds(over.at),
+            run_time: rounded(over.lasted.as_secs_f64(), 6),
+            reason: exit.reason(),
+            code: exit.code(),
+            signal: exit.signal(),
+            signal_name: exit.signal().map(signal_name),
+            core_dumped: exit.core_dumped(),
+            memory_rss_peak: over.peak_bytes,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -147,6 +194,7 @@ impl Document {
                 sources: SourceFields {
                     context_switches: context.sources.context_switches.name(),
                     block_io: context.sources.block_io.name(),
+                    lifecycle: context.sources.lifecycle.name(),
                 },
                 warnings,
             },
@@ -154,6 +202,7 @@ impl Document {
             sample_seconds: rounded(second.began.saturating_duration_since(first.began).as_secs_f64(), 6),
             metrics: totals(&processes, context.sources),
             processes,
+            exits: second.over.iter().filter_map(ExitFields::of).collect(),
         }
     }
 
@@ -297,9 +346,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{proc::io::StorageIo, sample::Identity};
+    use crate::{
+        exit::Exit,
+        proc::io::StorageIo,
+        sample::{
+            Identity,
+            fixtures::{ended, vanished},
+        },
+    };
 
-    const SOURCES: Sources = Sources { context_switches: Source::Procfs, block_io: Source::None };
+    const SOURCES: Sources =
+        Sources { context_switches: Source::Procfs, block_io: Source::None, lifecycle: Source::Procfs };
 
     fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
         ProcessSample {
@@ -320,12 +377,13 @@ mod tests {
             storage: Some(StorageIo { read_bytes: 1, write_bytes: 2 }),
             switches: None,
             block: None,
+            first: None,
         }
     }
 
     fn sample(began: Instant, processes: Vec<ProcessSample>) -> Sample {
         let at = UNIX_EPOCH + Duration::from_millis(1_763_806_272_345);
-        Sample { at, began_ticks: 100, began, processes, absences: Absences::default() }
+        Sample { at, began_ticks: 100, began, processes, over: Vec::new(), absences: Absences::default() }
     }
 
     fn document(first: &Sample, second: &Sample) -> Value {
@@ -413,8 +471,38 @@ mod tests {
         let now = Instant::now();
         let document = document(&sample(now, vec![]), &sample(now, vec![]));
         let keys: Vec<_> = document.as_object().unwrap().keys().cloned().collect();
-        let expected =
-            ["name", "timestamp", "host", "agent", "process", "sample_seconds", "metrics", "processes"];
+        let expected = [
+            "name",
+            "timestamp",
+            "host",
+            "agent",
+            "process",
+            "sample_seconds",
+            "metrics",
+            "processes",
+            "exits",
+        ];
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn an_end_is_told_with_what_is_known_of_it_and_leaving_is_none() {
+        let now = Instant::now();
+        let mut killed = ended(7, 100, 3);
+        killed.how = How::Ended(Exit::Signal { number: 11, core_dumped: true });
+        killed.peak_bytes = Some(1 << 20);
+        let left = Over { how: How::Left, ..ended(8, 100, 3) };
+        let second = Sample { over: vec![killed, left, vanished(9, 100)], ..sample(now, vec![]) };
+        let document = document(&sample(now, vec![]), &second);
+        let of_killed = json!({
+            "pid": 7, "name": "M8RefSvr", "start_time": 1000, "exit_time": 1001, "run_time": 0.001, "reason": "signal",
+            "signal": 11, "signal_name": "SIGSEGV", "core_dumped": true, "memory_rss_peak": 1_048_576,
+        });
+        assert_eq!(document["exits"][0], of_killed);
+        assert_eq!(
+            (&document["exits"][1]["pid"], &document["exits"][1]["reason"]),
+            (&json!(9), &json!("unknown"))
+        );
+        assert_eq!(document["exits"].as_array().unwrap().len(), 2);
     }
 }

@@ -31,6 +31,7 @@ struct SettingFields {
     pid_max: u64,
     context_switches: &'static str,
     block_io: &'static str,
+    lifecycle: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -83,6 +84,7 @@ impl<T> CountFields<T> {
 struct LossFields {
     no_free_slot: u64,
     tgid_out_of_range: u64,
+    events: u64,
 }
 
 impl Dump {
@@ -120,11 +122,13 @@ impl Dump {
                 pid_max: settings.pid_max,
                 context_switches: form(settings.context_switches),
                 block_io: form(settings.block_io),
+                lifecycle: form(settings.lifecycle),
             },
             targets: targets.collect(),
             losses: LossFields {
                 no_free_slot: snapshot.losses.no_free_slot,
                 tgid_out_of_range: snapshot.losses.tgid_out_of_range,
+                events: snapshot.losses.events,
             },
         }
     }
@@ -142,13 +146,13 @@ impl Display for Dump {
         )?;
         writeln!(
             out,
-            "          context switches by {}, block I/O by {}, layout {}",
-            settings.context_switches, settings.block_io, settings.layout
+            "          context switches by {}, block I/O by {}, lifecycle by {}, layout {}",
+            settings.context_switches, settings.block_io, settings.lifecycle, settings.layout
         )?;
         writeln!(
             out,
-            "losses    no free slot {}, process id out of range {}",
-            losses.no_free_slot, losses.tgid_out_of_range
+            "losses    no free slot {}, process id out of range {}, events {}",
+            losses.no_free_slot, losses.tgid_out_of_range, losses.events
         )?;
         writeln!(out, "targets   {} of {} slots", targets.len(), settings.capacity)?;
         if targets.is_empty() {
@@ -213,16 +217,23 @@ mod tests {
     use crate::kernel::Slot;
 
     fn dump() -> Dump {
-        let settings =
-            Settings { layout: 1, capacity: 4096, cpus: 2, pid_max: 32768, context_switches: 1, block_io: 9 };
+        let settings = Settings {
+            layout: 1,
+            capacity: 4096,
+            cpus: 2,
+            pid_max: 32768,
+            context_switches: 1,
+            block_io: 9,
+            lifecycle: 1,
+        };
         let offset = Counts { voluntary: 0_u64.wrapping_sub(2), ..Counts::default() };
         let slots = vec![Slot {
             tgid: 4711,
             slot: 3,
-            target: Target { tgid: 4712, start_ticks: 5, offset },
+            target: Target { tgid: 4712, start_ticks: 5, offset, ..Target::default() },
             cpus: vec![Counts::default(), Counts { voluntary: 7, write_bytes: 512, ..Counts::default() }],
         }];
-        let losses = Losses { no_free_slot: 1, tgid_out_of_range: 0 };
+        let losses = Losses { no_free_slot: 1, ..Losses::default() };
         Dump::new(&Snapshot { settings, slots, losses }, 42, true)
     }
 

@@ -1,11 +1,16 @@
 //! What stands in for the kernel's side in an agent that was built without it: nothing that could exist.
 
-use std::{os::fd::RawFd, path::Path};
+use std::{
+    convert::Infallible,
+    io,
+    os::fd::{OwnedFd, RawFd},
+    path::Path,
+};
 
 use m8refsvr_common::record::{Counts, Losses};
 
 use super::{
-    Forms, KernelError, NotWatched, Options, Snapshot, Switches,
+    Forms, Holder, KernelError, News, NotWatched, Options, Snapshot, Switches,
     pins::{PinError, PinnedAgent},
 };
 
@@ -15,7 +20,14 @@ pub enum Kernel {}
 
 /// Can't be made.
 #[derive(Debug)]
-pub enum Watch {}
+pub struct Watch(Infallible);
+
+impl Watch {
+    /// Never called.
+    pub fn slot(&self) -> u32 {
+        match self.0 {}
+    }
+}
 
 impl Kernel {
     /// Always an error.
@@ -44,6 +56,51 @@ impl Kernel {
     }
 
     /// Never called.
+    pub fn follows_processes(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn has_storage(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn news(&mut self) -> News {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn holder(&self, _slot: u32) -> Option<Holder> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn holders(&self) -> Vec<u32> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn slot(&self, _tgid: u32) -> Option<u32> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn adopt(&mut self, _slot: u32) -> Watch {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn decided(&self, _tgid: u32) {
+        match *self {}
+    }
+
+    /// Never called.
     pub fn watch(
         &mut self,
         _tgid: u32,
@@ -54,7 +111,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn has_free_slot(&self) -> bool {
+    pub fn lose_process(&self) {
         match *self {}
     }
 

@@ -2,18 +2,25 @@
 
 use std::{
     fs, io,
-    os::{fd::RawFd, unix::fs::MetadataExt as _},
+    os::{
+        fd::{OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
     path::Path,
 };
 
-use m8refsvr_common::record::{Counts, Form, LAYOUT, Losses, Settings, Target};
+use m8refsvr_common::{
+    comm,
+    record::{Counts, Event, EventKind, Form, LAYOUT, Losses, Settings, State, Target},
+};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    Forms, KernelError, NotWatched, Options, Slot, Snapshot, Switches,
+    Forms, Happened, Holder, KernelError, News, NotWatched, Options, Slot, Snapshot, Switches,
     form::Layout,
-    load::{self, Attached, Loaded, Sizes},
-    maps::Maps,
+    load::{self, Attached, Events, FreeSlots, Loaded, Sizes},
+    maps::{Maps, NotGiven},
+    meeting::meeting_point,
     pins::{PinError, PinnedAgent, Pins},
 };
 
@@ -22,9 +29,6 @@ const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
 
 /// `PROC_PID_INIT_INO` in `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-
-/// Threads whose switches are read, over all attempts, to find a moment at which a new process did not switch.
-const THREADS_READ_FOR_START: usize = 2000;
 
 /// The attached programs. Dropping it detaches them and removes the pins.
 #[derive(Debug)]
@@ -36,7 +40,15 @@ pub struct Kernel {
     forms: Forms,
     problems: Vec<String>,
     pin_problem: Option<PinError>,
-    free: Vec<u32>,
+    free: FreeSlots,
+    /// How many slots the agent knows to be held.
+    held: u32,
+    /// Slots that were taken from living processes, and that a program at work may just be counting in.
+    cooling: Vec<u32>,
+    events: Events,
+    /// Events that were lost until the last time.
+    lost: u64,
+    has_storage: bool,
 }
 
 impl Kernel {
@@ -51,8 +63,13 @@ impl Kernel {
         }
         let sizes = Sizes { capacity: options.capacity, cpus: possible_cpus()?, pid_max: number(PID_MAX)? };
         let layout = Layout::of_kernel();
-        let mut loaded = Loaded::new(options.object.as_deref().unwrap_or(load::OBJECT), &layout, sizes)?;
+        let object = options.object.as_deref().unwrap_or(load::OBJECT);
+        let mut loaded = Loaded::new(object, &layout, sizes, &options.comms)?;
         let maps = loaded.maps()?;
+        let mut free = loaded.free_slots()?;
+        let events = loaded.events()?;
+        // The lowest slot is given out first.
+        (1..=options.capacity).try_for_each(|slot| free.push(slot)).map_err(KernelError::Mapping)?;
         let switches = loaded.attach_switches(&options.switch_forms, &layout);
         let block = loaded.attach_block(&options.block_forms, &layout);
         if let (Attached { form: Form::None, problem: Some(first) }, Attached { form: Form::None, .. }) =
@@ -63,13 +80,22 @@ impl Kernel {
                 cause: first.clone(),
             });
         }
-        let forms = Forms { context_switches: switches.form, block_io: block.form };
-        let problems = [("context switches", switches.problem), ("block I/O", block.problem)]
-            .into_iter()
-            .filter_map(|(what, problem)| {
-                Some(format!("{what} can't be counted in the kernel: {}", problem?))
-            })
-            .collect();
+        // Where switches are not counted, the end of a process would not be seen.
+        let lifecycle = match switches.form {
+            Form::None => Attached { form: Form::None, problem: None },
+            _ if options.lifecycle => loaded.attach_lifecycle(&layout),
+            _ => Attached { form: Form::None, problem: None },
+        };
+        let forms =
+            Forms { context_switches: switches.form, block_io: block.form, lifecycle: lifecycle.form };
+        let problems = [
+            ("context switches can't be counted", switches.problem),
+            ("block I/O can't be counted", block.problem),
+            ("processes can't be followed", lifecycle.problem),
+        ]
+        .into_iter()
+        .filter_map(|(what, problem)| Some(format!("{what} in the kernel: {}", problem?)))
+        .collect();
         maps.set_settings(&Settings {
             layout: LAYOUT,
             capacity: sizes.capacity.into(),
@@ -77,6 +103,7 @@ impl Kernel {
             pid_max: sizes.pid_max.into(),
             context_switches: forms.context_switches as u64,
             block_io: forms.block_io as u64,
+            lifecycle: forms.lifecycle as u64,
         });
         loaded.forward_log();
         let (pins, pin_problem) = match options.bpf_fs.as_ref().map(|bpf_fs| loaded.pin(bpf_fs)) {
@@ -84,9 +111,20 @@ impl Kernel {
             Some(Err(problem)) => (None, Some(problem)),
             None => (None, None),
         };
-        // The lowest slot is given out first.
-        let free = (1..=options.capacity).rev().collect();
-        Ok(Self { pins, loaded, maps, forms, problems, pin_problem, free })
+        Ok(Self {
+            pins,
+            loaded,
+            maps,
+            forms,
+            problems,
+            pin_problem,
+            free,
+            held: 0,
+            cooling: Vec::new(),
+            events,
+            lost: 0,
+            has_storage: layout.process.is_some_and(|process| process.has_storage),
+        })
     }
 
     /// In which form each source is attached.
@@ -109,45 +147,130 @@ impl Kernel {
         self.pins.as_ref().map(Pins::folder)
     }
 
-    /// Counts for a process from now on. `before` reads the switches of its living threads, and how many threads
-    /// it read; it is called until it met a moment without a switch, so that what it reads and what is counted
-    /// meet without gap or overlap. Where a process switches too often for that, the fewest are left out.
+    /// Whether the programs tell of processes as they begin and end.
+    pub fn follows_processes(&self) -> bool {
+        self.forms.lifecycle != Form::None
+    }
+
+    /// Whether the storage I/O in [`Holder::life`] means anything.
+    pub fn has_storage(&self) -> bool {
+        self.has_storage
+    }
+
+    /// A descriptor that can be read when the programs have told something.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.events.descriptor()
+    }
+
+    /// What the programs told since the last time.
+    pub fn news(&mut self) -> News {
+        for slot in std::mem::take(&mut self.cooling) {
+            self.free(slot);
+        }
+        let mut happened = Vec::new();
+        while let Some(event) = self.events.next(event) {
+            happened.extend(event);
+        }
+        let lost = self.maps.losses().events;
+        let is_incomplete = std::mem::replace(&mut self.lost, lost) != lost;
+        News { happened, is_incomplete }
+    }
+
+    /// Who holds a slot; `None` where nobody does.
+    pub fn holder(&self, slot: u32) -> Option<Holder> {
+        let target = self.maps.target(slot);
+        let state = State::from_word(target.state).filter(|&state| state != State::Free)?;
+        let (bytes, length) = comm::bytes(target.comm);
+        Some(Holder {
+            tgid: u32::try_from(target.tgid).ok()?,
+            start_ticks: target.start_ticks,
+            state,
+            comm: bytes[..length].to_vec(),
+            parent: u32::try_from(target.parent).ok().filter(|&parent| parent != 0),
+            life: self.maps.life(slot),
+        })
+    }
+
+    /// All slots that somebody holds.
+    pub fn holders(&self) -> Vec<u32> {
+        let capacity = u32::try_from(self.maps.settings().capacity).unwrap_or_default();
+        (1..=capacity).filter(|&slot| self.maps.target(slot).state != State::Free as u64).collect()
+    }
+
+    /// The slot that the programs count in for a process.
+    pub fn slot(&self, tgid: u32) -> Option<u32> {
+        self.maps.slot(tgid)
+    }
+
+    /// Takes over a slot that a program gave to a process, which is to be released like any other.
+    pub fn adopt(&mut self, slot: u32) -> Watch {
+        self.held += 1;
+        Watch { tgid: u32::try_from(self.maps.target(slot).tgid).unwrap_or_default(), slot }
+    }
+
+    /// Whether a process matches is decided, and so it is the programs' to say when that may have changed.
+    pub fn decided(&self, tgid: u32) {
+        self.maps.decided(tgid);
+    }
+
+    /// Counts for a process from now on, unless a program does already. `before` reads the switches of its living
+    /// threads, and how many threads it read; it is called until it met a moment without a switch, so that what it
+    /// reads and what is counted meet without gap or overlap. Where a process switches too often for that, the fewest
+    /// are left out.
     pub fn watch(
         &mut self,
         tgid: u32,
         start_ticks: u64,
         before: impl FnMut() -> Option<(Switches, usize)>,
     ) -> Result<Watch, NotWatched> {
-        let mut losses = self.maps.losses();
-        let Some(&slot) = self.free.last() else {
-            losses.no_free_slot += 1;
-            self.maps.set_losses(&losses);
-            return Err(NotWatched::NoFreeSlot);
-        };
-        let watch = Watch { tgid, slot };
-        let earlier = self.maps.sum(slot);
-        if !self.maps.set_slot(tgid, slot) {
-            losses.tgid_out_of_range += 1;
-            self.maps.set_losses(&losses);
-            return Err(NotWatched::OutOfRange);
+        let given = self.maps.slot(tgid).unwrap_or_default();
+        if given != 0 && self.maps.target(given).start_ticks == start_ticks {
+            return Ok(self.adopt(given));
         }
-        self.free.pop();
+        let slot = self.free.pop().ok_or(NotWatched::NoFreeSlot)?;
+        let earlier = self.maps.sum(slot);
+        let target = Target {
+            tgid: tgid.into(),
+            start_ticks,
+            state: State::Living as u64,
+            offset: Counts::default().minus(&earlier),
+            ..Target::default()
+        };
+        self.maps.set_target(slot, &target);
+        if let Err(reason) = self.maps.give(tgid, given, slot) {
+            self.free(slot);
+            return match reason {
+                // A program was faster.
+                NotGiven::HasAnother => match self.maps.slot(tgid) {
+                    Some(other) => Ok(self.adopt(other)),
+                    None => Err(NotWatched::Gone),
+                },
+                NotGiven::OutOfRange => {
+                    self.maps.lose(&Losses { tgid_out_of_range: 1, ..Losses::default() });
+                    Err(NotWatched::OutOfRange)
+                }
+            };
+        }
+        self.held += 1;
         let Some(switches) = meeting_point(|| self.maps.sum(slot), before) else {
+            let watch = Watch { tgid, slot };
+            if self.maps.target(slot).state != State::Living as u64 {
+                // It just ended, and the programs saw it.
+                return Ok(watch);
+            }
             self.release(watch);
             return Err(NotWatched::Gone);
         };
-        let offset = Counts {
-            voluntary: switches.voluntary,
-            involuntary: switches.involuntary,
-            ..Counts::default().minus(&earlier)
-        };
-        self.maps.set_target(slot, &Target { tgid: tgid.into(), start_ticks, offset });
-        Ok(watch)
+        let offset =
+            Counts { voluntary: switches.voluntary, involuntary: switches.involuntary, ..target.offset };
+        // The state is the programs' from now on.
+        self.maps.set_offset(slot, &offset);
+        Ok(Watch { tgid, slot })
     }
 
-    /// Whether one more process can be watched.
-    pub fn has_free_slot(&self) -> bool {
-        !self.free.is_empty()
+    /// Counts that a matching process found no free slot, unless a program has.
+    pub fn lose_process(&self) {
+        self.maps.lose(&Losses { no_free_slot: 1, ..Losses::default() });
     }
 
     /// Totals of a watched process.
@@ -155,14 +278,27 @@ impl Kernel {
         self.maps.sum(watch.slot).plus(&self.maps.target(watch.slot).offset)
     }
 
-    /// Gives the slot of a process free that has ended.
+    /// Takes its slot from a process, of which nothing more is to be known.
     pub fn release(&mut self, watch: Watch) {
+        let is_living = self.maps.target(watch.slot).state == State::Living as u64;
         // The id may already be that of another process, with a slot of its own.
-        if self.maps.slot(watch.tgid) == Some(watch.slot) {
-            self.maps.set_slot(watch.tgid, 0);
+        self.maps.take(watch.tgid, watch.slot);
+        self.held = self.held.saturating_sub(1);
+        if is_living {
+            self.cooling.push(watch.slot);
+        } else {
+            self.free(watch.slot);
         }
-        self.maps.set_target(watch.slot, &Target::default());
-        self.free.push(watch.slot);
+    }
+
+    /// Gives a slot free in which nobody counts any more.
+    fn free(&mut self, slot: u32) {
+        // Its next holder begins with what is in the counters.
+        let offset = Counts::default().minus(&self.maps.sum(slot));
+        self.maps.set_target(slot, &Target { offset, ..Target::default() });
+        if let Err(error) = self.free.push(slot) {
+            tracing::error!("slot {slot} can't be used again: {error}");
+        }
     }
 
     /// The attached programs, with their descriptors in this process.
@@ -172,8 +308,7 @@ impl Kernel {
 
     /// Slots in use, and all.
     pub fn slots(&self) -> (u64, u64) {
-        let all = self.maps.settings().capacity;
-        (all.saturating_sub(self.free.len() as u64), all)
+        (self.held.into(), self.maps.settings().capacity)
     }
 
     /// What could not be counted.
@@ -194,6 +329,28 @@ pub struct Watch {
     slot: u32,
 }
 
+impl Watch {
+    /// Its slot.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// What the bytes of an event say; `None` for what no program writes.
+fn event(bytes: &[u8]) -> Option<Happened> {
+    let (kind, subject) = bytes.split_at_checked(size_of::<u32>())?;
+    let event = Event {
+        kind: u32::from_ne_bytes(kind.try_into().ok()?),
+        subject: u32::from_ne_bytes(subject.try_into().ok()?),
+    };
+    Some(match EventKind::from_word(event.kind)? {
+        EventKind::Began => Happened::Began(event.subject),
+        EventKind::Over => Happened::Over(event.subject),
+        EventKind::Unclear => Happened::Unclear(event.subject),
+        EventKind::NoSlot => Happened::NoSlot(event.subject),
+    })
+}
+
 /// The maps of another agent at this moment.
 pub fn snapshot_of(agent: &PinnedAgent) -> Result<Snapshot, KernelError> {
     load::pinned_maps(agent).map(|maps| snapshot(&maps))
@@ -212,39 +369,6 @@ fn snapshot(maps: &Maps) -> Snapshot {
         .collect();
     slots.sort_by_key(|slot| slot.tgid);
     Snapshot { settings: maps.settings(), slots, losses: maps.losses() }
-}
-
-/// What must be added (wrapping) to `counted` so that it continues what `before` reads. `None` when nothing could
-/// be read.
-fn meeting_point(
-    counted: impl Fn() -> Counts,
-    mut before: impl FnMut() -> Option<(Switches, usize)>,
-) -> Option<Switches> {
-    let mut read = 0;
-    let mut best: Option<[(u64, u64); 2]> = None;
-    while read < THREADS_READ_FOR_START {
-        let start = counted();
-        let (switches, threads) = before()?;
-        let end = counted();
-        read += threads.max(1);
-        // For each kind: how many fell into the reading, and the offset that leaves these out.
-        let attempt = [
-            (end.voluntary.wrapping_sub(start.voluntary), switches.voluntary.wrapping_sub(end.voluntary)),
-            (
-                end.involuntary.wrapping_sub(start.involuntary),
-                switches.involuntary.wrapping_sub(end.involuntary),
-            ),
-        ];
-        let closer = match best {
-            None => attempt,
-            Some([voluntary, involuntary]) => [voluntary.min(attempt[0]), involuntary.min(attempt[1])],
-        };
-        best = Some(closer);
-        if closer[0].0 == 0 && closer[1].0 == 0 {
-            break;
-        }
-    }
-    best.map(|[(_, voluntary), (_, involuntary)]| Switches { voluntary, involuntary })
 }
 
 /// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
@@ -269,66 +393,4 @@ fn possible_cpus() -> Result<u32, KernelError> {
     let highest = text.trim().rsplit(['-', ',']).next().and_then(|number| number.parse::<u32>().ok());
     let cpus = highest.and_then(|highest| highest.checked_add(1));
     cpus.ok_or(KernelError::System { path, source: io::ErrorKind::InvalidData.into() })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    fn counts(voluntary: u64) -> Counts {
-        Counts { voluntary, ..Counts::default() }
-    }
-
-    fn read(voluntary: u64) -> Option<(Switches, usize)> {
-        Some((Switches { voluntary, involuntary: 0 }, 4))
-    }
-
-    #[test]
-    fn a_quiet_process_is_continued_exactly() {
-        let offset = meeting_point(|| counts(3), || read(1003)).unwrap();
-        assert_eq!(offset.voluntary.wrapping_add(10), 1010);
-    }
-
-    #[test]
-    fn a_reading_into_which_a_switch_fell_is_repeated() {
-        // The process switches during the first two readings.
-        let real = Cell::new(1000);
-        let attempts = Cell::new(0);
-        let offset = meeting_point(
-            || counts(real.get() - 1000),
-            || {
-                let seen = read(real.get());
-                attempts.set(attempts.get() + 1);
-                if attempts.get() < 3 {
-                    real.set(real.get() + 1);
-                }
-                seen
-            },
-        );
-        assert_eq!(attempts.get(), 3);
-        assert_eq!(offset.unwrap().voluntary, 1000);
-    }
-
-    #[test]
-    fn a_process_that_never_rests_loses_the_fewest_and_is_not_read_for_ever() {
-        let real = Cell::new(0);
-        let step = Cell::new(10);
-        let offset = meeting_point(
-            || counts(real.get()),
-            || {
-                step.set((step.get() - 1).max(2));
-                real.set(real.get() + step.get());
-                read(real.get() - step.get())
-            },
-        );
-        // Each attempt loses what fell into it, the best of them 2.
-        assert_eq!(offset.unwrap().voluntary, 0_u64.wrapping_sub(2));
-    }
-
-    #[test]
-    fn a_process_that_is_gone_has_no_start() {
-        assert_eq!(meeting_point(|| counts(0), || None), None);
-    }
 }

@@ -112,6 +112,14 @@ impl BlockForm {
     }
 }
 
+/// The programs that follow processes as they start and execute other programs, and their tracepoints. That they end is
+/// seen where switches are counted.
+pub(crate) const LIFECYCLE: [(&str, &[&str]); 3] = [
+    ("process_exec", &["sched_process_exec"]),
+    ("process_fork", &["sched_process_fork"]),
+    ("process_rename", &["task_rename"]),
+];
+
 /// Where things are in this kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
@@ -129,6 +137,82 @@ pub(crate) struct Layout {
     pub(crate) prev_state: Option<u32>,
     pub(crate) bio: Option<Bio>,
     pub(crate) block_record: Option<BlockRecord>,
+    /// What is where in a process; `None` where processes can't be followed.
+    pub(crate) process: Option<ProcessLayout>,
+}
+
+/// What is where in what the kernel keeps of a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessLayout {
+    /// By the names of the programs' constants.
+    pub(crate) offsets: Vec<(&'static str, u32)>,
+    /// Whether the kernel accounts storage I/O.
+    pub(crate) has_storage: bool,
+}
+
+type Member = (&'static str, &'static str, &'static [&'static str]);
+
+/// Members without which processes can't be followed: the programs' constant, the structure, the way in it.
+const NEEDED: &[Member] = &[
+    ("TASK_PID", "task_struct", &["pid"]),
+    ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_FLAGS", "task_struct", &["flags"]),
+    ("TASK_COMM", "task_struct", &["comm"]),
+    ("TASK_SIGNAL", "task_struct", &["signal"]),
+    ("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),
+    ("TASK_START", "task_struct", &["start_boottime"]),
+    ("TASK_EXIT_CODE", "task_struct", &["exit_code"]),
+    ("TASK_RUNTIME", "task_struct", &["se", "sum_exec_runtime"]),
+    ("TASK_USER", "task_struct", &["utime"]),
+    ("TASK_SYSTEM", "task_struct", &["stime"]),
+    ("TASK_MINOR_FAULTS", "task_struct", &["min_flt"]),
+    ("TASK_MAJOR_FAULTS", "task_struct", &["maj_flt"]),
+    ("TASK_VOLUNTARY", "task_struct", &["nvcsw"]),
+    ("TASK_INVOLUNTARY", "task_struct", &["nivcsw"]),
+    ("SIGNAL_LIVE", "signal_struct", &["live"]),
+    ("SIGNAL_THREADS", "signal_struct", &["nr_threads"]),
+    // Of its members the number of its changes comes first.
+    ("SIGNAL_STATS_LOCK", "signal_struct", &["stats_lock"]),
+    ("SIGNAL_FLAGS", "signal_struct", &["flags"]),
+    ("SIGNAL_EXIT_CODE", "signal_struct", &["group_exit_code"]),
+    ("SIGNAL_PEAK_PAGES", "signal_struct", &["maxrss"]),
+    ("SIGNAL_OOM_MEMORY", "signal_struct", &["oom_mm"]),
+    ("SIGNAL_RUNTIME", "signal_struct", &["sum_sched_runtime"]),
+    ("SIGNAL_USER", "signal_struct", &["utime"]),
+    ("SIGNAL_SYSTEM", "signal_struct", &["stime"]),
+    ("SIGNAL_MINOR_FAULTS", "signal_struct", &["min_flt"]),
+    ("SIGNAL_MAJOR_FAULTS", "signal_struct", &["maj_flt"]),
+    ("SIGNAL_VOLUNTARY", "signal_struct", &["nvcsw"]),
+    ("SIGNAL_INVOLUNTARY", "signal_struct", &["nivcsw"]),
+];
+
+/// Members that kernels without accounting of storage I/O have not.
+const STORAGE: &[Member] = &[
+    ("TASK_READ_BYTES", "task_struct", &["ioac", "read_bytes"]),
+    ("TASK_WRITE_BYTES", "task_struct", &["ioac", "write_bytes"]),
+    ("SIGNAL_READ_BYTES", "signal_struct", &["ioac", "read_bytes"]),
+    ("SIGNAL_WRITE_BYTES", "signal_struct", &["ioac", "write_bytes"]),
+];
+
+impl ProcessLayout {
+    fn of_btf(btf: &Btf) -> Option<Self> {
+        let is_task = |parameter: &Parameter| *parameter == Parameter::Pointer(Some("task_struct".into()));
+        let fork = btf.tracepoint("sched_process_fork")?;
+        let rename = btf.tracepoint("task_rename")?;
+        btf.tracepoint("sched_process_exec")?;
+        let passes = matches!(fork.as_slice(), [parent, child, ..] if is_task(parent) && is_task(child))
+            && matches!(rename.as_slice(), [task, Parameter::Pointer(_), ..] if is_task(task));
+        let find = |members: &[Member]| {
+            let offset =
+                |&(name, structure, path): &Member| Some((name, btf.member_offset(structure, path)?));
+            members.iter().map(offset).collect::<Option<Vec<_>>>()
+        };
+        let mut offsets = find(NEEDED).filter(|_| passes)?;
+        let storage = find(STORAGE);
+        let has_storage = storage.is_some();
+        offsets.extend(storage.unwrap_or_default());
+        Some(Self { offsets, has_storage })
+    }
 }
 
 /// Where a bio is and what is where in it.
@@ -184,6 +268,7 @@ impl Layout {
             task_flags: btf.member_offset("task_struct", &["flags"]),
             task_sighand: btf.member_offset("task_struct", &["sighand"]),
             bio: Bio::of_btf(btf),
+            process: ProcessLayout::of_btf(btf),
             ..Self::default()
         }
     }

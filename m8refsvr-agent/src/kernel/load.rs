@@ -2,25 +2,29 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     path::Path,
     thread,
 };
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Map, MapData},
+    maps::{Array, Map, MapData, MapError, Queue, RingBuf},
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 use m8refsvr_common::{
+    comm::{MAX_NAMES, Name, words},
     record::{Form, LAYOUT},
     slot::counters_length,
 };
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    param::clock_ticks_per_second,
+};
 
 use super::{
-    KernelError,
-    form::{BlockForm, Layout, SwitchForm},
+    Comms, KernelError,
+    form::{BlockForm, LIFECYCLE, Layout, SwitchForm},
     maps::{Maps, NAMES, Source},
     pins::{PinError, PinnedAgent, Pins},
     rights::Rights,
@@ -58,14 +62,28 @@ pub(crate) struct Sizes {
 
 impl Loaded {
     /// Makes the maps and takes in the programs, which are loaded when they are attached.
-    pub(crate) fn new(object: &[u8], layout: &Layout, sizes: Sizes) -> Result<Self, KernelError> {
+    pub(crate) fn new(
+        object: &[u8],
+        layout: &Layout,
+        sizes: Sizes,
+        comms: &Comms,
+    ) -> Result<Self, KernelError> {
         let bio = layout.bio.unwrap_or(super::form::Bio { first: true, size: 0, opf: 0 });
         let record = layout.block_record.unwrap_or(super::form::BlockRecord { nr_sector: 0, rwbs: 0 });
         let counters = counters_length(sizes.capacity, sizes.cpus)
             .ok_or(KernelError::TooMany { capacity: sizes.capacity, cpus: sizes.cpus })?;
         // Our log's level, so that the programs do not write what nobody reads.
         let log_level = log::max_level() as u8;
-        let ebpf = EbpfLoader::new()
+        let names: Vec<Name> = comms.names.iter().filter_map(|name| Name::new(name)).collect();
+        let name_count = (names.len() as u32).min(MAX_NAMES);
+        let any_comm = u32::from(comms.others || names.len() > name_count as usize);
+        let tick = 1_000_000_000 / clock_ticks_per_second().max(1);
+        let own_comm = words(own_comm());
+        let mut loader = EbpfLoader::new();
+        for (name, offset) in layout.process.iter().flat_map(|process| &process.offsets) {
+            loader.override_global(name, offset, true);
+        }
+        let mut ebpf = loader
             // Only BTF tracepoints and relocations of C programs need it; parsed, it takes 15 MB.
             .btf(None)
             .override_global("TASK_STATE_OFFSET", &layout.task_state.unwrap_or_default(), true)
@@ -77,6 +95,14 @@ impl Loaded {
             .override_global("NR_SECTOR_OFFSET", &record.nr_sector, true)
             .override_global("RWBS_OFFSET", &record.rwbs, true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .override_global("CPUS", &sizes.cpus, true)
+            .override_global("TICK", &tick, true)
+            .override_global("NAME_COUNT", &name_count, true)
+            .override_global("ANY_COMM", &any_comm, true)
+            .override_global("OWN_COMM", &own_comm, true)
+            .map_max_entries("NAMES", MAX_NAMES)
+            .map_max_entries("LIVES", sizes.capacity)
+            .map_max_entries("FREE_SLOTS", sizes.capacity)
             .map_max_entries("SLOTS", sizes.pid_max)
             .map_max_entries("COUNTERS", counters)
             .map_max_entries("TARGETS", sizes.capacity)
@@ -89,14 +115,44 @@ impl Loaded {
                     io_kind(&error),
                 ),
             })?;
+        let map = ebpf.map_mut("NAMES").ok_or_else(missing_map)?;
+        let mut map = Array::<_, [u64; 4]>::try_from(map).map_err(unfit)?;
+        for (at, name) in (0..name_count).zip(&names) {
+            let [a, b] = name.letters;
+            let [c, d] = name.mask;
+            map.set(at, [a, b, c, d], 0).map_err(unfit)?;
+        }
         Ok(Self { ebpf, attached: Vec::new() })
+    }
+
+    /// The slots that nobody holds.
+    pub(crate) fn free_slots(&mut self) -> Result<FreeSlots, KernelError> {
+        let map = self.ebpf.take_map("FREE_SLOTS").ok_or_else(missing_map)?;
+        Queue::try_from(map).map(FreeSlots).map_err(unfit)
+    }
+
+    /// What the programs tell.
+    pub(crate) fn events(&mut self) -> Result<Events, KernelError> {
+        let map = self.ebpf.take_map("EVENTS").ok_or_else(missing_map)?;
+        RingBuf::try_from(map).map(Events).map_err(unfit)
+    }
+
+    /// Follows processes as they start and end, for which switches must be counted.
+    pub(crate) fn attach_lifecycle(&mut self, layout: &Layout) -> Attached {
+        let outcome = match &layout.process {
+            Some(_) => self.attach("sched", &LIFECYCLE).map_err(|error| error.to_string()),
+            None => Err("the kernel's BTF does not show what is needed".to_owned()),
+        };
+        match outcome {
+            Ok(()) => Attached { form: Form::RawTracepoint, problem: None },
+            Err(problem) => Attached { form: Form::None, problem: Some(problem) },
+        }
     }
 
     /// Maps the maps into memory.
     pub(crate) fn maps(&self) -> Result<Maps, KernelError> {
         let found: Vec<&MapData> = NAMES.iter().filter_map(|name| self.map(name)).collect();
-        let found: [&MapData; NAMES.len()] =
-            found.try_into().map_err(|_| KernelError::Object("a map is missing in it".into()))?;
+        let found: [&MapData; NAMES.len()] = found.try_into().map_err(|_| missing_map())?;
         map_all(found, true)
     }
 
@@ -220,6 +276,67 @@ impl Loaded {
     }
 }
 
+/// What the programs tell.
+pub(crate) struct Events(RingBuf<MapData>);
+
+impl Events {
+    /// The next record, given to `take`; `None` when all were taken.
+    pub(crate) fn next<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.0.next().map(|record| take(&record))
+    }
+
+    /// A descriptor that can be read when there is something.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Events").field(&self.0.as_raw_fd()).finish()
+    }
+}
+
+/// Slots that nobody holds: the programs and the agent take them from here.
+pub(crate) struct FreeSlots(Queue<MapData, u32>);
+
+impl std::fmt::Debug for FreeSlots {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("FreeSlots").finish_non_exhaustive()
+    }
+}
+
+impl FreeSlots {
+    /// Takes one; `None` where there is none.
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        // The only other cause of an error would be a map that is none.
+        self.0.pop(0).ok()
+    }
+
+    /// Puts one back, behind all others. There is room for all that there are.
+    pub(crate) fn push(&mut self, slot: u32) -> io::Result<()> {
+        self.0.push(slot, 0).map_err(|error| io::Error::other(with_causes(&error)))
+    }
+}
+
+/// The name under which this process runs.
+fn own_comm() -> [u8; 16] {
+    let mut comm = [0; 16];
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    for (to, from) in comm.iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
+        *to = *from;
+    }
+    comm
+}
+
+fn missing_map() -> KernelError {
+    KernelError::Object("a map is missing in it".into())
+}
+
+fn unfit(error: MapError) -> KernelError {
+    KernelError::Object(with_causes(&error))
+}
+
 /// The maps of another agent.
 pub(crate) fn pinned_maps(agent: &PinnedAgent) -> Result<Maps, KernelError> {
     let open = |name: &str| {
@@ -229,19 +346,20 @@ pub(crate) fn pinned_maps(agent: &PinnedAgent) -> Result<Maps, KernelError> {
             kind => refused(&format!("the pinned map {} can't be opened", path.display()), &error, kind),
         })
     };
-    let [slots, counters, targets, losses, settings] = NAMES;
+    let [slots, counters, targets, lives, losses, settings] = NAMES;
     let settings = open(settings)?;
     let layout = Maps::layout(&source(&settings)?).map_err(KernelError::Mapping)?;
     if layout != LAYOUT {
         return Err(KernelError::OtherLayout { pid: agent.pid, found: layout, expected: LAYOUT });
     }
-    map_all([&open(slots)?, &open(counters)?, &open(targets)?, &open(losses)?, &settings], false)
+    let [slots, counters, targets, lives, losses] =
+        [open(slots)?, open(counters)?, open(targets)?, open(lives)?, open(losses)?];
+    map_all([&slots, &counters, &targets, &lives, &losses, &settings], false)
 }
 
 fn map_all(maps: [&MapData; NAMES.len()], writable: bool) -> Result<Maps, KernelError> {
     let sources = maps.into_iter().map(source).collect::<Result<Vec<_>, _>>()?;
-    let sources: [Source<'_>; NAMES.len()] =
-        sources.try_into().map_err(|_| KernelError::Object("a map is missing in it".into()))?;
+    let sources: [Source<'_>; NAMES.len()] = sources.try_into().map_err(|_| missing_map())?;
     Maps::new(sources, writable).map_err(KernelError::Mapping)
 }
 

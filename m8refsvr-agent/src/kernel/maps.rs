@@ -3,14 +3,14 @@
 use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
-    record::{Counters, Counts, Losses, Settings, Target},
-    slot::{counters_of, first_counters, place_in, slot_of},
+    record::{Counters, Counts, Life, Losses, Settings, Target},
+    slot::{UNDECIDED, counters_of, first_counters, place_in, slot_of},
 };
 
 use super::shared::{Record, SharedArray};
 
 /// Names of the maps, in the object and under the BPF file system.
-pub(crate) const NAMES: [&str; 5] = ["SLOTS", "COUNTERS", "TARGETS", "LOSSES", "SETTINGS"];
+pub(crate) const NAMES: [&str; 6] = ["SLOTS", "COUNTERS", "TARGETS", "LIVES", "LOSSES", "SETTINGS"];
 
 /// One of the maps, wherever it comes from.
 #[derive(Clone, Copy)]
@@ -26,6 +26,7 @@ pub(crate) struct Maps {
     slots: SharedArray<u64>,
     counters: SharedArray<Counters>,
     targets: SharedArray<Target>,
+    lives: SharedArray<Life>,
     losses: SharedArray<Losses>,
     settings: SharedArray<Settings>,
 }
@@ -33,24 +34,48 @@ pub(crate) struct Maps {
 impl Maps {
     /// Maps the arrays, in the order of [`NAMES`].
     pub(crate) fn new(
-        [slots, counters, targets, losses, settings]: [Source<'_>; 5],
+        [slots, counters, targets, lives, losses, settings]: [Source<'_>; NAMES.len()],
         writable: bool,
     ) -> io::Result<Self> {
         Ok(Self {
             slots: array(&slots, writable)?,
             counters: array(&counters, false)?,
             targets: array(&targets, writable)?,
+            lives: array(&lives, false)?,
             losses: array(&losses, writable)?,
             settings: array(&settings, writable)?,
         })
     }
 
-    /// Gives the process a slot in the kernel's eyes, or with 0 takes it away; `false` when the process id is
-    /// beyond the table.
-    pub(crate) fn set_slot(&self, tgid: u32, slot: u32) -> bool {
-        let first = if slot == 0 { 0 } else { first_counters(slot, self.cpus()) };
-        self.slots.store(tgid, &first.into());
-        tgid < self.slots.len()
+    /// Gives the process a slot in the kernel's eyes, in place of `old`, which may be 0. An error when it has another,
+    /// or when its id is beyond the table.
+    pub(crate) fn give(&self, tgid: u32, old: u32, slot: u32) -> Result<(), NotGiven> {
+        let (old, new) = (self.place(old), self.place(slot));
+        let outcome = self.slots.change(tgid, |element| {
+            // Its exiting threads stay noted; whether it matches is decided.
+            (place_in(element) == old).then(|| (element & !UNDECIDED) - u64::from(old) + u64::from(new))
+        });
+        match outcome {
+            Some(true) => Ok(()),
+            Some(false) => Err(NotGiven::HasAnother),
+            None => Err(NotGiven::OutOfRange),
+        }
+    }
+
+    /// Takes its slot from a process, if it has this one.
+    pub(crate) fn take(&self, tgid: u32, slot: u32) {
+        let place = self.place(slot);
+        // Also what is noted of its exiting threads: nobody asks for it any more.
+        self.slots.change(tgid, |element| (place_in(element) == place).then_some(0));
+    }
+
+    /// Whether a process matches is decided.
+    pub(crate) fn decided(&self, tgid: u32) {
+        self.slots.change(tgid, |element| Some(element & !UNDECIDED));
+    }
+
+    fn place(&self, slot: u32) -> u32 {
+        if slot == 0 { 0 } else { first_counters(slot, self.cpus()) }
     }
 
     /// The slot of a process; `None` when it has none.
@@ -96,14 +121,27 @@ impl Maps {
         }
     }
 
+    /// Corrects the offset of who holds a slot.
+    pub(crate) fn set_offset(&self, slot: u32, offset: &Counts) {
+        let now = self.target(slot).offset;
+        if let Some(index) = slot.checked_sub(1) {
+            self.targets.add(index, &Target { offset: offset.minus(&now), ..Target::default() });
+        }
+    }
+
+    /// Beginning and end of who holds a slot.
+    pub(crate) fn life(&self, slot: u32) -> Life {
+        slot.checked_sub(1).and_then(|index| self.lives.load(index)).unwrap_or_default()
+    }
+
     /// What could not be counted.
     pub(crate) fn losses(&self) -> Losses {
         self.losses.load(0).unwrap_or_default()
     }
 
-    /// Writes down what could not be counted.
-    pub(crate) fn set_losses(&self, losses: &Losses) {
-        self.losses.store(0, losses);
+    /// Counts what could not be counted. The programs may do the same at this moment.
+    pub(crate) fn lose(&self, losses: &Losses) {
+        self.losses.add(0, losses);
     }
 
     /// The layout of the records, read from the map of settings alone.
@@ -123,6 +161,15 @@ impl Maps {
     pub(crate) fn set_settings(&self, settings: &Settings) {
         self.settings.store(0, settings);
     }
+}
+
+/// Why a process was not given a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotGiven {
+    /// It has another one.
+    HasAnother,
+    /// Its id is beyond the table.
+    OutOfRange,
 }
 
 fn array<T: Record>(source: &Source<'_>, writable: bool) -> io::Result<SharedArray<T>> {

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use m8refsvr_common::{
-    record::Form,
+    record::{Form, Life, State},
     slot::{DEFAULT_CAPACITY, MAX_CAPACITY},
 };
 use thiserror::Error;
@@ -18,6 +18,8 @@ mod form;
 mod load;
 #[cfg(feature = "ebpf")]
 mod maps;
+#[cfg(feature = "ebpf")]
+mod meeting;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
 #[cfg(feature = "ebpf")]
@@ -50,6 +52,10 @@ pub struct Options {
     pub switch_forms: Vec<SwitchForm>,
     /// Ways to count block I/O, to be tried in this order; none to leave it out.
     pub block_forms: Vec<BlockForm>,
+    /// Whether to follow processes as they begin and end.
+    pub lifecycle: bool,
+    /// Names that are looked for in the kernel as processes start.
+    pub comms: Comms,
     /// The eBPF object to load; `None` for the one that is built in.
     pub object: Option<Vec<u8>>,
 }
@@ -61,9 +67,20 @@ impl Default for Options {
             bpf_fs: Some(BPF_FS.into()),
             switch_forms: SwitchForm::CHEAPEST_FIRST.into(),
             block_forms: BlockForm::CHEAPEST_FIRST.into(),
+            lifecycle: true,
+            comms: Comms::default(),
             object: None,
         }
     }
+}
+
+/// What the kernel can tell of whether a process matches.
+#[derive(Clone, Debug, Default)]
+pub struct Comms {
+    /// A process in whose `comm` one of these is matches, whatever the case of its letters.
+    pub names: Vec<String>,
+    /// Whether a process may match by its `comm` in another way too.
+    pub others: bool,
 }
 
 /// In which form each source is attached.
@@ -73,6 +90,47 @@ pub struct Forms {
     pub context_switches: Form,
     /// Block I/O.
     pub block_io: Form,
+    /// Beginning and end of processes.
+    pub lifecycle: Form,
+}
+
+/// What the programs told.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// In its order.
+    pub happened: Vec<Happened>,
+    /// Whether something was not told for want of room.
+    pub is_incomplete: bool,
+}
+
+/// Something that the programs told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// A process got this slot, or executes another program and keeps it.
+    Began(u32),
+    /// The holder of this slot is over.
+    Over(u32),
+    /// Whether this process matches is to be decided.
+    Unclear(u32),
+    /// The same, of one that found no free slot, which is counted already.
+    NoSlot(u32),
+}
+
+/// Who holds a slot, as the programs or the agent noted it.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Process id.
+    pub tgid: u32,
+    /// Start in clock ticks after boot.
+    pub start_ticks: u64,
+    /// Where it is in its life.
+    pub state: State,
+    /// Its `comm` when it got the slot.
+    pub comm: Vec<u8>,
+    /// The process that forked it, where that had a slot.
+    pub parent: Option<u32>,
+    /// Its beginning and end.
+    pub life: Life,
 }
 
 /// Context switches of a process.

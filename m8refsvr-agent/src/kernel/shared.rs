@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use m8refsvr_common::record::{Counters, Counts, Losses, Settings, Target};
+use m8refsvr_common::record::{Counters, Counts, Life, Losses, Settings, Target};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A record of whole, aligned 64-bit words in which every bit pattern is valid.
@@ -22,6 +22,8 @@ pub(crate) unsafe trait Record: Copy + Default {}
 unsafe impl Record for Counters {}
 // SAFETY: as above.
 unsafe impl Record for Target {}
+// SAFETY: as above.
+unsafe impl Record for Life {}
 // SAFETY: as above.
 unsafe impl Record for Losses {}
 // SAFETY: as above.
@@ -80,6 +82,15 @@ impl<T: Record> SharedArray<T> {
         }
     }
 
+    /// Adds each word of `record`, wrapping, in one step.
+    pub(crate) fn add(&self, index: u32, record: &T) {
+        let source = ptr::from_ref(record).cast::<u64>();
+        for (at, word) in self.words(index).unwrap_or_default().iter().enumerate() {
+            // SAFETY: a record is made of as many words as `words` gives.
+            word.fetch_add(unsafe { source.add(at).read() }, Ordering::Relaxed);
+        }
+    }
+
     fn words(&self, index: u32) -> Option<&[AtomicU64]> {
         if index >= self.length {
             return None;
@@ -90,6 +101,15 @@ impl<T: Record> SharedArray<T> {
             let first = self.start.add(index as usize * size_of::<T>()).cast::<AtomicU64>();
             std::slice::from_raw_parts(first.as_ptr(), size_of::<T>() / size_of::<u64>())
         })
+    }
+}
+
+impl SharedArray<u64> {
+    /// Changes a word in one step to what `new` makes of it, or leaves it where that is `None`; whether it did. `None`
+    /// beyond the end.
+    pub(crate) fn change(&self, index: u32, new: impl Fn(u64) -> Option<u64>) -> Option<bool> {
+        let word = self.words(index)?.first()?;
+        Some(word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, new).is_ok())
     }
 }
 

@@ -49,16 +49,18 @@ impl Settings {
                 .collect(),
             _ => common.process.clone(),
         };
+        let selector = Selector::new(&names, &common.process_regex)?;
         Ok(Self {
-            selector: Selector::new(&names, &common.process_regex)?,
             sample: common.sample,
             interval,
             ebpf: common.ebpf,
             kernel: Options {
                 capacity: common.capacity,
                 bpf_fs: Some(common.bpf_fs.clone()),
+                comms: selector.comms(),
                 ..Options::default()
             },
+            selector,
             bpf_fs: common.bpf_fs.clone(),
         })
     }

@@ -1,22 +1,33 @@
 //! Looking at actors as the agent does.
 
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant, SystemTime},
+};
+
 use m8refsvr_agent::{
+    exit::Over,
     export::document::{Context, Document},
     kernel::{Kernel, Options},
+    ledger::Ledger,
     proc::{
         Proc,
         system::{Host, memory_bytes},
     },
     sample::{Observer, ProcessSample, Sample},
     selector::Selector,
+    totals::Counter,
+    turnover::Turnover,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 /// An observer of the processes with this name, with the programs attached as `options` say.
 pub(crate) fn observer_with(name: &str, options: &Options) -> Observer {
-    let kernel = Kernel::attach(options).unwrap();
+    let selector = selector(name);
+    let kernel = Kernel::attach(&Options { comms: selector.comms(), ..options.clone() }).unwrap();
     assert_eq!(kernel.problems(), [""; 0]);
-    Observer::new(Proc::new("/proc"), selector(name), Some(kernel))
+    Observer::new(Proc::new("/proc"), selector, Some(kernel))
 }
 
 /// As [`observer_with`], as the agent attaches by itself, with maps for a few processes.
@@ -31,6 +42,67 @@ pub(crate) fn observer_of_proc(name: &str) -> Observer {
 
 fn selector(name: &str) -> Selector {
     Selector::new(&[name.to_owned()], &[]).unwrap()
+}
+
+/// An observer that looks now and then, takes in what the programs tell in between, and adds it up.
+pub(crate) struct Watching {
+    pub(crate) observer: Observer,
+    pub(crate) ledger: Ledger,
+    told: Option<OwnedFd>,
+    /// All that was over.
+    pub(crate) over: Vec<Over>,
+}
+
+impl Watching {
+    pub(crate) fn new(observer: Observer) -> Self {
+        let told = observer.descriptor().unwrap();
+        let mut watching =
+            Self { observer, ledger: Ledger::new(SystemTime::now(), 1), told, over: Vec::new() };
+        watching.look();
+        watching
+    }
+
+    pub(crate) fn look(&mut self) -> Sample {
+        let sample = self.observer.look().unwrap();
+        self.ledger.record(&sample);
+        self.over.extend(sample.over.iter().cloned());
+        sample
+    }
+
+    /// Takes in what is told and looks at each interval, until `is_done`, and once more.
+    pub(crate) fn until(&mut self, interval: Duration, is_done: impl Fn() -> bool) {
+        let mut next = Instant::now() + interval;
+        while !is_done() {
+            self.follow_for(Duration::from_millis(50));
+            if Instant::now() >= next {
+                next += interval;
+                self.look();
+            }
+        }
+        self.look();
+    }
+
+    /// Takes in what is told, if it is within this time.
+    pub(crate) fn follow_for(&mut self, time: Duration) {
+        let told = self.told.as_ref().expect("the programs tell");
+        let time = Timespec::try_from(time).unwrap();
+        if poll(&mut [PollFd::new(told, PollFlags::IN)], Some(&time)).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(2));
+            self.observer.follow().unwrap();
+        }
+    }
+
+    pub(crate) fn total(&self, counter: Counter) -> u64 {
+        self.ledger.group(0).now.get(counter).unwrap()
+    }
+
+    pub(crate) fn turnover(&self) -> &Turnover {
+        self.ledger.turnover(0).unwrap()
+    }
+
+    pub(crate) fn exits(&self) -> u64 {
+        self.turnover().exits().map(|(_, count)| count).sum()
+    }
 }
 
 /// What a look saw of one process.

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "tells why tests were left out")]
 
 mod actor;
+mod brief;
 mod cases;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -36,6 +37,10 @@ enum Need {
     Disk,
     /// The object with log statements.
     LogObject,
+    /// Control groups that limit memory.
+    MemoryGroup,
+    /// Memory of processes that are killed is written to files.
+    CoreFiles,
 }
 
 type Case = harness::Case<Need>;
@@ -43,6 +48,10 @@ type Case = harness::Case<Need>;
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == actor::ARGUMENT) {
         actor::act();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == brief::ARGUMENT) {
+        brief::act();
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
@@ -79,6 +88,11 @@ fn reason_against(need: Need) -> Result<(), String> {
             .map(|_| ())
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),
+        Need::MemoryGroup => cases::lifecycle::memory_group().map(|_| ()),
+        Need::CoreFiles => match fs::read_to_string("/proc/sys/kernel/core_pattern") {
+            Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),
+            _ => Err("kernel.core_pattern writes no files".to_owned()),
+        },
         Need::LogObject => cases::log::object().map(|_| ()),
     }
 }

@@ -10,9 +10,10 @@ use opentelemetry_proto::tonic::{
 };
 
 use crate::{
-    catalogue::{self, CATALOGUE, Kind, Points, Vocabulary},
+    catalogue::{self, CATALOGUE, Kind, Points, TurnoverFigure, Vocabulary},
     figures::{Figures, Value},
     report::{Report, Single},
+    turnover::Turnover,
 };
 
 /// Which names are sent, besides the agent's own.
@@ -130,6 +131,18 @@ fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>) -> V
         }
         Points::Each(points) => of(&series.each, points),
         Points::Group(points) => of(&series.groups, points),
+        Points::Turnover(figure) => {
+            let start = since(nanoseconds(report.started.min(report.at)));
+            let groups = series.groups.iter().zip(&report.groups);
+            let points = groups.flat_map(|(one, group)| {
+                let of_group = turnover(figure, &group.turnover).into_iter();
+                of_group.map(|(attributes, count)| {
+                    let attributes = one.attributes.iter().cloned().chain(attributes).collect();
+                    data_point(attributes, start, at, Value::Int(count))
+                })
+            });
+            points.collect()
+        }
         Points::Agent(figure, names) => report
             .agent
             .get(figure)
@@ -137,6 +150,28 @@ fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>) -> V
             .map(|(values, value)| {
                 let attributes = names.iter().zip(values).map(|(name, value)| text(name, value)).collect();
                 data_point(attributes, since(nanoseconds(report.started)), at, value)
+            })
+            .collect(),
+    }
+}
+
+/// The numbers of how processes come and go, with what tells them apart.
+fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Vec<KeyValue>, u64)> {
+    match figure {
+        TurnoverFigure::Starts => vec![(Vec::new(), turnover.starts)],
+        TurnoverFigure::Restarts => vec![(Vec::new(), turnover.restarts)],
+        TurnoverFigure::Exits => turnover
+            .exits()
+            .map(|(exit, count)| {
+                let number = |name, number: Option<u8>| {
+                    number.map(|number| attribute(name, any_value::Value::IntValue(number.into())))
+                };
+                let attributes = [
+                    Some(text("exit.reason", exit.reason())),
+                    number("exit.code", exit.code()),
+                    number("exit.signal", exit.signal()),
+                ];
+                (attributes.into_iter().flatten().collect(), count)
             })
             .collect(),
     }
@@ -210,8 +245,13 @@ mod tests {
             slots: None,
             losses: Vec::new(),
             exports: Exports::default(),
+            corrections: 0,
             unlisted: None,
-            sources: Sources { context_switches: Source::Procfs, block_io: Source::None },
+            sources: Sources {
+                context_switches: Source::Procfs,
+                block_io: Source::None,
+                lifecycle: Source::Procfs,
+            },
         }
     }
 

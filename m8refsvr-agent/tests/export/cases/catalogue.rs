@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use m8refsvr_agent::catalogue::{CATALOGUE, Kind, Metric, Points, Vocabulary};
+use m8refsvr_agent::catalogue::{CATALOGUE, Kind, Metric, Points, TurnoverFigure, Vocabulary};
 
 use crate::{
     Case,
@@ -171,6 +171,12 @@ fn check_attributes(
         Points::Each(points) | Points::Group(points) => {
             assert_eq!(named.iter().cloned().collect::<BTreeSet<_>>(), of_points(points), "{case}");
             assert_eq!(named.len(), points.len(), "{case}");
+        }
+        Points::Turnover(figure) => {
+            // None has ended.
+            let normal = ("exit.reason".to_owned(), "normal".to_owned());
+            let expected = if figure == TurnoverFigure::Exits { vec![normal] } else { Vec::new() };
+            assert_eq!(named, [expected.into_iter().collect()], "{case}");
         }
         Points::Agent(_, names) => {
             for attributes in named {

@@ -6,6 +6,7 @@ pub(crate) mod block;
 mod capacity;
 mod dump;
 mod figures;
+pub(crate) mod lifecycle;
 pub(crate) mod log;
 mod names;
 mod rights;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Case> {
         switches::CASES,
         block::CASES,
         capacity::CASES,
+        lifecycle::CASES,
         figures::CASES,
         names::CASES,
         rights::CASES,

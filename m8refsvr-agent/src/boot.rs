@@ -1,0 +1,41 @@
+//! Times by the clock that runs since the machine started, which nobody sets, and by which the kernel notes when
+//! processes start and end.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::{
+    param::clock_ticks_per_second,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::proc::stat::of_ticks;
+
+/// When the machine started.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot(SystemTime);
+
+impl Boot {
+    /// As exactly as clock ticks are, so that the start of a process is the same to every agent. Taken once, so that
+    /// it never moves.
+    pub fn of_this_machine() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let booted = since_epoch.saturating_sub(since_boot());
+        Self(UNIX_EPOCH + of_ticks(ticks(booted + of_ticks(1) / 2)))
+    }
+
+    /// The time so long after it.
+    pub fn time(self, since: Duration) -> SystemTime {
+        self.0 + since
+    }
+}
+
+/// Time since the machine started.
+pub fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+/// A length of time in clock ticks.
+pub fn ticks(duration: Duration) -> u64 {
+    let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,238 @@
+//! Numbers that only grow while a process lives, and what is done with them alike.
+
+use std::time::Duration;
+
+use m8refsvr_common::record::{Counts, Figures};
+
+use crate::proc::{
+    io::StorageIo,
+    stat::{Stat, of_ticks},
+};
+
+/// What only grows while a process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// CPU time in user mode, nanoseconds.
+    CpuUser,
+    /// CPU time in the kernel, nanoseconds.
+    CpuSystem,
+    /// Page faults without input.
+    MinorFaults,
+    /// Page faults with input.
+    MajorFaults,
+    /// Bytes fetched from storage.
+    StorageRead,
+    /// Bytes of pages made dirty.
+    StorageWrite,
+    /// Bytes in read requests to block devices.
+    BlockRead,
+    /// Bytes in write requests to block devices.
+    BlockWrite,
+    /// Read requests to block devices.
+    BlockReads,
+    /// Write requests to block devices.
+    BlockWrites,
+    /// Context switches in which a thread began to wait.
+    Voluntary,
+    /// Context switches in which a thread was preempted or yielded.
+    Involuntary,
+}
+
+impl Counter {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::CpuUser,
+        Self::CpuSystem,
+        Self::MinorFaults,
+        Self::MajorFaults,
+        Self::StorageRead,
+        Self::StorageWrite,
+        Self::BlockRead,
+        Self::BlockWrite,
+        Self::BlockReads,
+        Self::BlockWrites,
+        Self::Voluntary,
+        Self::Involuntary,
+    ];
+
+    /// Whether it is one of block I/O, which /proc knows nothing of.
+    pub fn is_block_io(self) -> bool {
+        matches!(self, Self::BlockRead | Self::BlockWrite | Self::BlockReads | Self::BlockWrites)
+    }
+}
+
+/// A number for each [`Counter`]; `None` where none could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals([Option<u64>; Counter::ALL.len()]);
+
+impl Totals {
+    /// One made of what `number` says.
+    pub fn of(number: impl FnMut(Counter) -> Option<u64>) -> Self {
+        Self(Counter::ALL.map(number))
+    }
+
+    /// What the kernel's accounting has of a process. `has_storage` says whether it accounts storage I/O.
+    pub(crate) fn of_figures(figures: &Figures, has_storage: bool) -> Self {
+        let (user, system) = divided(figures.runtime, figures.user, figures.system);
+        Self::of(|counter| match counter {
+            Counter::CpuUser => Some(user),
+            Counter::CpuSystem => Some(system),
+            Counter::MinorFaults => Some(figures.minor_faults),
+            Counter::MajorFaults => Some(figures.major_faults),
+            Counter::StorageRead => has_storage.then_some(figures.read_bytes),
+            Counter::StorageWrite => has_storage.then_some(figures.write_bytes),
+            Counter::Voluntary => Some(figures.voluntary),
+            Counter::Involuntary => Some(figures.involuntary),
+            Counter::BlockRead | Counter::BlockWrite | Counter::BlockReads | Counter::BlockWrites => None,
+        })
+    }
+
+    /// What /proc shows of a process, but its context switches.
+    pub(crate) fn of_proc(stat: &Stat, storage: Option<&StorageIo>) -> Self {
+        Self::of(|counter| match counter {
+            Counter::CpuUser => Some(nanoseconds(of_ticks(stat.user_ticks))),
+            Counter::CpuSystem => Some(nanoseconds(of_ticks(stat.system_ticks))),
+            Counter::MinorFaults => Some(stat.minor_faults),
+            Counter::MajorFaults => Some(stat.major_faults),
+            Counter::StorageRead => Some(storage?.read_bytes),
+            Counter::StorageWrite => Some(storage?.write_bytes),
+            _ => None,
+        })
+    }
+
+    /// With what the programs counted for a process in place of what it has of the same.
+    pub(crate) fn with_counts(&self, counts: &Counts, has_block_io: bool) -> Self {
+        Self::of(|counter| {
+            let block = |bytes: u64| has_block_io.then_some(bytes);
+            match counter {
+                Counter::Voluntary => Some(counts.voluntary),
+                Counter::Involuntary => Some(counts.involuntary),
+                Counter::BlockRead => block(counts.read_bytes),
+                Counter::BlockWrite => block(counts.write_bytes),
+                Counter::BlockReads => block(counts.read_operations),
+                Counter::BlockWrites => block(counts.write_operations),
+                _ => self.get(counter),
+            }
+        })
+    }
+
+    /// With the CPU time divided so that neither part is less than in `seen`, and the sum stays. The kernel does the
+    /// same with what it shows (`cputime_adjust` in `kernel/sched/cputime.c`), but keeps to itself what it has shown.
+    pub(crate) fn balanced(&self, seen: &Self) -> Self {
+        let parts = self.get(Counter::CpuUser).zip(self.get(Counter::CpuSystem));
+        let Some((user, system)) = parts else { return *self };
+        let seen = |counter| seen.get(counter).unwrap_or_default();
+        let least = seen(Counter::CpuSystem).min(user + system);
+        let user = user.max(seen(Counter::CpuUser)).min(user + system - least);
+        let system = self.get(Counter::CpuUser).unwrap_or_default() + system - user;
+        Self::of(|counter| match counter {
+            Counter::CpuUser => Some(user),
+            Counter::CpuSystem => Some(system),
+            other => self.get(other),
+        })
+    }
+
+    /// One of its numbers.
+    pub fn get(&self, counter: Counter) -> Option<u64> {
+        self.0[counter as usize]
+    }
+
+    /// Less `other`, where it has a number; never below 0.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        Self::of(|counter| Some(self.get(counter)?.saturating_sub(other.get(counter).unwrap_or_default())))
+    }
+
+    /// With `other` where that has a number.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self::of(|counter| match (self.get(counter), other.get(counter)) {
+            (Some(own), Some(other)) => Some(own.saturating_add(other)),
+            (own, other) => own.or(other),
+        })
+    }
+}
+
+/// A total, and what it was at the look before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// At the last look.
+    pub now: Totals,
+    /// At the look before.
+    pub before: Totals,
+}
+
+impl Account {
+    /// One that did not change.
+    pub fn steady(totals: Totals) -> Self {
+        Self { now: totals, before: totals }
+    }
+
+    /// Less `other`, where it has a number.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        Self { now: self.now.minus(&other.now), before: self.before.minus(&other.before) }
+    }
+
+    /// With `other`.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
+    }
+
+    /// A look is over: what was its total is now that of the look before.
+    pub(crate) fn turn(&mut self) {
+        self.before = self.now;
+    }
+}
+
+/// A length of time as it is kept in [`Totals`].
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How an exact time on a CPU is divided into that in user mode and that in the kernel, of which the clock ticks have
+/// a sample: in the same proportion. Source: `cputime_adjust` in `kernel/sched/cputime.c`.
+fn divided(exact: u64, user: u64, system: u64) -> (u64, u64) {
+    let ticks = u128::from(user) + u128::from(system);
+    if exact == 0 || ticks == 0 {
+        // Too short for any tick: the kernel takes that for time in user mode.
+        return (exact, 0);
+    }
+    let system = u128::from(exact) * u128::from(system) / ticks;
+    let system = u64::try_from(system).unwrap_or(exact);
+    (exact - system, system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(user: u64, system: u64) -> Totals {
+        Totals::of(|counter| match counter {
+            Counter::CpuUser => Some(user),
+            Counter::CpuSystem => Some(system),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn the_exact_time_is_divided_as_the_ticks_are() {
+        assert_eq!(divided(1000, 3, 1), (750, 250));
+        assert_eq!(divided(1000, 0, 7), (0, 1000));
+        assert_eq!(divided(1000, 7, 0), (1000, 0));
+        assert_eq!(divided(1000, 0, 0), (1000, 0));
+        assert_eq!(divided(u64::MAX, u64::MAX, u64::MAX), (u64::MAX - u64::MAX / 2, u64::MAX / 2));
+    }
+
+    #[test]
+    fn no_part_of_the_last_cpu_time_is_less_than_was_seen_and_its_sum_stays() {
+        assert_eq!(cpu(50, 50).balanced(&cpu(60, 30)), cpu(60, 40));
+        assert_eq!(cpu(50, 50).balanced(&cpu(30, 60)), cpu(40, 60));
+        assert_eq!(cpu(50, 50).balanced(&cpu(30, 30)), cpu(50, 50));
+        // What was seen was more than there is: nothing is made up.
+        assert_eq!(cpu(50, 50).balanced(&cpu(90, 30)), cpu(70, 30));
+        assert_eq!(cpu(50, 50).balanced(&cpu(0, 130)), cpu(0, 100));
+        assert_eq!(cpu(50, 50).balanced(&Totals::default()), cpu(50, 50));
+    }
+}

@@ -1,0 +1,219 @@
+//! Processes that live for a short time: this test program again, under another name, which follows the words of its
+//! command line one after the other and ends.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    process::{Resource, Rlimit, setrlimit, setsid},
+    time::{ClockId, clock_gettime},
+};
+
+use crate::actor::work_folder;
+
+/// The first argument by which this program knows that it is such a process.
+pub(crate) const ARGUMENT: &str = "--brief";
+
+/// A folder with this program under some names.
+pub(crate) struct Programs(tempfile::TempDir);
+
+impl Programs {
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let folder = work_folder();
+        let first = folder.path().join("program");
+        fs::copy(env::current_exe().unwrap(), &first).unwrap();
+        for name in names {
+            fs::hard_link(&first, folder.path().join(name)).unwrap();
+        }
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A command that follows these words, of which `NAME/` at the beginning of one stands for the path of a program.
+    pub(crate) fn command(&self, name: &str, words: &str) -> Command {
+        let mut command = Command::new(self.path(name));
+        let folder = format!("{}/", self.0.path().display());
+        command.arg(ARGUMENT).args(words.split(' ').map(|word| word.replace("./", &folder)));
+        command.current_dir(self.0.path()).stdin(Stdio::piped());
+        command
+    }
+}
+
+/// What a process had that has ended, by `wait4`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) processes: u64,
+    pub(crate) cpu: Duration,
+    pub(crate) switches: u64,
+    pub(crate) written_bytes: u64,
+}
+
+impl Usage {
+    /// Waits for a child, and adds what it had.
+    pub(crate) fn wait(&mut self, child: Child) {
+        self.wait_for(child.id());
+    }
+
+    #[expect(unsafe_code, reason = "no library waits for a child and tells what it had")]
+    fn wait_for(&mut self, pid: u32) {
+        let mut status = 0;
+        // SAFETY: all zeros is a valid rusage, and both pointers are to whole values.
+        let (waited, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(pid.cast_signed(), &raw mut status, 0, &raw mut usage), usage)
+        };
+        assert_eq!(waited, pid.cast_signed());
+        let time = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec.cast_unsigned())
+                + Duration::from_micros(time.tv_usec.cast_unsigned())
+        };
+        self.processes += 1;
+        self.cpu += time(usage.ru_utime) + time(usage.ru_stime);
+        self.switches += (usage.ru_nvcsw + usage.ru_nivcsw).cast_unsigned();
+        self.written_bytes += usage.ru_oublock.cast_unsigned() * 512;
+    }
+
+    /// Runs commands one after the other.
+    pub(crate) fn run(&mut self, times: u32, mut command: impl FnMut() -> Command) {
+        for _ in 0..times {
+            // The program itself waits for no end of its input here.
+            let child = command().stdin(Stdio::null()).spawn().unwrap();
+            self.wait(child);
+        }
+    }
+}
+
+/// Follows the words.
+pub(crate) fn act() {
+    let words: Vec<String> = env::args().skip(2).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    follow(&words);
+}
+
+fn follow(mut words: &[&str]) {
+    while let [verb, rest @ ..] = words {
+        words = match (*verb, rest) {
+            ("burn", [milliseconds, rest @ ..]) => {
+                let until = Duration::from_millis(milliseconds.parse().unwrap());
+                let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+                while used() < until {}
+                rest
+            }
+            ("sleep", [milliseconds, rest @ ..]) => {
+                thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
+                rest
+            }
+            // Until those who started it close its input.
+            ("hold", rest) => {
+                let _ = std::io::stdin().read(&mut [0]);
+                rest
+            }
+            ("write", [bytes, rest @ ..]) => {
+                let path = format!("written-{}", std::process::id());
+                fs::write(&path, vec![1; bytes.parse().unwrap()]).unwrap();
+                fs::remove_file(path).unwrap();
+                rest
+            }
+            ("rename", [name, rest @ ..]) => {
+                fs::write("/proc/self/comm", name).unwrap();
+                rest
+            }
+            ("rename-thread", [name, rest @ ..]) => {
+                fs::write("/proc/thread-self/comm", name).unwrap();
+                rest
+            }
+            ("exec", [program, rest @ ..]) => {
+                panic!("{}", Command::new(program).arg(ARGUMENT).args(rest).exec())
+            }
+            // Another thread executes the program, and takes the place of the first.
+            ("exec-from-thread", [program, rest @ ..]) => {
+                let mut command = Command::new(program);
+                command.arg(ARGUMENT).args(rest);
+                thread::spawn(move || panic!("{}", command.exec())).join().unwrap();
+                return;
+            }
+            // The first thread ends, and another goes on.
+            ("end-leader", rest) => {
+                let rest: Vec<String> = rest.iter().map(|&word| word.to_owned()).collect();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(20));
+                    follow(&rest.iter().map(String::as_str).collect::<Vec<_>>());
+                    std::process::exit(0);
+                });
+                // SAFETY: ends this thread alone; it holds nothing that others wait for.
+                #[expect(unsafe_code, reason = "no library ends a thread without its process")]
+                unsafe {
+                    libc::syscall(libc::SYS_exit, 0);
+                }
+                return;
+            }
+            // A child executes the program, and its parent waits for it.
+            ("spawn", [program, rest @ ..]) => {
+                Command::new(program).arg(ARGUMENT).args(rest).status().unwrap();
+                return;
+            }
+            // A child goes on, and its parent waits for it.
+            ("fork", rest) => match fork() {
+                0 => rest,
+                child => {
+                    let mut usage = Usage::default();
+                    usage.wait_for(child);
+                    return;
+                }
+            },
+            // A child goes on, and its parent ends.
+            ("detach", rest) => match fork() {
+                0 => rest,
+                _ => return,
+            },
+            ("setsid", rest) => {
+                setsid().unwrap();
+                rest
+            }
+            ("exit", [code, ..]) => std::process::exit(code.parse().unwrap()),
+            ("cores", rest) => {
+                setrlimit(Resource::Core, Rlimit { current: None, maximum: None }).unwrap();
+                rest
+            }
+            ("signal", [number, ..]) => {
+                // SAFETY: sends a signal to this process.
+                #[expect(unsafe_code, reason = "the library's own handlers would come first")]
+                unsafe {
+                    let number = number.parse().unwrap();
+                    libc::signal(number, libc::SIG_DFL);
+                    libc::raise(number);
+                }
+                return;
+            }
+            // Into a control group.
+            ("join", [folder, rest @ ..]) => {
+                fs::write(Path::new(folder).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+                rest
+            }
+            ("eat", [mebibytes, rest @ ..]) => {
+                let memory = vec![1_u8; mebibytes.parse::<usize>().unwrap() << 20];
+                assert_eq!(std::hint::black_box(memory)[0], 1);
+                rest
+            }
+            other => panic!("{other:?} is no word"),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "no library forks without executing")]
+fn fork() -> u32 {
+    // SAFETY: there is one thread only.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    pid.cast_unsigned()
+}

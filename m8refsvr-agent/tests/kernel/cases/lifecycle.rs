@@ -1,0 +1,423 @@
+//! Processes that come and go between two looks, change what they are, and end in all ways.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use m8refsvr_agent::{
+    exit::{Exit, How},
+    kernel::Options,
+    totals::Counter,
+};
+
+use crate::{
+    Case,
+    Need::{Bpf, CoreFiles, MemoryGroup},
+    brief::{Programs, Usage},
+    looking::{Watching, observer_of_proc, observer_with},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "400 processes of 50 ms lose nothing at an interval of 5 s",
+        needs: &[Bpf],
+        run: four_hundred,
+    },
+    Case { name: "5000 processes of about 1 ms lose nothing", needs: &[Bpf], run: five_thousand },
+    Case {
+        name: "with too few slots each process that found none is counted and the others are right",
+        needs: &[Bpf],
+        run: too_few_slots,
+    },
+    Case {
+        name: "an agent that was stopped for long has right totals afterwards",
+        needs: &[Bpf],
+        run: stopped,
+    },
+    Case {
+        name: "events that were lost are counted and the next look finds what they told",
+        needs: &[Bpf],
+        run: lost_events,
+    },
+    Case {
+        name: "a process is found once by its host id however it came to match",
+        needs: &[Bpf],
+        run: found_once,
+    },
+    Case {
+        name: "a process is over when it executes another program or takes another name",
+        needs: &[Bpf],
+        run: leaves,
+    },
+    Case {
+        name: "a process that matches by its executable alone is counted from its start",
+        needs: &[Bpf],
+        run: by_executable,
+    },
+    Case { name: "an exit code a signal and a core are told apart", needs: &[Bpf, CoreFiles], run: ends },
+    Case {
+        name: "a process that is killed for want of memory is told from others",
+        needs: &[Bpf, MemoryGroup],
+        run: out_of_memory,
+    },
+    Case {
+        name: "what threads did that ended first is in the last figures",
+        needs: &[Bpf],
+        run: leader_ends_first,
+    },
+    Case {
+        name: "without BPF what a look saw stays in the total and an end has no reason",
+        needs: &[],
+        run: without_bpf,
+    },
+];
+
+const NAME: &str = "M8RefSvr_life";
+const OTHER: &str = "something-else";
+
+fn watching(capacity: u32) -> Watching {
+    watching_for(NAME, capacity)
+}
+
+fn watching_for(name: &str, capacity: u32) -> Watching {
+    let options = Options { capacity, bpf_fs: None, ..Options::default() };
+    Watching::new(observer_with(name, &options))
+}
+
+/// Follows what a thread does until it is done, looking at each interval.
+fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Usage + Send) -> Usage {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let usage = load();
+            is_done.store(true, Ordering::Relaxed);
+            usage
+        });
+        watching.until(interval, || is_done.load(Ordering::Relaxed));
+        load.join().unwrap()
+    })
+}
+
+/// The totals are what `wait4` told, of processes that have all ended.
+fn equals(watching: &Watching, usage: &Usage) {
+    assert_eq!((watching.turnover().starts, watching.exits()), (usage.processes, usage.processes));
+    let switches = watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
+    // The switch on exit is after the kernel's own count where the parent is fast.
+    let most = usage.switches + usage.processes;
+    assert!((usage.switches..=most).contains(&switches), "{switches} switches, {usage:?}");
+    assert_eq!(watching.total(Counter::StorageWrite), usage.written_bytes);
+    let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
+    let difference = cpu.abs_diff(u64::try_from(usage.cpu.as_nanos()).unwrap());
+    assert!(u128::from(difference) * 100 <= usage.cpu.as_nanos(), "{cpu} ns, {usage:?}");
+}
+
+fn losses(watching: &Watching) -> m8refsvr_common::record::Losses {
+    watching.observer.kernel().unwrap().losses()
+}
+
+fn four_hundred() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(4096);
+    let usage = during(&mut watching, Duration::from_secs(5), || {
+        let mut usage = Usage::default();
+        usage.run(400, || programs.command(NAME, "write 8192 burn 50"));
+        usage
+    });
+    equals(&watching, &usage);
+    assert!(usage.written_bytes >= 400 * 8192, "{usage:?}");
+    assert_eq!(watching.turnover().restarts, 399);
+    assert_eq!(losses(&watching), Default::default());
+}
+
+fn five_thousand() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(4096);
+    let usage = during(&mut watching, Duration::from_secs(5), || {
+        let mut usage = Usage::default();
+        usage.run(5000, || programs.command(NAME, "exit 0"));
+        usage
+    });
+    equals(&watching, &usage);
+    assert_eq!(losses(&watching), Default::default());
+}
+
+fn too_few_slots() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(64);
+    // Nothing is taken in meanwhile, so that the slots of those that ended are not free.
+    let mut usage = Usage::default();
+    let mut with_slot = Usage::default();
+    with_slot.run(64, || programs.command(NAME, "burn 5"));
+    usage.run(436, || programs.command(NAME, "burn 1"));
+    watching.look();
+    equals(&watching, &with_slot);
+    assert_eq!(losses(&watching).no_free_slot, usage.processes);
+    // And now they are.
+    with_slot.run(1, || programs.command(NAME, "burn 5"));
+    watching.look();
+    equals(&watching, &with_slot);
+}
+
+fn stopped() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(4096);
+    let mut usage = Usage::default();
+    usage.run(400, || programs.command(NAME, "write 4096 burn 10"));
+    watching.look();
+    equals(&watching, &usage);
+    assert_eq!(losses(&watching), Default::default());
+}
+
+fn lost_events() {
+    let programs = Programs::new(&[NAME, OTHER]);
+    let mut watching = watching(64);
+    let mut living = programs.command(NAME, "hold").spawn().unwrap();
+    watching.look();
+    // More than there is room for, of processes that have to be decided about.
+    let mut others = Usage::default();
+    others.run(6000, || programs.command(OTHER, "exit 0"));
+    let mut usage = Usage::default();
+    usage.run(20, || programs.command(NAME, "write 4096 burn 5"));
+    end(&mut living);
+    let mut young = programs.command(NAME, "hold").spawn().unwrap();
+    wait_for_name(young.id(), NAME);
+    let sample = watching.look();
+    assert!(losses(&watching).events > 0);
+    let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+    assert_eq!(pids, [young.id()]);
+    assert_eq!((watching.turnover().starts, watching.exits()), (22, 21));
+    let written = watching.total(Counter::StorageWrite);
+    assert_eq!(written, usage.written_bytes);
+    end(&mut young);
+}
+
+/// Waits until a process has a name.
+fn wait_for_name(pid: u32, name: &str) {
+    let comm = PathBuf::from(format!("/proc/{pid}/comm"));
+    while fs::read_to_string(&comm).unwrap().trim() != name {
+        thread::yield_now();
+    }
+}
+
+/// Ends a process that holds.
+fn end(child: &mut Child) {
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+fn found_once() {
+    let programs = Programs::new(&[NAME, OTHER]);
+    let cases = [
+        // How it comes to match, and how many match while it holds.
+        ("executes it", NAME, "hold", 1),
+        ("executes it from another program", OTHER, "exec ./M8RefSvr_life hold", 1),
+        ("executes it from a thread", OTHER, "exec-from-thread ./M8RefSvr_life hold", 1),
+        ("executes itself again", NAME, "exec ./M8RefSvr_life exec ./M8RefSvr_life hold", 1),
+        ("executes itself again from a thread", NAME, "exec-from-thread ./M8RefSvr_life hold", 1),
+        ("takes the name", OTHER, "rename M8RefSvr_life hold", 1),
+        (
+            "takes the name and loses it and takes it",
+            OTHER,
+            "rename M8RefSvr_life rename x rename M8RefSvr_life hold",
+            1,
+        ),
+        ("forks", NAME, "fork hold", 2),
+        ("forks twice", NAME, "fork fork hold", 3),
+        ("spawns", OTHER, "spawn ./M8RefSvr_life hold", 1),
+        ("spawns itself", NAME, "spawn ./M8RefSvr_life hold", 2),
+        ("becomes a daemon", NAME, "detach setsid detach hold", 1),
+        ("becomes a daemon and then executes it", OTHER, "detach setsid detach exec ./M8RefSvr_life hold", 1),
+        ("spawns another", NAME, "spawn ./something-else hold", 1),
+    ];
+    for (what, program, words, expected) in cases {
+        let mut watching = watching(64);
+        let mut child = programs.command(program, words).stdout(Stdio::null()).spawn().unwrap();
+        let (pids, sample) = settled(&mut watching, expected);
+        assert_eq!(pids.len(), expected, "{what}: {pids:?}");
+        for pid in pids {
+            // By the ids of this namespace, which is the host's.
+            assert!(Path::new(&format!("/proc/{pid}")).exists(), "{what}");
+        }
+        assert!(sample.processes.iter().all(|process| process.switches.is_some()), "{what}");
+        let lives = watching.turnover().clone();
+        assert!(lives.starts >= expected as u64, "{what}: {lives:?}");
+        end(&mut child);
+        let (pids, _) = settled(&mut watching, 0);
+        assert_eq!(pids.len(), 0, "{what}: {pids:?}");
+        assert_eq!(watching.observer.kernel().unwrap().slots().0, 0, "{what}");
+        assert_eq!(watching.observer.corrections(), 0, "{what}");
+        let exits = watching.exits();
+        assert!(exits <= watching.turnover().starts && exits >= expected as u64, "{what}");
+    }
+    // In a PID namespace of its own it has another id there.
+    let mut watching = watching(64);
+    let command = programs.command(NAME, "hold");
+    let mut child = Command::new("unshare")
+        .args(["--pid", "--fork"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (pids, _) = settled(&mut watching, 1);
+    let namespace = |pid: u32| fs::metadata(format!("/proc/{pid}/ns/pid")).unwrap().ino();
+    assert_eq!(pids.len(), 1);
+    assert_ne!(namespace(pids[0]), namespace(std::process::id()));
+    end(&mut child);
+}
+
+/// Looks until as many match as expected and no more come, or for two seconds.
+fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agent::sample::Sample) {
+    let mut last = None;
+    for _ in 0..40 {
+        watching.follow_for(Duration::from_millis(50));
+        let sample = watching.look();
+        let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+        let is_settled = pids.len() == expected && last.as_ref() == Some(&pids);
+        if is_settled {
+            return (pids, sample);
+        }
+        last = Some(pids);
+    }
+    let sample = watching.look();
+    (last.unwrap_or_default(), sample)
+}
+
+fn leaves() {
+    let programs = Programs::new(&[NAME, OTHER]);
+    let cases = [
+        (NAME, "sleep 200 exec ./something-else burn 300 hold"),
+        (OTHER, "rename M8RefSvr_life sleep 200 rename x burn 300 hold"),
+    ];
+    for (program, words) in cases {
+        let mut watching = watching(8);
+        let mut child = programs.command(program, words).spawn().unwrap();
+        let pid = child.id();
+        let (pids, _) = settled(&mut watching, 1);
+        assert_eq!(pids, [pid], "{words}");
+        let (pids, _) = settled(&mut watching, 0);
+        assert_eq!(pids, [0; 0], "{words}");
+        assert_eq!(watching.over.last().unwrap().how, How::Left, "{words}");
+        assert_eq!((watching.turnover().starts, watching.exits()), (1, 0), "{words}");
+        assert_eq!(watching.observer.kernel().unwrap().slots().0, 0, "{words}");
+        end(&mut child);
+        watching.look();
+        // What it did under the other name is not ours.
+        let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
+        assert!(cpu < 250_000_000, "{words}: {cpu}");
+    }
+}
+
+fn by_executable() {
+    // A name that is longer than what the kernel keeps.
+    const LONG: &str = "M8RefSvr_of_a_long_name";
+    let programs = Programs::new(&[LONG, OTHER]);
+    let mut watching = watching_for("long_name", 64);
+    let mut usage = Usage::default();
+    let mut child =
+        programs.command(LONG, "write 4096 burn 100 fork write 4096 burn 100 hold").spawn().unwrap();
+    let (pids, _) = settled(&mut watching, 2);
+    assert_eq!(pids.len(), 2);
+    drop(child.stdin.take());
+    usage.wait(child);
+    let (pids, _) = settled(&mut watching, 0);
+    assert_eq!(pids.len(), 0);
+    assert_eq!((watching.turnover().starts, watching.exits()), (2, 2));
+    let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
+    assert!(u128::from(cpu) >= 200_000_000, "{cpu}, {usage:?}");
+    // A daemon whose parents ended before they could be looked at.
+    let mut child = programs.command(LONG, "detach setsid detach hold").spawn().unwrap();
+    let (pids, _) = settled(&mut watching, 1);
+    assert_eq!(pids.len(), 1);
+    end(&mut child);
+}
+
+fn ends() {
+    let programs = Programs::new(&[NAME]);
+    let cases = [
+        ("exit 0", Exit::Code(0)),
+        ("exit 3", Exit::Code(3)),
+        ("cores signal 11", Exit::Signal { number: 11, core_dumped: true }),
+        ("signal 9", Exit::Signal { number: 9, core_dumped: false }),
+        ("signal 15", Exit::Signal { number: 15, core_dumped: false }),
+        ("end-leader exit 4", Exit::Code(4)),
+    ];
+    for (words, expected) in cases {
+        let mut watching = watching(8);
+        let mut child = programs.command(NAME, &format!("eat 20 {words}")).spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        watching.look();
+        let [over] = watching.over.as_slice() else { panic!("{words}: {:?}", watching.over) };
+        assert_eq!((over.identity.pid, over.how), (pid, How::Ended(expected)), "{words}");
+        assert!(over.peak_bytes.unwrap() >= 20 << 20, "{words}: {over:?}");
+        assert!(over.lasted > Duration::ZERO && over.lasted < Duration::from_secs(60), "{words}");
+        let [_, counted] = [(), ()].map(|()| watching.turnover().exits().find(|&(_, count)| count == 1));
+        assert_eq!(counted.unwrap().0.reason(), expected.reason(), "{words}");
+    }
+}
+
+/// Where control groups with a limit of memory can be made, and the name of the limit.
+pub(crate) fn memory_group() -> Result<(PathBuf, &'static str), String> {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("memory/memory.limit_in_bytes").exists() {
+        return Ok((root.join("memory"), "memory.limit_in_bytes"));
+    }
+    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
+    if controllers.split_whitespace().any(|controller| controller == "memory") {
+        return Ok((root.to_owned(), "memory.max"));
+    }
+    Err("no control group with a limit of memory can be made".into())
+}
+
+fn out_of_memory() {
+    let (root, limit) = memory_group().unwrap();
+    let group = root.join(format!("m8refsvr-test-{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join(limit), (48_u64 << 20).to_string()).unwrap();
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(8);
+    let words = format!("join {} eat 200", group.display());
+    let outcome = programs.command(NAME, &words).spawn().unwrap().wait().unwrap();
+    watching.look();
+    fs::remove_dir(&group).unwrap();
+    assert!(!outcome.success());
+    let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
+    assert_eq!(over.how, How::Ended(Exit::Oom));
+    assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Oom, 1));
+}
+
+fn leader_ends_first() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching(64);
+    let mut usage = Usage::default();
+    usage.run(20, || programs.command(NAME, "burn 20 end-leader burn 60 write 4096"));
+    watching.look();
+    equals(&watching, &usage);
+}
+
+fn without_bpf() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = Watching::new(observer_of_proc(NAME));
+    let mut child = programs.command(NAME, "burn 100 hold").spawn().unwrap();
+    wait_for_name(child.id(), NAME);
+    while watching
+        .look()
+        .processes
+        .first()
+        .is_none_or(|it| it.cpu_user + it.cpu_system < Duration::from_millis(50))
+    {}
+    let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
+    end(&mut child);
+    assert!(watching.look().processes.is_empty());
+    assert_eq!(watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem), cpu);
+    assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
+    assert_eq!(watching.over[0].how, How::Ended(Exit::Unknown));
+    assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Unknown, 1));
+}

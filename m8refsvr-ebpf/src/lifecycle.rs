@@ -1,0 +1,414 @@
+//! Processes as they start, execute other programs, and end. A process that matches by its `comm` gets a slot here, so
+//! that its first context switch counts; what the kernel's accounting has of it at its end is written to its slot.
+//! User space is told where to look, and takes the slot back when it has seen it.
+
+use core::ptr::NonNull;
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_ktime_get_boot_ns,
+    },
+};
+use m8refsvr_common::{
+    comm::{COMM_BYTES, MAX_NAMES, small, words},
+    record::{EventKind, Figures, Life, OOM_VICTIM, State, Target},
+    slot::{UNDECIDED, first_counters, place_in},
+};
+
+use crate::maps::{FREE_SLOTS, LIVES, NAMES, TARGETS, add, current_tgid, element_of, lost, tell};
+
+/// `PF_KTHREAD` in a task's flags: a thread of the kernel. Source: `include/linux/sched.h`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// `SIGNAL_GROUP_EXIT` in a process's flags: it ends as a whole, by one code. Source: `include/linux/sched/signal.h`.
+const SIGNAL_GROUP_EXIT: u32 = 0x4;
+
+/// Offsets of members of kernel structures, which user space takes from the kernel's BTF; 0 for one that it has not.
+macro_rules! offsets {
+    ($($name:ident)+) => {
+        $(
+            #[unsafe(no_mangle)]
+            static $name: Global<u32> = Global::new(0);
+        )+
+    };
+}
+
+offsets! {
+    TASK_PID TASK_TGID TASK_FLAGS TASK_COMM TASK_SIGNAL TASK_GROUP_LEADER TASK_START TASK_EXIT_CODE
+    TASK_RUNTIME TASK_USER TASK_SYSTEM TASK_MINOR_FAULTS TASK_MAJOR_FAULTS TASK_READ_BYTES TASK_WRITE_BYTES
+    TASK_VOLUNTARY TASK_INVOLUNTARY
+    SIGNAL_LIVE SIGNAL_THREADS SIGNAL_STATS_LOCK SIGNAL_FLAGS SIGNAL_EXIT_CODE SIGNAL_PEAK_PAGES SIGNAL_OOM_MEMORY
+    SIGNAL_RUNTIME SIGNAL_USER SIGNAL_SYSTEM SIGNAL_MINOR_FAULTS SIGNAL_MAJOR_FAULTS SIGNAL_READ_BYTES
+    SIGNAL_WRITE_BYTES SIGNAL_VOLUNTARY SIGNAL_INVOLUNTARY
+}
+
+/// How many CPUs have counters.
+#[unsafe(no_mangle)]
+static CPUS: Global<u32> = Global::new(1);
+
+/// Nanoseconds in a clock tick, as /proc tells when processes started.
+#[unsafe(no_mangle)]
+static TICK: Global<u64> = Global::new(10_000_000);
+
+/// How many elements of `NAMES` are names.
+#[unsafe(no_mangle)]
+static NAME_COUNT: Global<u32> = Global::new(0);
+
+/// Whether a `comm` without any of the names can match all the same, by a regular expression.
+#[unsafe(no_mangle)]
+static ANY_COMM: Global<u32> = Global::new(0);
+
+/// The agent's own `comm`, which never matches.
+#[unsafe(no_mangle)]
+static OWN_COMM: Global<[u64; 2]> = Global::new([0; 2]);
+
+/// The running process executes another program.
+#[inline(always)]
+pub(crate) fn executed() {
+    let tgid = current_tgid();
+    let Some(element) = element_of(tgid) else { return };
+    // SAFETY: the look-up returned a whole element.
+    let now = unsafe { element.read_volatile() };
+    let Ok(comm) = bpf_get_current_comm() else { return };
+    let comm = words(comm);
+    let is_match = matches(comm);
+    let place = place_in(now);
+    match (slot_at(place), is_match) {
+        (0, true) => {
+            // SAFETY: the helper has no preconditions.
+            let task = unsafe { bpf_get_current_task() };
+            let Some(slot) = take(tgid, task, comm, 0, element) else { return };
+            if let Some((target, life)) = records(slot) {
+                let process = Process::of(task);
+                // SAFETY: both look-ups returned whole records, which this program alone writes to.
+                unsafe {
+                    process.write_figures(&raw mut (*life).first);
+                    (*target).offset.voluntary =
+                        (*target).offset.voluntary.wrapping_add((*life).first.voluntary);
+                    (*target).offset.involuntary =
+                        (*target).offset.involuntary.wrapping_add((*life).first.involuntary);
+                }
+            }
+            // Only now does it count, and what was before is in the offset.
+            let place = first_counters(slot, CPUS.load());
+            add(element.as_ptr(), u64::from(place).wrapping_sub(now & UNDECIDED));
+            // SAFETY: as above.
+            if place_in(unsafe { element.read_volatile() }) == place {
+                tell(EventKind::Began, slot);
+            } else {
+                // User space gave it another at this very moment.
+                add(element.as_ptr(), u64::from(place).wrapping_neg());
+                give_back(slot);
+            }
+        }
+        (0, false) => undecided(tgid, element, now),
+        (slot, true) => tell(EventKind::Began, slot),
+        (slot, false) => {
+            add(element.as_ptr(), UNDECIDED.wrapping_sub(now & UNDECIDED).wrapping_sub(place.into()));
+            over(slot, State::Left);
+            tell(EventKind::Unclear, tgid);
+        }
+    }
+}
+
+/// The running process has a new child, which has not run yet, or a new thread.
+#[inline(always)]
+pub(crate) fn forked(child: u64) {
+    let tgid = half(child, &TASK_TGID);
+    if half(child, &TASK_PID) != tgid {
+        return;
+    }
+    let parent_tgid = current_tgid();
+    let (Some(parent), Some(element)) = (element_of(parent_tgid), element_of(tgid)) else { return };
+    // SAFETY: the look-ups returned whole elements.
+    let (parent, old) = unsafe { (parent.read_volatile(), element.read_volatile()) };
+    if old != 0 {
+        // Of an earlier process with this id, of which the end was not seen.
+        // SAFETY: as above.
+        unsafe { element.write_volatile(0) };
+        if place_in(old) != 0 {
+            tell(EventKind::Over, slot_at(place_in(old)));
+        }
+    }
+    if place_in(parent) != 0 {
+        let comm = words(read::<[u8; COMM_BYTES]>(child, &TASK_COMM).unwrap_or_default());
+        let Some(slot) = take(tgid, child, comm, parent_tgid, element) else { return };
+        if let Some((_, life)) = records(slot) {
+            // SAFETY: the look-up returned a whole record, which this program alone writes to.
+            unsafe { (*life).first = Figures::default() };
+        }
+        // SAFETY: the look-up returned a whole element.
+        unsafe { element.write_volatile(first_counters(slot, CPUS.load()).into()) };
+        tell(EventKind::Began, slot);
+    } else if parent & UNDECIDED != 0 {
+        undecided(tgid, element, 0);
+    }
+}
+
+/// A thread gets another name.
+#[inline(always)]
+pub(crate) fn renamed(task: u64, comm: u64) {
+    let tgid = half(task, &TASK_TGID);
+    if half(task, &TASK_PID) != tgid || half(task, &TASK_FLAGS) & PF_KTHREAD != 0 {
+        return;
+    }
+    let Some(element) = element_of(tgid) else { return };
+    // SAFETY: the look-up returned a whole element.
+    let now = unsafe { element.read_volatile() };
+    if place_in(now) != 0 {
+        // It may match no more.
+        return tell(EventKind::Unclear, tgid);
+    }
+    // SAFETY: the helper checks the address; what is behind the end of the name is not looked at.
+    let Ok(mut comm) = (unsafe { bpf_probe_read_kernel(comm as *const [u8; COMM_BYTES]) }) else { return };
+    comm[COMM_BYTES - 1] = 0;
+    if now & UNDECIDED == 0 && (ANY_COMM.load() != 0 || matches(words(comm))) {
+        undecided(tgid, element, now);
+    }
+}
+
+/// A thread of the running process begins to exit. If it is the last, this is when the process ends: its parent, who
+/// may start another in its place, is told next.
+#[inline(always)]
+pub(crate) fn thread_exits(place: u32) {
+    if SIGNAL_LIVE.load() == 0 {
+        return;
+    }
+    if let Some((_, life)) = records(slot_at(place)) {
+        // SAFETY: the look-up returned a whole record, and the helper has no preconditions.
+        unsafe { (*life).end = bpf_ktime_get_boot_ns() };
+    }
+}
+
+/// No thread of the running process is between the beginning of its exit and its last switch, which is now.
+#[inline(always)]
+pub(crate) fn threads_ended(element: NonNull<u64>, place: u32) {
+    if SIGNAL_LIVE.load() == 0 {
+        return;
+    }
+    // SAFETY: the helper has no preconditions.
+    let process = Process::of(unsafe { bpf_get_current_task() });
+    if half(process.signal, &SIGNAL_LIVE) != 0 {
+        return;
+    }
+    // SAFETY: the look-up returned a whole element.
+    unsafe { element.write_volatile(0) };
+    if place != 0 {
+        ended(slot_at(place));
+    }
+}
+
+/// A function of its own in the kernel too, so that the programs of `sched_switch` stay small.
+#[inline(never)]
+fn ended(slot: u32) {
+    over(slot, State::Ended);
+}
+
+/// The holder of a slot, which is the running process, is over.
+#[inline(always)]
+fn over(slot: u32, how: State) {
+    let Some((target, life)) = records(slot) else { return };
+    // SAFETY: the helper has no preconditions.
+    let process = Process::of(unsafe { bpf_get_current_task() });
+    // SAFETY: both look-ups returned whole records, of which user space reads only when the state is written.
+    unsafe {
+        (*life).start = process.leader.map_or(0, |leader| word(leader, &TASK_START));
+        process.write_figures(&raw mut (*life).last);
+        if let State::Ended = how {
+            (*life).peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
+            (*life).status = process.status();
+        } else {
+            (*life).end = bpf_ktime_get_boot_ns();
+        }
+        (&raw mut (*target).state).write_volatile(how as u64);
+    }
+    tell(EventKind::Over, slot);
+}
+
+/// Takes a free slot for a process, of which `task` is a thread, and notes who holds it. Without one, the process is
+/// left to user space.
+#[inline(always)]
+fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>) -> Option<u32> {
+    let Ok(Some(slot)) = FREE_SLOTS.pop() else {
+        lost(|losses| &raw mut losses.no_free_slot);
+        // SAFETY: the look-up returned a whole element.
+        if unsafe { element.read_volatile() } & UNDECIDED == 0 {
+            add(element.as_ptr(), UNDECIDED);
+        }
+        tell(EventKind::NoSlot, tgid);
+        return None;
+    };
+    let (target, life) = records(slot)?;
+    let start = word(task, &TASK_START);
+    // SAFETY: both look-ups returned whole records, which are nobody else's while the slot is neither free nor found
+    // in `SLOTS`.
+    unsafe {
+        (*target).tgid = tgid.into();
+        (*target).start_ticks = start.checked_div(TICK.load()).unwrap_or(0);
+        (*target).parent = parent.into();
+        (*target).comm = comm;
+        (*life).start = start;
+        (*life).end = 0;
+        (*life).peak_pages = 0;
+        (*life).status = 0;
+        (&raw mut (*target).state).write_volatile(State::Living as u64);
+    }
+    Some(slot)
+}
+
+/// A slot that was taken needlessly is free again, with the offset that it had.
+#[inline(always)]
+fn give_back(slot: u32) {
+    if let Some((target, life)) = records(slot) {
+        // SAFETY: the look-ups returned whole records, of a slot that is nobody else's.
+        unsafe {
+            (*target).offset.voluntary = (*target).offset.voluntary.wrapping_sub((*life).first.voluntary);
+            (*target).offset.involuntary =
+                (*target).offset.involuntary.wrapping_sub((*life).first.involuntary);
+            (&raw mut (*target).state).write_volatile(State::Free as u64);
+        }
+    }
+    // There is room for all slots that there are.
+    let _ = FREE_SLOTS.push(slot, 0);
+}
+
+/// User space has to decide.
+#[inline(always)]
+fn undecided(tgid: u32, element: NonNull<u64>, now: u64) {
+    if now & UNDECIDED == 0 {
+        add(element.as_ptr(), UNDECIDED);
+    }
+    tell(EventKind::Unclear, tgid);
+}
+
+/// Who holds a slot, and its life.
+#[inline(always)]
+fn records(slot: u32) -> Option<(*mut Target, *mut Life)> {
+    let index = slot.wrapping_sub(1);
+    Some((TARGETS.get_ptr_mut(index)?, LIVES.get_ptr_mut(index)?))
+}
+
+/// The slot of which the counters begin at a place; 0 for none.
+#[inline(always)]
+fn slot_at(place: u32) -> u32 {
+    place.checked_div(CPUS.load()).unwrap_or(0)
+}
+
+/// Whether one of the names is in a `comm`.
+#[inline(always)]
+fn matches(comm: [u64; 2]) -> bool {
+    if comm == OWN_COMM.load() {
+        return false;
+    }
+    let comm = small(comm);
+    for at in 0..MAX_NAMES {
+        if at >= NAME_COUNT.load() {
+            return false;
+        }
+        if NAMES.get(at).is_some_and(|name| name.is_in(comm)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A process, by what its threads share.
+struct Process {
+    /// Its `signal_struct`, which lives as long as any of its threads runs.
+    signal: u64,
+    /// Its first thread, if the kernel has not let go of it.
+    leader: Option<u64>,
+}
+
+impl Process {
+    #[inline(always)]
+    fn of(task: u64) -> Self {
+        let signal = word(task, &TASK_SIGNAL);
+        let leader = word(task, &TASK_GROUP_LEADER);
+        // The leader may be gone while another thread is on its last steps, and its memory another's.
+        let is_ours = word(leader, &TASK_SIGNAL) == signal;
+        Self { signal, leader: if is_ours { Some(leader) } else { None } }
+    }
+
+    /// Writes what it has: what those of its threads had of which the kernel has let go, and what its first thread has,
+    /// the only one that can be left when this is called.
+    ///
+    /// # Safety
+    /// `figures` is a record in a map that nobody else writes to.
+    #[inline(always)]
+    unsafe fn write_figures(&self, figures: *mut Figures) {
+        let leader = self.leader.unwrap_or(0);
+        // SAFETY: the caller's. The kernel is at work on them for the time of some additions; there is no loop here, as
+        // the verifier of Linux 5.10 refuses one that begins after a call.
+        unsafe {
+            let _ = write_figures_at_once(self.signal, leader, figures)
+                || write_figures_at_once(self.signal, leader, figures)
+                || write_figures_at_once(self.signal, leader, figures)
+                || write_figures_at_once(self.signal, leader, figures);
+        }
+    }
+
+    /// How it ended, as `wait_task_zombie` (`kernel/exit.c`) has it, and whether for want of memory: the kernel then
+    /// keeps hold of the memory of whom it chose (`mark_oom_victim` in `mm/oom_kill.c`).
+    #[inline(always)]
+    fn status(&self) -> u64 {
+        let code = match self.leader {
+            Some(leader) if half(self.signal, &SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT == 0 => {
+                half(leader, &TASK_EXIT_CODE)
+            }
+            _ => half(self.signal, &SIGNAL_EXIT_CODE),
+        };
+        let is_victim = word(self.signal, &SIGNAL_OOM_MEMORY) != 0;
+        u64::from(code & 0xffff) | if is_victim { OOM_VICTIM } else { 0 }
+    }
+}
+
+/// Whether all figures are of one moment: `__exit_signal` (`kernel/exit.c`) adds a thread's figures to those of the
+/// process, and takes it from the number of its threads, under a sequence lock.
+///
+/// # Safety
+/// As of [`Process::write_figures`].
+#[inline(never)]
+unsafe fn write_figures_at_once(signal: u64, leader: u64, figures: *mut Figures) -> bool {
+    let sequence = half(signal, &SIGNAL_STATS_LOCK);
+    let leader = if half(signal, &SIGNAL_THREADS) == 0 { 0 } else { leader };
+    let sum = |of_ended: &Global<u32>, of_leader: &Global<u32>| {
+        let own = if leader == 0 { 0 } else { word(leader, of_leader) };
+        word(signal, of_ended).wrapping_add(own)
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        (*figures).runtime = sum(&SIGNAL_RUNTIME, &TASK_RUNTIME);
+        (*figures).user = sum(&SIGNAL_USER, &TASK_USER);
+        (*figures).system = sum(&SIGNAL_SYSTEM, &TASK_SYSTEM);
+        (*figures).minor_faults = sum(&SIGNAL_MINOR_FAULTS, &TASK_MINOR_FAULTS);
+        (*figures).major_faults = sum(&SIGNAL_MAJOR_FAULTS, &TASK_MAJOR_FAULTS);
+        (*figures).read_bytes = sum(&SIGNAL_READ_BYTES, &TASK_READ_BYTES);
+        (*figures).write_bytes = sum(&SIGNAL_WRITE_BYTES, &TASK_WRITE_BYTES);
+        (*figures).voluntary = sum(&SIGNAL_VOLUNTARY, &TASK_VOLUNTARY);
+        (*figures).involuntary = sum(&SIGNAL_INVOLUNTARY, &TASK_INVOLUNTARY);
+    }
+    sequence & 1 == 0 && half(signal, &SIGNAL_STATS_LOCK) == sequence
+}
+
+/// Reads a member of a kernel structure; `None` where the kernel has none, or no memory is there.
+#[inline(always)]
+fn read<T>(structure: u64, offset: &Global<u32>) -> Option<T> {
+    let offset = offset.load();
+    if offset == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const T) }.ok()
+}
+
+#[inline(always)]
+fn word(structure: u64, offset: &Global<u32>) -> u64 {
+    read(structure, offset).unwrap_or(0)
+}
+
+#[inline(always)]
+fn half(structure: u64, offset: &Global<u32>) -> u32 {
+    read(structure, offset).unwrap_or(0)
+}

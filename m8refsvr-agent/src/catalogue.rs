@@ -2,7 +2,10 @@
 //! tables say the same.
 
 use crate::{
-    figures::Figure::{self, Total},
+    figures::{
+        Figure::{self, Total},
+        Limit,
+    },
     report::AgentFigure,
     totals::Counter,
 };
@@ -106,6 +109,10 @@ const fn pair(name: &'static str, one: (&'static str, Figure), other: (&'static 
     ]
 }
 
+const fn used(name: &'static str, limit: Limit) -> Point {
+    Point { attribute: Some(("m8refsvr.limit", name)), figure: Figure::Used(limit) }
+}
+
 macro_rules! catalogue {
     ($($vocabulary:ident $kind:ident $name:literal [$unit:literal] $description:literal $of:ident($($points:expr),+);)+) => {
         /// All metrics, in the order in which README names them.
@@ -153,6 +160,14 @@ catalogue! {
     Otel Gauge "process.uptime" ["s"]
         "Time since the process started, the oldest of several"
         Each(&plain(Figure::Uptime));
+    Otel Gauge "m8refsvr.limit.utilization" ["1"]
+        "Which part of a limit is used, by the process that is nearest to it; absent where there is no limit"
+        Each(&[
+            used("open_files", Limit::OpenFiles),
+            used("user_processes", Limit::UserProcesses),
+            used("cgroup_pids", Limit::CgroupPids),
+            used("cgroup_memory", Limit::CgroupMemory),
+        ]);
     Otel UpDownCounter "m8refsvr.process.count" ["{process}"]
         "Processes that match"
         Group(&plain(Figure::Processes));

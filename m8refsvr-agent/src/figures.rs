@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::{
+    headroom::Headroom,
     proc::stat::of_ticks,
     sample::ProcessSample,
     totals::{Account, Counter, Totals},
@@ -42,6 +43,21 @@ pub enum Figure {
     MemoryPercent,
     /// Time since the oldest started, seconds.
     Uptime,
+    /// Which part of a limit is used, by the process that is nearest to it.
+    Used(Limit),
+}
+
+/// What a process can run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `RLIMIT_NOFILE`.
+    OpenFiles,
+    /// `RLIMIT_NPROC`.
+    UserProcesses,
+    /// `pids.max` of a control group.
+    CgroupPids,
+    /// `memory.max` of a control group.
+    CgroupMemory,
 }
 
 /// A number on the wire.
@@ -78,6 +94,8 @@ pub struct Figures {
     virtual_bytes: Option<u64>,
     /// Of the oldest, seconds.
     uptime: Option<f64>,
+    /// Of those that are nearest to their limits.
+    headroom: Headroom,
 }
 
 /// One look, as far as it concerns every set of processes alike.
@@ -127,6 +145,7 @@ impl Figures {
             resident: sum(|process| process.resident_bytes),
             virtual_bytes: sum(|process| process.virtual_bytes),
             // Not by the clock, which may be set.
+            headroom: Headroom::worst(processes.clone().map(|process| process.headroom)),
             uptime: processes
                 .clone()
                 .map(|process| process.identity.start_ticks)
@@ -166,6 +185,16 @@ impl Figures {
             Figure::MemoryShare => of_memory(1.0).map(Value::Double),
             Figure::MemoryPercent => of_memory(100.0).map(Value::Double),
             Figure::Uptime => self.uptime.map(Value::Double),
+            Figure::Used(limit) => {
+                let Headroom { open_files, user_processes, cgroup_pids, cgroup_memory } = self.headroom;
+                let used = match limit {
+                    Limit::OpenFiles => open_files,
+                    Limit::UserProcesses => user_processes,
+                    Limit::CgroupPids => cgroup_pids,
+                    Limit::CgroupMemory => cgroup_memory,
+                };
+                used.map(Value::Double)
+            }
         }
     }
 }

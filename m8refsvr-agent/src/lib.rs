@@ -5,6 +5,7 @@
 
 pub mod absence;
 pub mod boot;
+mod bounds;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod episode;
 pub mod exit;
 pub mod export;
 pub mod figures;
+pub mod headroom;
 pub mod kernel;
 pub mod ledger;
 pub mod listing;

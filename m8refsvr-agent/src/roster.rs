@@ -130,6 +130,11 @@ impl Roster {
         members
     }
 
+    /// Whether a process matches.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        self.members.contains_key(identity)
+    }
+
     /// Those that are over since the last time, in the order in which it was learnt.
     pub(crate) fn take_over(&mut self) -> Vec<Over> {
         std::mem::take(&mut self.over)

@@ -12,7 +12,9 @@ use m8refsvr_common::record::Counts;
 use crate::{
     absence::{Absences, Reason},
     boot::{Boot, since_boot, ticks},
+    bounds::{Bound, Bounds},
     exit::Over,
+    headroom::Headroom,
     kernel::{Kernel, Snapshot, Switches},
     proc::{
         Proc, Process, Unreadable, fd,
@@ -95,6 +97,8 @@ pub struct ProcessSample {
     pub block: Option<Counts>,
     /// What it had when it began to match; `None` where that is not known.
     pub first: Option<Totals>,
+    /// How near it is to its limits.
+    pub headroom: Headroom,
 }
 
 impl ProcessSample {
@@ -121,13 +125,15 @@ impl ProcessSample {
 #[derive(Debug)]
 pub struct Observer {
     roster: Roster,
+    bounds: Bounds,
     buffer: Vec<u8>,
 }
 
 impl Observer {
     /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
-        Self { roster: Roster::new(proc, selector, kernel), buffer: Vec::new() }
+        let bounds = Bounds::new(&proc);
+        Self { roster: Roster::new(proc, selector, kernel), bounds, buffer: Vec::new() }
     }
 
     /// Where figures come from.
@@ -183,12 +189,14 @@ impl Observer {
         let began_ticks = ticks(since_boot());
         let mut absences = self.roster.update()?;
         let sources = self.sources();
+        self.bounds.begin_look();
         let Roster { proc, kernel, .. } = &self.roster;
         let mut reading = Reading {
             proc,
             kernel: kernel.as_ref(),
             sources,
             boot: self.roster.boot(),
+            bounds: &mut self.bounds,
             buffer: &mut self.buffer,
         };
         let mut processes = Vec::new();
@@ -214,7 +222,9 @@ impl Observer {
         }
         let over = self.roster.take_over();
         // One that matched at the beginning of the look may be over at its end.
-        processes.retain(|process| !over.iter().any(|over| over.identity == process.identity));
+        processes.retain(|(process, _)| self.roster.has(&process.identity));
+        self.bounds.end_look(&mut processes);
+        let processes = processes.into_iter().map(|(process, _)| process).collect();
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
 }
@@ -225,12 +235,17 @@ struct Reading<'a> {
     kernel: Option<&'a Kernel>,
     sources: Sources,
     boot: Boot,
+    bounds: &'a mut Bounds,
     buffer: &'a mut Vec<u8>,
 }
 
 impl Reading<'_> {
     /// Reads all figures of a process.
-    fn figures(&mut self, member: &Member, missing: &mut Missing) -> Result<ProcessSample, Unreadable> {
+    fn figures(
+        &mut self,
+        member: &Member,
+        missing: &mut Missing,
+    ) -> Result<(ProcessSample, Bound), Unreadable> {
         let identity = member.identity;
         let process = self.proc.process(identity.pid)?;
         let sources = self.sources;
@@ -251,8 +266,8 @@ impl Reading<'_> {
             return Err(Unreadable::Gone);
         }
         let counted = self.counted(member, missing);
-        let shared = self.shared(&process, &stat, missing);
-        Ok(ProcessSample {
+        let shared = self.shared(identity, &process, &stat, missing);
+        let sample = ProcessSample {
             identity,
             name: member.name.clone(),
             executable: member.executable.clone(),
@@ -276,18 +291,28 @@ impl Reading<'_> {
             },
             block: counted.filter(|_| sources.block_io != Source::None),
             first: member.first,
-        })
+            headroom: Headroom::default(),
+        };
+        Ok((sample, shared.bound))
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
-    fn shared(&mut self, process: &Process, stat: &Stat, missing: &mut Missing) -> Shared {
-        let figures = |files: Result<u64, Unreadable>, stat: &Stat, missing: &mut Missing| Shared {
+    fn shared(
+        &mut self,
+        identity: Identity,
+        process: &Process,
+        stat: &Stat,
+        missing: &mut Missing,
+    ) -> Shared {
+        let figures = |files: Result<u64, Unreadable>, stat: &Stat, bound, missing: &mut Missing| Shared {
             resident_bytes: Some(stat.resident_bytes),
             virtual_bytes: Some(stat.virtual_bytes),
             open_files: missing.unless(&["open_file_descriptors"], files),
+            bound,
         };
         if !stat.has_no_leader() {
-            return figures(fd::count(process), stat, missing);
+            let bound = self.bounds.of(identity, process, None, self.buffer);
+            return figures(fd::count(process), stat, bound, missing);
         }
         let thread = process.living_thread(self.buffer);
         let read = thread.and_then(|thread| Some((Stat::read(&thread, self.buffer).ok()?, thread)));
@@ -298,7 +323,8 @@ impl Reading<'_> {
             );
             return Shared::default();
         };
-        figures(fd::count(&thread), &stat, missing)
+        let bound = self.bounds.of(identity, process, Some(&thread), self.buffer);
+        figures(fd::count(&thread), &stat, bound, missing)
     }
 
     /// What the kernel counted for a process.
@@ -325,6 +351,7 @@ struct Shared {
     resident_bytes: Option<u64>,
     virtual_bytes: Option<u64>,
     open_files: Option<u64>,
+    bound: Bound,
 }
 
 /// The absent figures of one process.
@@ -394,6 +421,7 @@ pub(crate) mod fixtures {
             switches: None,
             block: None,
             first: None,
+            headroom: Headroom::default(),
         }
     }
 

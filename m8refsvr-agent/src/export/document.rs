@@ -150,6 +150,15 @@ struct Metrics {
     voluntary_ctx_switches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonvoluntary_ctx_switches: Option<u64>,
+    /// Parts of limits that are used, 1 being all; in the sums the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_files_limit_usage: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_processes_limit_usage: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_pids_limit_usage: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_memory_limit_usage: Option<f64>,
 }
 
 /// What the document tells besides the two looks.
@@ -249,6 +258,10 @@ fn metrics(
         block_write_operations: block.map(|block| block.write_operations),
         voluntary_ctx_switches: process.switches.map(|switches| switches.voluntary),
         nonvoluntary_ctx_switches: process.switches.map(|switches| switches.involuntary),
+        open_files_limit_usage: process.headroom.open_files.map(ratio),
+        user_processes_limit_usage: process.headroom.user_processes.map(ratio),
+        cgroup_pids_limit_usage: process.headroom.cgroup_pids.map(ratio),
+        cgroup_memory_limit_usage: process.headroom.cgroup_memory.map(ratio),
     }
 }
 
@@ -276,6 +289,11 @@ fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
             })
         };
     }
+    macro_rules! largest {
+        ($field:ident) => {
+            processes.iter().filter_map(|process| process.metrics.$field).reduce(f64::max)
+        };
+    }
     let metrics = if processes.is_empty() {
         let counted = (sources.block_io != Source::None).then_some(0);
         Metrics {
@@ -297,6 +315,7 @@ fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
             block_write_operations: counted,
             voluntary_ctx_switches: Some(0),
             nonvoluntary_ctx_switches: Some(0),
+            ..Metrics::default()
         }
     } else {
         Metrics {
@@ -318,6 +337,10 @@ fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
             block_write_operations: sum!(block_write_operations),
             voluntary_ctx_switches: sum!(voluntary_ctx_switches),
             nonvoluntary_ctx_switches: sum!(nonvoluntary_ctx_switches),
+            open_files_limit_usage: largest!(open_files_limit_usage),
+            user_processes_limit_usage: largest!(user_processes_limit_usage),
+            cgroup_pids_limit_usage: largest!(cgroup_pids_limit_usage),
+            cgroup_memory_limit_usage: largest!(cgroup_memory_limit_usage),
         }
     };
     Totals { process_count: processes.len(), metrics }
@@ -331,6 +354,10 @@ fn milliseconds(time: SystemTime) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "bytes of a machine's memory are below 2^53")]
 fn float(value: u64) -> f64 {
     value as f64
+}
+
+fn ratio(value: f64) -> f64 {
+    rounded(value, 6)
 }
 
 /// Without digits that mean nothing.
@@ -348,6 +375,7 @@ mod tests {
     use super::*;
     use crate::{
         exit::Exit,
+        headroom::Headroom,
         proc::io::StorageIo,
         sample::{
             Identity,
@@ -378,6 +406,7 @@ mod tests {
             switches: None,
             block: None,
             first: None,
+            headroom: Headroom::default(),
         }
     }
 

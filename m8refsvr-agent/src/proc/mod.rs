@@ -6,9 +6,11 @@
 //! time, so that a process can be exchanged between two files, and has no access to the size of `fd`; these
 //! readers hold the process by a descriptor of its folder and parse the bytes in place.
 
+pub mod cgroup;
 pub mod fd;
 pub mod identity;
 pub mod io;
+pub mod limits;
 pub mod program;
 pub mod stat;
 pub mod switches;

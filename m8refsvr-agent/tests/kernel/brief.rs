@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -39,7 +39,7 @@ impl Programs {
         self.0.path().join(name)
     }
 
-    /// A command that follows these words, of which `NAME/` at the beginning of one stands for the path of a program.
+    /// A command that follows these words, in which `./` stands for the folder of the programs.
     pub(crate) fn command(&self, name: &str, words: &str) -> Command {
         let mut command = Command::new(self.path(name));
         let folder = format!("{}/", self.0.path().display());
@@ -195,9 +195,27 @@ fn follow(mut words: &[&str]) {
                 }
                 return;
             }
+            ("become", [user, rest @ ..]) => {
+                // SAFETY: there is one thread only.
+                #[expect(unsafe_code, reason = "no library gives the whole process to another user")]
+                let outcome = unsafe { libc::setuid(user.parse().unwrap()) };
+                assert_eq!(outcome, 0);
+                rest
+            }
+            // That it has come so far.
+            ("say", rest) => {
+                std::io::stdout().write_all(b"x").and_then(|()| std::io::stdout().flush()).unwrap();
+                rest
+            }
             // Into a control group.
             ("join", [folder, rest @ ..]) => {
                 fs::write(Path::new(folder).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+                rest
+            }
+            // At most so many threads of its user.
+            ("limit", [threads, rest @ ..]) => {
+                let limit = Some(threads.parse().unwrap());
+                setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit }).unwrap();
                 rest
             }
             ("eat", [mebibytes, rest @ ..]) => {

@@ -39,6 +39,8 @@ enum Need {
     LogObject,
     /// Control groups that limit memory.
     MemoryGroup,
+    /// Control groups that limit threads.
+    ThreadGroup,
     /// Memory of processes that are killed is written to files.
     CoreFiles,
 }
@@ -89,6 +91,7 @@ fn reason_against(need: Need) -> Result<(), String> {
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),
         Need::MemoryGroup => cases::lifecycle::memory_group().map(|_| ()),
+        Need::ThreadGroup => cases::limits::thread_group().map(|_| ()),
         Need::CoreFiles => match fs::read_to_string("/proc/sys/kernel/core_pattern") {
             Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),
             _ => Err("kernel.core_pattern writes no files".to_owned()),

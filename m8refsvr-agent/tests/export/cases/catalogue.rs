@@ -149,6 +149,14 @@ fn check_attributes(
         attributes.collect()
     };
     match metric.points {
+        // Not all that is limited elsewhere is limited here.
+        Points::Each(points) if metric.name == "m8refsvr.limit.utilization" => {
+            let limits = of_points(points);
+            let limit = |attributes: &BTreeMap<String, String>| attributes["m8refsvr.limit"].clone();
+            let seen: BTreeSet<_> = named.iter().map(limit).collect();
+            assert!(seen.is_subset(&limits.iter().map(limit).collect()), "{case}: {seen:?}");
+            assert!(seen.contains("open_files"), "{case}: {seen:?}");
+        }
         Points::Each(points) if per_process && metric.vocabulary == Vocabulary::Otel => {
             let mut expected: BTreeSet<(String, BTreeMap<String, String>)> = BTreeSet::new();
             for pid in pids {

@@ -85,7 +85,7 @@ fn watching(capacity: u32) -> Watching {
     watching_for(NAME, capacity)
 }
 
-fn watching_for(name: &str, capacity: u32) -> Watching {
+pub(crate) fn watching_for(name: &str, capacity: u32) -> Watching {
     let options = Options { capacity, bpf_fs: None, ..Options::default() };
     Watching::new(observer_with(name, &options))
 }
@@ -206,7 +206,7 @@ fn wait_for_name(pid: u32, name: &str) {
 }
 
 /// Ends a process that holds.
-fn end(child: &mut Child) {
+pub(crate) fn end(child: &mut Child) {
     drop(child.stdin.take());
     child.wait().unwrap();
 }

@@ -7,6 +7,7 @@ mod capacity;
 mod dump;
 mod figures;
 pub(crate) mod lifecycle;
+pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
 mod rights;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Case> {
         block::CASES,
         capacity::CASES,
         lifecycle::CASES,
+        limits::CASES,
         figures::CASES,
         names::CASES,
         rights::CASES,

@@ -1,0 +1,138 @@
+//! How near a process is to the limits that it can run into. Knows neither where they were read nor how the ratios
+//! leave.
+
+use crate::proc::{
+    cgroup::Bounds,
+    limits::{Limits, ratio},
+};
+
+/// The user whom `RLIMIT_NPROC` does not bind: `copy_process` in `kernel/fork.c` leaves out `INIT_USER`.
+const ROOT: u32 = 0;
+
+/// What a process uses of what is limited; `None` where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Its open file descriptors.
+    pub open_files: Option<u64>,
+    /// Its real user id.
+    pub user: Option<u32>,
+    /// Threads of all processes of that user, as far as they are seen.
+    pub user_threads: Option<u64>,
+    /// Its resident memory, bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// Which part of each limit is used: 1 when nothing more can be had. `None` where there is no limit, or the limit
+/// or what is used of it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Headroom {
+    /// File descriptors of the process.
+    pub open_files: Option<f64>,
+    /// Threads of the process's user. At least: threads of processes that are not seen count for the kernel too.
+    /// Always absent for root, whom this limit does not bind. Other users with `CAP_SYS_RESOURCE` or
+    /// `CAP_SYS_ADMIN`, whom it does not bind either, are not told from those without.
+    pub user_processes: Option<f64>,
+    /// Threads in the fullest of the process's cgroups.
+    pub cgroup_pids: Option<f64>,
+    /// Resident memory of the process, of the smallest limit of its cgroups. At least: they count other processes
+    /// and files in memory too.
+    pub cgroup_memory: Option<f64>,
+}
+
+impl Headroom {
+    /// That of one process; `None` for what of its limits could not be read.
+    pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&Bounds>) -> Self {
+        let user_threads = usage.user.filter(|&user| user != ROOT).and(usage.user_threads);
+        Self {
+            open_files: limits.and_then(|limits| limits.open_files.ratio(usage.open_files?)),
+            user_processes: limits.and_then(|limits| limits.processes.ratio(user_threads?)),
+            cgroup_pids: bounds.and_then(|bounds| Some(bounds.pids?.ratio())),
+            cgroup_memory: bounds.and_then(|bounds| Some(ratio(usage.resident_bytes?, bounds.memory_bytes?))),
+        }
+    }
+
+    /// The largest of each ratio that any of them has.
+    pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
+        let larger = |one: Option<f64>, other| one.into_iter().chain(other).reduce(f64::max);
+        all.into_iter().fold(Self::default(), |worst, one| Self {
+            open_files: larger(worst.open_files, one.open_files),
+            user_processes: larger(worst.user_processes, one.user_processes),
+            cgroup_pids: larger(worst.cgroup_pids, one.cgroup_pids),
+            cgroup_memory: larger(worst.cgroup_memory, one.cgroup_memory),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::{cgroup::Pids, limits::Limit};
+
+    const USAGE: Usage = Usage {
+        open_files: Some(256),
+        user: Some(1000),
+        user_threads: Some(50),
+        resident_bytes: Some(3 << 20),
+    };
+    const LIMITS: Limits = Limits { open_files: Limit::Of(1024), processes: Limit::Of(100) };
+    const BOUNDS: Bounds = Bounds { pids: Some(Pids { current: 9, max: 10 }), memory_bytes: Some(4 << 20) };
+
+    fn headroom(ratios: [Option<f64>; 4]) -> Headroom {
+        let [open_files, user_processes, cgroup_pids, cgroup_memory] = ratios;
+        Headroom { open_files, user_processes, cgroup_pids, cgroup_memory }
+    }
+
+    #[test]
+    fn each_use_is_divided_by_its_own_limit() {
+        let expected = headroom([Some(0.25), Some(0.5), Some(0.9), Some(0.75)]);
+        assert_eq!(Headroom::of(&USAGE, Some(&LIMITS), Some(&BOUNDS)), expected);
+    }
+
+    #[test]
+    fn where_there_is_no_limit_there_is_no_ratio() {
+        let limits = Limits { open_files: Limit::Unlimited, processes: Limit::Unlimited };
+        let bounds = Bounds { pids: None, memory_bytes: None };
+        assert_eq!(Headroom::of(&USAGE, Some(&limits), Some(&bounds)), Headroom::default());
+    }
+
+    #[test]
+    fn what_is_not_known_takes_its_own_ratio_away_and_no_other() {
+        let cgroups = headroom([None, None, Some(0.9), Some(0.75)]);
+        assert_eq!(Headroom::of(&USAGE, None, Some(&BOUNDS)), cgroups);
+        let own = headroom([Some(0.25), Some(0.5), None, None]);
+        assert_eq!(Headroom::of(&USAGE, Some(&LIMITS), None), own);
+        let pids = headroom([None, None, Some(0.9), None]);
+        assert_eq!(Headroom::of(&Usage::default(), Some(&LIMITS), Some(&BOUNDS)), pids);
+        let user_unknown = headroom([Some(0.25), None, Some(0.9), Some(0.75)]);
+        let usage = Usage { user: None, ..USAGE };
+        assert_eq!(Headroom::of(&usage, Some(&LIMITS), Some(&BOUNDS)), user_unknown);
+    }
+
+    #[test]
+    fn root_is_not_bound_by_the_limit_of_processes() {
+        let usage = Usage { user: Some(0), ..USAGE };
+        let headroom = Headroom::of(&usage, Some(&LIMITS), None);
+        assert_eq!((headroom.open_files, headroom.user_processes), (Some(0.25), None));
+    }
+
+    #[test]
+    fn limits_of_0_are_used_up() {
+        let limits = Limits { open_files: Limit::Of(0), processes: Limit::Of(0) };
+        let bounds = Bounds { pids: Some(Pids { current: 0, max: 0 }), memory_bytes: Some(0) };
+        let used_up = headroom([Some(1.0); 4]);
+        assert_eq!(Headroom::of(&USAGE, Some(&limits), Some(&bounds)), used_up);
+    }
+
+    #[test]
+    fn the_worst_of_several_is_taken_field_by_field() {
+        let several = [
+            headroom([Some(0.1), Some(0.9), None, None]),
+            headroom([Some(0.3), Some(0.2), None, Some(0.0)]),
+            headroom([None, None, None, None]),
+        ];
+        let expected = headroom([Some(0.3), Some(0.9), None, Some(0.0)]);
+        assert_eq!(Headroom::worst(several), expected);
+        assert_eq!(Headroom::worst(several.into_iter().rev()), expected);
+        assert_eq!(Headroom::worst([]), Headroom::default());
+    }
+}

@@ -1,0 +1,123 @@
+//! How near processes are to what limits them.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use m8refsvr_agent::{headroom::Headroom, sample::ProcessSample};
+
+use crate::{
+    Case,
+    Need::{Bpf, MemoryGroup, ThreadGroup},
+    brief::Programs,
+    cases::lifecycle::{end, memory_group, watching_for},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "open files and processes of the user are parts of the limits of the process",
+        needs: &[Bpf],
+        run: own_limits,
+    },
+    Case {
+        name: "a control group above that of the process limits its memory",
+        needs: &[Bpf, MemoryGroup],
+        run: memory,
+    },
+    Case {
+        name: "a control group above that of the process limits its threads",
+        needs: &[Bpf, ThreadGroup],
+        run: threads,
+    },
+];
+
+const NAME: &str = "M8RefSvr_limit";
+
+/// Has a process follow words and hold, and looks at it.
+fn look(words: &str) -> ProcessSample {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching_for(NAME, 8);
+    let mut command = programs.command(NAME, &format!("{words} say hold"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let sample = watching.look();
+    end(&mut child);
+    let [process] = sample.processes.as_slice() else { panic!("{:?}", sample.processes) };
+    process.clone()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn part(used: u64, of: u64) -> Option<f64> {
+    Some(used as f64 / of as f64)
+}
+
+fn own_limits() {
+    // A user that nobody else is, whom the limit binds.
+    let process = look("limit 10 become 54321");
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Headroom { open_files, user_processes, .. } = process.headroom;
+    assert_eq!(user_processes, part(1, 10));
+    assert_eq!(open_files, files.and_then(|files| part(process.open_files.unwrap(), files)));
+    // Root may have as many as it wants.
+    assert_eq!(look("limit 10").headroom.user_processes, None);
+}
+
+/// A control group within another, which is removed in the end.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(root: &Path) -> Self {
+        let outer = root.join(format!("m8refsvr-limit-{}", std::process::id()));
+        fs::create_dir(&outer).unwrap();
+        // With version 2 the inner has no controller, and needs none.
+        fs::create_dir(outer.join("inner")).unwrap();
+        Self(outer)
+    }
+
+    fn inner(&self) -> PathBuf {
+        self.0.join("inner")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for folder in [self.inner(), self.0.clone()] {
+            // The kernel needs a moment to let go of a process that has ended.
+            while fs::remove_dir(&folder).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+            {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+fn memory() {
+    let (root, limit) = memory_group().unwrap();
+    let group = Group::new(&root);
+    fs::write(group.0.join(limit), (256_u64 << 20).to_string()).unwrap();
+    let process = look(&format!("join {}", group.inner().display()));
+    assert_eq!(process.headroom.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
+}
+
+/// Where control groups with a limit of threads can be made.
+pub(crate) fn thread_group() -> Result<PathBuf, String> {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("pids/cgroup.procs").exists() {
+        return Ok(root.join("pids"));
+    }
+    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
+    if controllers.split_whitespace().any(|controller| controller == "pids") {
+        return Ok(root.to_owned());
+    }
+    Err("no control group with a limit of threads can be made".into())
+}
+
+fn threads() {
+    let group = Group::new(&thread_group().unwrap());
+    fs::write(group.0.join("pids.max"), "4").unwrap();
+    let process = look(&format!("join {}", group.inner().display()));
+    assert_eq!(process.headroom.cgroup_pids, part(1, 4));
+}

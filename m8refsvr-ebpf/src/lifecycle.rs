@@ -7,7 +7,8 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     Global,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_ktime_get_boot_ns,
+        bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+        generated::bpf_ktime_get_boot_ns,
     },
 };
 use m8refsvr_common::{
@@ -156,14 +157,19 @@ pub(crate) fn renamed(task: u64, comm: u64) {
     let Some(element) = element_of(tgid) else { return };
     // SAFETY: the look-up returned a whole element.
     let now = unsafe { element.read_volatile() };
-    if place_in(now) != 0 {
-        // It may match no more.
-        return tell(EventKind::Unclear, tgid);
+    // What is behind the end of the name is not of it.
+    let mut name = [0; COMM_BYTES];
+    // SAFETY: the helper checks the address.
+    if unsafe { bpf_probe_read_kernel_str_bytes(comm as *const u8, &mut name) }.is_err() {
+        return;
     }
-    // SAFETY: the helper checks the address; what is behind the end of the name is not looked at.
-    let Ok(mut comm) = (unsafe { bpf_probe_read_kernel(comm as *const [u8; COMM_BYTES]) }) else { return };
-    comm[COMM_BYTES - 1] = 0;
-    if now & UNDECIDED == 0 && (ANY_COMM.load() != 0 || matches(words(comm))) {
+    let is_match = matches(words(name));
+    if place_in(now) != 0 {
+        if !is_match || ANY_COMM.load() != 0 {
+            // It may match no more, or for another pattern.
+            tell(EventKind::Unclear, tgid);
+        }
+    } else if now & UNDECIDED == 0 && (is_match || ANY_COMM.load() != 0) {
         undecided(tgid, element, now);
     }
 }

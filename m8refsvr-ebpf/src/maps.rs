@@ -44,7 +44,7 @@ pub(crate) static NAMES: Array<Name> = Array::with_max_entries(1, 0);
 
 /// Tells user space that there is something to look at.
 #[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
 /// What could not be counted.
 #[map]

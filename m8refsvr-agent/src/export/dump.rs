@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use m8refsvr_common::record::{Counts, Form};
+use m8refsvr_common::record::{Counts, Figures, Form, State};
 use serde::Serialize;
 
-use crate::{kernel::Snapshot, source::Source};
+use crate::{
+    kernel::{OverSlot, Snapshot},
+    source::Source,
+};
 
 /// The maps of an agent, to be shown.
 #[derive(Clone, Debug, Serialize)]
@@ -13,6 +16,8 @@ pub struct Dump {
     agent: AgentFields,
     settings: SettingFields,
     targets: Vec<TargetFields>,
+    /// Slots whose holders are over, and of which the last figures are still to be taken.
+    over: Vec<OverFields>,
     losses: LossFields,
 }
 
@@ -47,6 +52,53 @@ struct TargetFields {
     /// What the agent adds to the sum.
     offset: CountFields<i64>,
     totals: CountFields<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OverFields {
+    tgid: u64,
+    slot: u32,
+    start_ticks: u64,
+    /// `ended`, or `left` for another program.
+    state: &'static str,
+    /// As `wait` tells.
+    status: u64,
+    /// What the kernel's accounting had of it.
+    figures: FigureFields,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct FigureFields {
+    /// Nanoseconds.
+    cpu_time: u64,
+    minor_page_faults: u64,
+    major_page_faults: u64,
+    disk_read_bytes: u64,
+    disk_write_bytes: u64,
+    voluntary_ctx_switches: u64,
+    nonvoluntary_ctx_switches: u64,
+}
+
+impl OverFields {
+    fn new(over: &OverSlot) -> Self {
+        let Figures { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } = over.life.last;
+        Self {
+            tgid: over.target.tgid,
+            slot: over.slot,
+            start_ticks: over.target.start_ticks,
+            state: if over.target.state == State::Left as u64 { "left" } else { "ended" },
+            status: over.life.status,
+            figures: FigureFields {
+                cpu_time: runtime,
+                minor_page_faults: minor_faults,
+                major_page_faults: major_faults,
+                disk_read_bytes: read_bytes,
+                disk_write_bytes: write_bytes,
+                voluntary_ctx_switches: over.life.last.voluntary,
+                nonvoluntary_ctx_switches: over.life.last.involuntary,
+            },
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -125,6 +177,7 @@ impl Dump {
                 lifecycle: form(settings.lifecycle),
             },
             targets: targets.collect(),
+            over: snapshot.over.iter().map(OverFields::new).collect(),
             losses: LossFields {
                 no_free_slot: snapshot.losses.no_free_slot,
                 tgid_out_of_range: snapshot.losses.tgid_out_of_range,
@@ -136,7 +189,7 @@ impl Dump {
 
 impl Display for Dump {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { agent, settings, targets, losses } = self;
+        let Self { agent, settings, targets, over, losses } = self;
         let how = if agent.running { "running" } else { "loaded for this dump" };
         writeln!(out, "agent     {} ({how})", agent.pid)?;
         writeln!(
@@ -155,6 +208,9 @@ impl Display for Dump {
             losses.no_free_slot, losses.tgid_out_of_range, losses.events
         )?;
         writeln!(out, "targets   {} of {} slots", targets.len(), settings.capacity)?;
+        for OverFields { tgid, slot, state, status, .. } in over {
+            writeln!(out, "over      {tgid} in slot {slot} {state}, status {status:#x}; not yet taken")?;
+        }
         if targets.is_empty() {
             return Ok(());
         }
@@ -211,7 +267,7 @@ fn row<T: Display>(
 
 #[cfg(test)]
 mod tests {
-    use m8refsvr_common::record::{Losses, Settings, Target};
+    use m8refsvr_common::record::{Life, Losses, Settings, Target};
 
     use super::*;
     use crate::kernel::Slot;
@@ -234,7 +290,16 @@ mod tests {
             cpus: vec![Counts::default(), Counts { voluntary: 7, write_bytes: 512, ..Counts::default() }],
         }];
         let losses = Losses { no_free_slot: 1, ..Losses::default() };
-        Dump::new(&Snapshot { settings, slots, losses }, 42, true)
+        let over = OverSlot {
+            slot: 5,
+            target: Target { tgid: 4713, state: State::Ended as u64, ..Target::default() },
+            life: Life {
+                status: 0x8b,
+                last: Figures { runtime: 7, ..Figures::default() },
+                ..Life::default()
+            },
+        };
+        Dump::new(&Snapshot { settings, slots, over: vec![over], losses }, 42, true)
     }
 
     #[test]
@@ -251,6 +316,7 @@ mod tests {
         assert!(text.contains("noted for process 4712"), "{text}");
         assert!(text.contains("block I/O by unknown"), "{text}");
         assert!(text.contains("no free slot 1"), "{text}");
+        assert!(text.contains("4713 in slot 5 ended, status 0x8b"), "{text}");
     }
 
     #[test]
@@ -259,6 +325,7 @@ mod tests {
         assert_eq!(json["targets"][0]["totals"]["voluntary_ctx_switches"], 5);
         assert_eq!(json["targets"][0]["offset"]["voluntary_ctx_switches"], -2);
         assert_eq!(json["targets"][0]["cpus"][0]["cpu"], 1);
+        assert_eq!(json["over"][0]["figures"]["cpu_time"], 7);
         assert_eq!(json["agent"]["running"], true);
     }
 }

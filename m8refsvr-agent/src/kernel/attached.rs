@@ -16,7 +16,7 @@ use m8refsvr_common::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    Forms, Happened, Holder, KernelError, News, NotWatched, Options, Slot, Snapshot, Switches,
+    Forms, Happened, Holder, KernelError, News, NotWatched, Options, OverSlot, Slot, Snapshot, Switches,
     form::Layout,
     load::{self, Attached, Events, FreeSlots, Loaded, Sizes},
     maps::{Maps, NotGiven},
@@ -193,8 +193,9 @@ impl Kernel {
 
     /// All slots that somebody holds.
     pub fn holders(&self) -> Vec<u32> {
-        let capacity = u32::try_from(self.maps.settings().capacity).unwrap_or_default();
-        (1..=capacity).filter(|&slot| self.maps.target(slot).state != State::Free as u64).collect()
+        (1..=self.maps.capacity())
+            .filter(|&slot| self.maps.target(slot).state != State::Free as u64)
+            .collect()
     }
 
     /// The slot that the programs count in for a process.
@@ -368,7 +369,13 @@ fn snapshot(maps: &Maps) -> Snapshot {
         })
         .collect();
     slots.sort_by_key(|slot| slot.tgid);
-    Snapshot { settings: maps.settings(), slots, losses: maps.losses() }
+    let is_over =
+        |target: &Target| matches!(State::from_word(target.state), Some(State::Ended | State::Left));
+    let over = (1..=maps.capacity())
+        .map(|slot| OverSlot { slot, target: maps.target(slot), life: maps.life(slot) })
+        .filter(|over| is_over(&over.target))
+        .collect();
+    Snapshot { settings: maps.settings(), slots, over, losses: maps.losses() }
 }
 
 /// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to

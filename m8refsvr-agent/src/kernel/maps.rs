@@ -103,6 +103,11 @@ impl Maps {
         (0..self.cpus()).fold(Counts::default(), |sum, cpu| sum.plus(&self.counts(cpu, slot)))
     }
 
+    /// How many slots there are.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.targets.len()
+    }
+
     /// CPUs for which there are counters.
     pub(crate) fn cpus(&self) -> u32 {
         // The first row is nobody's.

@@ -36,7 +36,7 @@ mod attached;
 
 pub use attached::{Kernel, Watch, snapshot_of};
 pub use form::{BlockForm, SwitchForm};
-pub use snapshot::{Slot, Snapshot};
+pub use snapshot::{OverSlot, Slot, Snapshot};
 
 /// Where the BPF file system is mounted by convention.
 pub const BPF_FS: &str = "/sys/fs/bpf";

@@ -1,6 +1,6 @@
 //! The content of the maps at one moment, for people who look for an error.
 
-use m8refsvr_common::record::{Counts, Losses, Settings, Target};
+use m8refsvr_common::record::{Counts, Life, Losses, Settings, Target};
 
 /// All maps at one moment.
 #[derive(Clone, Debug)]
@@ -9,8 +9,21 @@ pub struct Snapshot {
     pub settings: Settings,
     /// Every process that has a slot, by process id.
     pub slots: Vec<Slot>,
+    /// Slots whose holder is over, and of which the agent has not yet taken the last figures.
+    pub over: Vec<OverSlot>,
     /// What could not be counted.
     pub losses: Losses,
+}
+
+/// A slot whose holder is over.
+#[derive(Clone, Debug)]
+pub struct OverSlot {
+    /// The slot, from 1.
+    pub slot: u32,
+    /// Who held it.
+    pub target: Target,
+    /// Its beginning and end.
+    pub life: Life,
 }
 
 /// A process and its slot.

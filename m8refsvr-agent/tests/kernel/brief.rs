@@ -128,8 +128,10 @@ fn follow(mut words: &[&str]) {
                 fs::write("/proc/self/comm", name).unwrap();
                 rest
             }
-            ("rename-thread", [name, rest @ ..]) => {
-                fs::write("/proc/thread-self/comm", name).unwrap();
+            ("rename-often", [times, rest @ ..]) => {
+                for time in 0..times.parse::<u32>().unwrap() {
+                    fs::write("/proc/self/comm", format!("other-{time}")).unwrap();
+                }
                 rest
             }
             ("exec", [program, rest @ ..]) => {

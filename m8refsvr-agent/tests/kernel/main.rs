@@ -39,6 +39,8 @@ enum Need {
     LogObject,
     /// Control groups that limit memory.
     MemoryGroup,
+    /// strace, which shows what an agent opens.
+    Strace,
     /// Control groups that limit threads.
     ThreadGroup,
     /// Memory of processes that are killed is written to files.
@@ -91,6 +93,10 @@ fn reason_against(need: Need) -> Result<(), String> {
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),
         Need::MemoryGroup => cases::lifecycle::memory_group().map(|_| ()),
+        Need::Strace => match std::process::Command::new("strace").arg("-V").output() {
+            Ok(output) if output.status.success() => Ok(()),
+            _ => Err("strace is not installed".to_owned()),
+        },
         Need::ThreadGroup => cases::limits::thread_group().map(|_| ()),
         Need::CoreFiles => match fs::read_to_string("/proc/sys/kernel/core_pattern") {
             Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),

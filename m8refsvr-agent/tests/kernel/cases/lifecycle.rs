@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,7 +19,8 @@ use m8refsvr_agent::{
 
 use crate::{
     Case,
-    Need::{Bpf, CoreFiles, MemoryGroup},
+    Need::{Bpf, CoreFiles, MemoryGroup, Strace},
+    actor::work_folder,
     brief::{Programs, Usage},
     looking::{Watching, observer_of_proc, observer_with},
 };
@@ -70,6 +72,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "what threads did that ended first is in the last figures",
         needs: &[Bpf],
         run: leader_ends_first,
+    },
+    Case {
+        name: "of 1470 processes a look opens the files of the one that matches",
+        needs: &[Bpf, Strace],
+        run: opens_one,
     },
     Case {
         name: "without BPF what a look saw stays in the total and an end has no reason",
@@ -155,6 +162,10 @@ fn too_few_slots() {
     let mut with_slot = Usage::default();
     with_slot.run(64, || programs.command(NAME, "burn 5"));
     usage.run(436, || programs.command(NAME, "burn 1"));
+    // What they had waits in their slots, for a dump to be seen too.
+    let waiting = watching.observer.snapshot().unwrap().over;
+    assert_eq!(waiting.len(), 64);
+    assert!(waiting.iter().all(|over| over.life.status == 0 && over.life.last.runtime >= 5_000_000));
     watching.look();
     equals(&watching, &with_slot);
     assert_eq!(losses(&watching).no_free_slot, usage.processes);
@@ -177,11 +188,10 @@ fn stopped() {
 fn lost_events() {
     let programs = Programs::new(&[NAME, OTHER]);
     let mut watching = watching(64);
-    let mut living = programs.command(NAME, "hold").spawn().unwrap();
-    watching.look();
-    // More than there is room for, of processes that have to be decided about.
-    let mut others = Usage::default();
-    others.run(6000, || programs.command(OTHER, "exit 0"));
+    // Each name is one that has to be decided about, and there is not room for all.
+    let mut living =
+        programs.command(NAME, "rename-often 30000 say hold").stdout(Stdio::piped()).spawn().unwrap();
+    living.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let mut usage = Usage::default();
     usage.run(20, || programs.command(NAME, "write 4096 burn 5"));
     end(&mut living);
@@ -420,4 +430,34 @@ fn without_bpf() {
     assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
     assert_eq!(watching.over[0].how, How::Ended(Exit::Unknown));
     assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Unknown, 1));
+}
+
+fn opens_one() {
+    let programs = Programs::new(&[NAME]);
+    let sleeping = || Command::new("sleep").arg("120").spawn().unwrap();
+    let mut others: Vec<Child> = (0..1470).map(|_| sleeping()).collect();
+    let mut child = programs.command(NAME, "hold").spawn().unwrap();
+    wait_for_name(child.id(), NAME);
+    let folder = work_folder();
+    let trace = folder.path().join("trace");
+    let outcome = Command::new("strace")
+        .args(["-f", "-e", "trace=%file", "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_m8refsvr-agent"))
+        .args(["--once", "--no-export", "--ebpf", "require", "--process", NAME, "--sample", "0.5"])
+        .output();
+    end(&mut child);
+    for other in &mut others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    let outcome = outcome.unwrap();
+    assert!(outcome.status.success(), "{outcome:?}");
+    let trace = fs::read_to_string(trace).unwrap();
+    let opened = |pid: u32| trace.matches(&format!("\"/proc/{pid}\"")).count();
+    // When the agent starts it goes over all; at the second look not.
+    for other in &others {
+        assert_eq!(opened(other.id()), 1, "{}", other.id());
+    }
+    assert!(opened(child.id()) > 2, "{}", opened(child.id()));
 }

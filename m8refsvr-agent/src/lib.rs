@@ -28,6 +28,7 @@ pub mod selector;
 pub mod service;
 pub mod settings;
 pub mod source;
+mod storage;
 pub mod told;
 pub mod totals;
 pub mod turnover;

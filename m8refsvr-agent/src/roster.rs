@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use m8refsvr_common::record::{Counts, Form, State};
+use m8refsvr_common::record::{Bytes, Counts, Form, State};
 use rustix::param::page_size;
 
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
     proc::{
         Proc, Process, Unreadable,
         identity::Names,
-        io::StorageIo,
         stat::{Stat, of_ticks},
         switches::ThreadSwitches,
     },
     sample::Identity,
     selector::Selector,
+    storage::{self, Offset},
     totals::Totals,
 };
 
@@ -68,6 +68,8 @@ pub(crate) struct Member {
     pub(crate) first: Option<Totals>,
     /// How the programs count for it.
     pub(crate) watch: Result<Watch, NotWatched>,
+    /// Where it has matching children: how to read its storage I/O without theirs.
+    pub(crate) storage: Option<Offset>,
     /// Whether it is counted as lost, if it found no free slot.
     is_counted: bool,
     /// Whether the last look found it gone.
@@ -77,6 +79,8 @@ pub(crate) struct Member {
 /// A process whose names match.
 struct Match {
     identity: Identity,
+    /// The process that waits for its end, or that forked it.
+    parent: Option<u32>,
     group: usize,
     name: String,
     executable: Option<String>,
@@ -264,9 +268,11 @@ impl Roster {
             group,
             first,
             watch,
+            storage: None,
             is_counted: false,
             was_gone: false,
         });
+        self.has_child(holder.parent);
     }
 
     /// What the programs noted of a process, where its names can't be read any more: by its `comm`, or as its parent.
@@ -279,7 +285,8 @@ impl Roster {
             living.map(|member| member.group).or_else(|| Some(over()?.group))
         };
         let group = self.selector.select(&names).or_else(of_parent)?;
-        Some(Match { identity: holder.identity(), group, name: names.shown(), executable: None })
+        let identity = holder.identity();
+        Some(Match { identity, parent: holder.parent, group, name: names.shown(), executable: None })
     }
 
     /// A process has a slot, but does not match by all that is known of it.
@@ -317,6 +324,8 @@ impl Roster {
         }
         let Some(kernel) = &self.kernel else { return };
         let last = Totals::of_figures(&holder.life.last, kernel.has_storage());
+        let offset = self.members.get(&identity).and_then(|member| member.storage);
+        let last = offset.map_or(last, |offset| last.with_storage(&offset.with(holder.life.own)));
         let how = match holder.state {
             State::Left => How::Left,
             _ => How::Ended(Exit::of_status(holder.life.status)),
@@ -342,7 +351,11 @@ impl Roster {
             kernel.decided(pid);
         }
         match self.find(pid) {
-            Ok(Some(found)) => self.admit(found, is_counted, true),
+            Ok(Some(found)) => {
+                let parent = found.parent;
+                self.admit(found, is_counted, true);
+                self.has_child(parent);
+            }
             Ok(None) => {
                 if let Some(&identity) = self.ids.get(&pid)
                     && self.is_alive(identity)
@@ -359,7 +372,7 @@ impl Roster {
 
     /// Takes in a process that matches, if it is new; or its names. `is_now` says that it just began to match.
     fn admit(&mut self, found: Match, is_counted: bool, is_now: bool) {
-        let Match { identity, group, name, executable } = found;
+        let Match { identity, group, name, executable, .. } = found;
         if let Some(member) = self.members.get_mut(&identity) {
             (member.group, member.name, member.executable) = (group, name, executable);
             member.is_counted |= is_counted;
@@ -373,8 +386,52 @@ impl Roster {
             None if is_now => self.read_with(identity, watch.as_ref().ok()),
             None => None,
         };
-        let was_gone = false;
-        self.insert(Member { identity, name, executable, group, first, watch, is_counted, was_gone });
+        let (storage, was_gone) = (None, false);
+        self.insert(Member {
+            identity,
+            name,
+            executable,
+            group,
+            first,
+            watch,
+            storage,
+            is_counted,
+            was_gone,
+        });
+    }
+
+    /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
+    /// now on.
+    fn has_child(&mut self, parent: Option<u32>) {
+        let Some(member) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
+        let Some(member) = self.members.get_mut(member).filter(|member| member.storage.is_none()) else {
+            return;
+        };
+        let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch) else { return };
+        if !kernel.follows_processes() || !kernel.has_storage() {
+            return;
+        }
+        let proc = &self.proc;
+        let is_there = |holder: &Holder| {
+            let process = proc.process(holder.tgid).ok();
+            let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
+            stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
+        };
+        let of_children = || {
+            let ended = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            let waited_for = ended.filter(|holder| {
+                holder.state == State::Ended && holder.parent == parent && !is_there(holder)
+            });
+            waited_for.fold(Bytes::default(), |sum, holder| Bytes {
+                read: sum.read.wrapping_add(holder.life.last.read_bytes),
+                written: sum.written.wrapping_add(holder.life.last.write_bytes),
+            })
+        };
+        let process = proc.process(member.identity.pid).ok();
+        let offset =
+            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, &mut self.buffer));
+        // Of one that is over by now all threads were seen, if a program gave it its slot.
+        member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
     }
 
     fn insert(&mut self, member: Member) {
@@ -470,6 +527,7 @@ impl Roster {
             }
             self.corrections += u64::from(follows);
         }
+        let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
         for one in found {
             let is_new = !self.members.contains_key(&one.identity);
             // One that is over since is not taken in again.
@@ -478,6 +536,7 @@ impl Roster {
                 self.admit(one, false, false);
             }
         }
+        parents.into_iter().for_each(|parent| self.has_child(parent));
         self.scanned = Some(Instant::now());
         self.is_incomplete = false;
         self.hidden = hidden;
@@ -540,7 +599,10 @@ impl Roster {
     /// What a process has now, as far as it goes into totals; but not what the programs count.
     fn read(&mut self, identity: Identity) -> Option<Totals> {
         let process = self.proc.process(identity.pid).ok()?;
-        let storage = StorageIo::read(&process, &mut self.buffer).ok();
+        let member = self.members.get(&identity);
+        let watched = self.kernel.as_ref().zip(member.and_then(|member| member.watch.as_ref().ok()));
+        let offset = member.and_then(|member| member.storage);
+        let storage = storage::read(&process, offset, watched, &mut self.buffer).ok();
         let stat = Stat::read(&process, &mut self.buffer).ok()?;
         (stat.start_ticks == identity.start_ticks).then(|| Totals::of_proc(&stat, storage.as_ref()))
     }
@@ -574,6 +636,7 @@ impl Roster {
         let identity = Identity { pid, start_ticks: stat.start_ticks };
         Ok(self.selector.select(&names).map(|group| Match {
             identity,
+            parent: u32::try_from(stat.parent).ok().filter(|&parent| parent != 0),
             group,
             name: names.shown(),
             executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),

@@ -25,6 +25,7 @@ use crate::{
     roster::{Member, Roster, exhausted},
     selector::Selector,
     source::{Source, Sources},
+    storage,
     totals::{Counter, Totals, nanoseconds},
 };
 
@@ -258,7 +259,8 @@ impl Reading<'_> {
             }
             _ => None,
         };
-        let storage = StorageIo::read(&process, self.buffer);
+        let watched = self.kernel.zip(member.watch.as_ref().ok());
+        let storage = storage::read(&process, member.storage, watched, self.buffer);
         let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
         let at = Instant::now();
         let stat = Stat::read(&process, self.buffer)?;

@@ -116,6 +116,15 @@ impl Totals {
         })
     }
 
+    /// With this storage I/O in place of what it has of the same.
+    pub(crate) fn with_storage(&self, storage: &StorageIo) -> Self {
+        Self::of(|counter| match counter {
+            Counter::StorageRead => Some(storage.read_bytes),
+            Counter::StorageWrite => Some(storage.write_bytes),
+            _ => self.get(counter),
+        })
+    }
+
     /// With the CPU time divided so that neither part is less than in `seen`, and the sum stays. The kernel does the
     /// same with what it shows (`cputime_adjust` in `kernel/sched/cputime.c`), but keeps to itself what it has shown.
     pub(crate) fn balanced(&self, seen: &Self) -> Self {

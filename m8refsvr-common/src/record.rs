@@ -152,6 +152,19 @@ pub struct Life {
     pub first: Figures,
     /// What it had when it ended or left.
     pub last: Figures,
+    /// Storage I/O of its threads that have ended, which is not in what the kernel adds to a process that waits for
+    /// the end of its children.
+    pub own: Bytes,
+}
+
+/// Bytes moved to and from storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Fetched from it.
+    pub read: u64,
+    /// Of pages made dirty.
+    pub written: u64,
 }
 
 /// In [`Life::status`]: the kernel ended the process for want of memory.
@@ -275,13 +288,15 @@ const _: () = {
     assert!(offset_of!(Figures, runtime) == 0);
     assert!(offset_of!(Figures, involuntary) == 64);
 
-    assert!(size_of::<Life>() == 176 && align_of::<Life>() == 8);
+    assert!(size_of::<Life>() == 192 && align_of::<Life>() == 8);
     assert!(offset_of!(Life, start) == 0);
     assert!(offset_of!(Life, end) == 8);
     assert!(offset_of!(Life, peak_pages) == 16);
     assert!(offset_of!(Life, status) == 24);
     assert!(offset_of!(Life, first) == 32);
     assert!(offset_of!(Life, last) == 104);
+    assert!(offset_of!(Life, own) == 176);
+    assert!(size_of::<Bytes>() == 16);
 
     assert!(size_of::<Event>() == 8);
 

@@ -13,11 +13,11 @@ use aya_ebpf::{
 };
 use m8refsvr_common::{
     comm::{COMM_BYTES, MAX_NAMES, small, words},
-    record::{EventKind, Figures, Life, OOM_VICTIM, State, Target},
+    record::{Bytes, Counts, EventKind, Figures, Life, OOM_VICTIM, State, Target},
     slot::{UNDECIDED, first_counters, place_in},
 };
 
-use crate::maps::{FREE_SLOTS, LIVES, NAMES, TARGETS, add, current_tgid, element_of, lost, tell};
+use crate::maps::{FREE_SLOTS, LIVES, NAMES, TARGETS, add, counts_at, current_tgid, element_of, lost, tell};
 
 /// `PF_KTHREAD` in a task's flags: a thread of the kernel. Source: `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -80,28 +80,34 @@ pub(crate) fn executed() {
             // SAFETY: the helper has no preconditions.
             let task = unsafe { bpf_get_current_task() };
             let Some(slot) = take(tgid, task, comm, 0, element) else { return };
-            if let Some((target, life)) = records(slot) {
-                let process = Process::of(task);
-                // SAFETY: both look-ups returned whole records, which this program alone writes to.
-                unsafe {
-                    process.write_figures(&raw mut (*life).first);
-                    (*target).offset.voluntary =
-                        (*target).offset.voluntary.wrapping_add((*life).first.voluntary);
-                    (*target).offset.involuntary =
-                        (*target).offset.involuntary.wrapping_add((*life).first.involuntary);
-                }
-            }
-            // Only now does it count, and what was before is in the offset.
             let place = first_counters(slot, CPUS.load());
+            let Some((target, life)) = records(slot) else { return };
+            let process = Process::of(task);
+            // SAFETY: both look-ups returned whole records, which this program alone writes to.
+            unsafe {
+                // Other threads have ended before it could execute a program.
+                (*life).own.read = word(process.signal, &SIGNAL_READ_BYTES);
+                (*life).own.written = word(process.signal, &SIGNAL_WRITE_BYTES);
+            }
+            let before = switches_at(place);
             add(element.as_ptr(), u64::from(place).wrapping_sub(now & UNDECIDED));
-            // SAFETY: as above.
-            if place_in(unsafe { element.read_volatile() }) == place {
-                tell(EventKind::Began, slot);
-            } else {
+            // SAFETY: the look-up returned a whole element.
+            if place_in(unsafe { element.read_volatile() }) != place {
                 // User space gave it another at this very moment.
                 add(element.as_ptr(), u64::from(place).wrapping_neg());
-                give_back(slot);
+                return give_back(slot);
             }
+            // From now on it counts, and what was before is in the offset.
+            // SAFETY: as above.
+            unsafe {
+                let _ = process.write_first(&raw mut (*life).first, place, before)
+                    || process.write_first(&raw mut (*life).first, place, before)
+                    || process.write_first(&raw mut (*life).first, place, before);
+                let Counts { voluntary, involuntary, .. } = &mut (*target).offset;
+                *voluntary = voluntary.wrapping_add((*life).first.voluntary);
+                *involuntary = involuntary.wrapping_add((*life).first.involuntary);
+            }
+            tell(EventKind::Began, slot);
         }
         (0, false) => undecided(tgid, element, now),
         (slot, true) => tell(EventKind::Began, slot),
@@ -187,6 +193,26 @@ pub(crate) fn thread_exits(place: u32) {
     }
 }
 
+/// The running thread is on its last switch.
+#[inline(always)]
+pub(crate) fn thread_ended(place: u32) {
+    if place != 0 && SIGNAL_LIVE.load() != 0 {
+        add_own(slot_at(place));
+    }
+}
+
+/// Adds the running thread's storage I/O to what is kept of a slot's holder.
+#[inline(never)]
+fn add_own(slot: u32) {
+    let Some((_, life)) = records(slot) else { return };
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    // SAFETY: only addresses are taken, of fields of a whole record.
+    let (read, written) = unsafe { (&raw mut (*life).own.read, &raw mut (*life).own.written) };
+    add(read, word(task, &TASK_READ_BYTES));
+    add(written, word(task, &TASK_WRITE_BYTES));
+}
+
 /// No thread of the running process is between the beginning of its exit and its last switch, which is now.
 #[inline(always)]
 pub(crate) fn threads_ended(element: NonNull<u64>, place: u32) {
@@ -226,6 +252,8 @@ fn over(slot: u32, how: State) {
             (*life).status = process.status();
         } else {
             (*life).end = bpf_ktime_get_boot_ns();
+            // The thread goes on, as another program's.
+            add_own(slot);
         }
         (&raw mut (*target).state).write_volatile(how as u64);
     }
@@ -258,22 +286,18 @@ fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>
         (*life).end = 0;
         (*life).peak_pages = 0;
         (*life).status = 0;
+        (*life).own = Bytes::default();
         (&raw mut (*target).state).write_volatile(State::Living as u64);
     }
     Some(slot)
 }
 
-/// A slot that was taken needlessly is free again, with the offset that it had.
+/// A slot that was taken needlessly is free again.
 #[inline(always)]
 fn give_back(slot: u32) {
-    if let Some((target, life)) = records(slot) {
-        // SAFETY: the look-ups returned whole records, of a slot that is nobody else's.
-        unsafe {
-            (*target).offset.voluntary = (*target).offset.voluntary.wrapping_sub((*life).first.voluntary);
-            (*target).offset.involuntary =
-                (*target).offset.involuntary.wrapping_sub((*life).first.involuntary);
-            (&raw mut (*target).state).write_volatile(State::Free as u64);
-        }
+    if let Some((target, _)) = records(slot) {
+        // SAFETY: the look-up returned a whole record, of a slot that is nobody else's.
+        unsafe { (&raw mut (*target).state).write_volatile(State::Free as u64) };
     }
     // There is room for all slots that there are.
     let _ = FREE_SLOTS.push(slot, 0);
@@ -286,6 +310,16 @@ fn undecided(tgid: u32, element: NonNull<u64>, now: u64) {
         add(element.as_ptr(), UNDECIDED);
     }
     tell(EventKind::Unclear, tgid);
+}
+
+/// What the counters at a place have of switches on this CPU.
+#[inline(always)]
+fn switches_at(place: u32) -> (u64, u64) {
+    match counts_at(place) {
+        // SAFETY: the look-up returned a whole record.
+        Some(counts) => unsafe { ((*counts.as_ptr()).voluntary, (*counts.as_ptr()).involuntary) },
+        None => (0, 0),
+    }
 }
 
 /// Who holds a slot, and its life.
@@ -353,6 +387,24 @@ impl Process {
                 || write_figures_at_once(self.signal, leader, figures)
                 || write_figures_at_once(self.signal, leader, figures);
         }
+    }
+
+    /// Writes what the running process had before its slot's counters began, at which they were `before` on this CPU; it
+    /// has no other thread. Whether it did not switch meanwhile: from some kernel on, programs can be preempted, but go
+    /// on on the same CPU.
+    ///
+    /// # Safety
+    /// As of [`Self::write_figures`].
+    #[inline(always)]
+    unsafe fn write_first(&self, first: *mut Figures, place: u32, before: (u64, u64)) -> bool {
+        let counted = switches_at(place);
+        // SAFETY: the caller's.
+        unsafe {
+            self.write_figures(first);
+            (*first).voluntary = (*first).voluntary.wrapping_sub(counted.0.wrapping_sub(before.0));
+            (*first).involuntary = (*first).involuntary.wrapping_sub(counted.1.wrapping_sub(before.1));
+        }
+        switches_at(place) == counted
     }
 
     /// How it ended, as `wait_task_zombie` (`kernel/exit.c`) has it, and whether for want of memory: the kernel then

@@ -76,10 +76,16 @@ impl Watched {
     /// Its counters on this CPU.
     #[inline(always)]
     pub(crate) fn counts(self) -> Option<NonNull<Counts>> {
-        // SAFETY: the helper has no preconditions.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        NonNull::new(COUNTERS.get_ptr_mut(counters_of(place_in(self.0), cpu))?.cast())
+        counts_at(place_in(self.0))
     }
+}
+
+/// The counters on this CPU of those that begin at a place.
+#[inline(always)]
+pub(crate) fn counts_at(place: u32) -> Option<NonNull<Counts>> {
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    NonNull::new(COUNTERS.get_ptr_mut(counters_of(place, cpu))?.cast())
 }
 
 /// The element of `SLOTS` of a process.
@@ -104,9 +110,11 @@ pub(crate) fn thread_exits() {
 #[inline(always)]
 pub(crate) fn thread_ended() {
     let Some(element) = element_of(current_tgid()) else { return };
-    // One that began to exit before its process was watched was never added.
     // SAFETY: the look-up returned a whole element.
-    if has_exiting(unsafe { element.read_volatile() }) {
+    let now = unsafe { element.read_volatile() };
+    lifecycle::thread_ended(place_in(now));
+    // One that began to exit before its process was watched was never added.
+    if has_exiting(now) {
         add(element.as_ptr(), EXITING.wrapping_neg());
     }
     // Two threads may both find that none is left: what they do then has the same outcome.

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use m8refsvr_common::record::{Counts, Losses};
+use m8refsvr_common::record::{Bytes, Counts, Losses};
 
 use super::{
     Forms, Holder, KernelError, News, NotWatched, Options, Snapshot, Switches,
@@ -117,6 +117,16 @@ impl Kernel {
 
     /// Never called.
     pub fn totals(&self, _watch: &Watch) -> Counts {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn own_storage(&self, _watch: &Watch) -> Option<Bytes> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn is_whole(&self, _watch: &Watch) -> bool {
         match *self {}
     }
 

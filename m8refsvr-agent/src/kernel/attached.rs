@@ -11,7 +11,7 @@ use std::{
 
 use m8refsvr_common::{
     comm,
-    record::{Counts, Event, EventKind, Form, LAYOUT, Losses, Settings, State, Target},
+    record::{Bytes, Counts, Event, EventKind, Form, LAYOUT, Losses, Settings, State, Target},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -279,6 +279,18 @@ impl Kernel {
         self.maps.sum(watch.slot).plus(&self.maps.target(watch.slot).offset)
     }
 
+    /// Storage I/O of the threads of a watched process that have ended since it is watched; `None` while one is just
+    /// ending.
+    pub fn own_storage(&self, watch: &Watch) -> Option<Bytes> {
+        let own = self.maps.life(watch.slot).own;
+        (!self.maps.has_exiting(watch.tgid)).then_some(own)
+    }
+
+    /// Whether a program gave a process its slot, so that no thread of it ended unseen.
+    pub fn is_whole(&self, watch: &Watch) -> bool {
+        self.maps.life(watch.slot).start != 0
+    }
+
     /// Takes its slot from a process, of which nothing more is to be known.
     pub fn release(&mut self, watch: Watch) {
         let is_living = self.maps.target(watch.slot).state == State::Living as u64;
@@ -296,6 +308,7 @@ impl Kernel {
     fn free(&mut self, slot: u32) {
         // Its next holder begins with what is in the counters.
         let offset = Counts::default().minus(&self.maps.sum(slot));
+        self.maps.clear_life(slot);
         self.maps.set_target(slot, &Target { offset, ..Target::default() });
         if let Err(error) = self.free.push(slot) {
             tracing::error!("slot {slot} can't be used again: {error}");

@@ -4,7 +4,7 @@ use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
     record::{Counters, Counts, Life, Losses, Settings, Target},
-    slot::{UNDECIDED, counters_of, first_counters, place_in, slot_of},
+    slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of},
 };
 
 use super::shared::{Record, SharedArray};
@@ -41,7 +41,7 @@ impl Maps {
             slots: array(&slots, writable)?,
             counters: array(&counters, false)?,
             targets: array(&targets, writable)?,
-            lives: array(&lives, false)?,
+            lives: array(&lives, writable)?,
             losses: array(&losses, writable)?,
             settings: array(&settings, writable)?,
         })
@@ -137,6 +137,18 @@ impl Maps {
     /// Beginning and end of who holds a slot.
     pub(crate) fn life(&self, slot: u32) -> Life {
         slot.checked_sub(1).and_then(|index| self.lives.load(index)).unwrap_or_default()
+    }
+
+    /// Forgets beginning and end of who held a slot.
+    pub(crate) fn clear_life(&self, slot: u32) {
+        if let Some(index) = slot.checked_sub(1) {
+            self.lives.store(index, &Life::default());
+        }
+    }
+
+    /// How many threads of a process are exiting.
+    pub(crate) fn has_exiting(&self, tgid: u32) -> bool {
+        self.slots.load(tgid).is_some_and(has_exiting)
     }
 
     /// What could not be counted.

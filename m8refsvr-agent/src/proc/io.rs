@@ -1,6 +1,8 @@
 //! `/proc/PID/io`: what a process moved to and from storage.
 
-use super::{Process, Unreadable, number};
+use rustix::fs::{Dir, Mode, OFlags, openat};
+
+use super::{Process, Unreadable, number, stat::Stat};
 
 /// Bytes that a process caused to be moved, of living and ended threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,33 @@ impl StorageIo {
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read("io", usize::MAX, buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
+    }
+
+    /// Adds up what the living threads had, and nothing that the kernel added to the process when its children had
+    /// ended. A first thread that has ended before the others is left out.
+    pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tasks = openat(&process.folder, "task", flags, Mode::empty())?;
+        let stat = Stat::read(process, buffer)?;
+        let mut sum = Self { read_bytes: 0, write_bytes: 0 };
+        for entry in Dir::new(tasks)? {
+            let entry = entry?;
+            let Some(thread) = number(entry.file_name().to_bytes()) else { continue };
+            if stat.has_no_leader() && thread == u64::from(process.pid) {
+                continue;
+            }
+            match process.read(&format!("task/{thread}/io"), usize::MAX, buffer) {
+                Ok(()) => {
+                    let io = Self::parse(buffer).ok_or(Unreadable::Unknown)?;
+                    sum.read_bytes += io.read_bytes;
+                    sum.write_bytes += io.write_bytes;
+                }
+                // It has ended meanwhile.
+                Err(Unreadable::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sum)
     }
 
     /// Takes the lines apart.

@@ -16,6 +16,8 @@ pub struct Stat {
     pub comm: Vec<u8>,
     /// `R`, `S`, `D`, `Z`, ... of the leader thread.
     pub state: u8,
+    /// The process that waits for its end.
+    pub parent: u64,
     /// Whether it is a thread of the kernel.
     pub is_kernel_thread: bool,
     /// Page faults that needed no input, of living and ended threads.
@@ -60,6 +62,7 @@ impl Stat {
         Some(Self {
             comm,
             state,
+            parent: field(4)?,
             is_kernel_thread: field(9)? & KERNEL_THREAD != 0,
             minor_faults: field(10)?,
             major_faults: field(12)?,
@@ -107,6 +110,7 @@ mod tests {
         let expected = Stat {
             comm: b"M8RefSvr".into(),
             state: b'S',
+            parent: 1,
             is_kernel_thread: false,
             minor_faults: 120,
             major_faults: 3,

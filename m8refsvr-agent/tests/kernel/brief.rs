@@ -113,7 +113,7 @@ fn follow(mut words: &[&str]) {
                 thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
                 rest
             }
-            // Until those who started it close its input.
+            // Until those who started it write a byte, or close its input.
             ("hold", rest) => {
                 let _ = std::io::stdin().read(&mut [0]);
                 rest
@@ -171,6 +171,17 @@ fn follow(mut words: &[&str]) {
                     let mut usage = Usage::default();
                     usage.wait_for(child);
                     return;
+                }
+            },
+            // A child writes, and its parent goes on when it has ended.
+            ("child", [bytes, rest @ ..]) => match fork() {
+                0 => {
+                    follow(&["write", bytes]);
+                    std::process::exit(0);
+                }
+                child => {
+                    Usage::default().wait_for(child);
+                    rest
                 }
             },
             // A child goes on, and its parent ends.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -72,6 +72,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "what threads did that ended first is in the last figures",
         needs: &[Bpf],
         run: leader_ends_first,
+    },
+    Case {
+        name: "what a child wrote does not count a second time when its parent has waited for it",
+        needs: &[Bpf],
+        run: children,
     },
     Case {
         name: "of 1470 processes a look opens the files of the one that matches",
@@ -430,6 +435,46 @@ fn without_bpf() {
     assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
     assert_eq!(watching.over[0].how, How::Ended(Exit::Unknown));
     assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Unknown, 1));
+}
+
+fn children() {
+    let programs = Programs::new(&[NAME]);
+    let written = |watching: &Watching| watching.total(Counter::StorageWrite);
+    // None of them is seen alive. wait4 tells what all of a family had, each once.
+    let mut watching = watching(64);
+    let mut usage = Usage::default();
+    usage.run(5, || programs.command(NAME, "write 8192 child 1048576 child 65536 write 4096"));
+    watching.look();
+    assert_eq!((watching.turnover().starts, written(&watching)), (15, usage.written_bytes));
+    assert!(usage.written_bytes >= 5 * (1 << 20), "{usage:?}");
+
+    // The parent lives, and goes on.
+    let words = "write 8192 say hold child 1048576 say hold write 4096 child 65536 say hold write 8192";
+    let step = |child: &mut Child| {
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    };
+    for is_there_before in [false, true] {
+        let mut early = (!is_there_before).then(|| self::watching(64));
+        let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let mut watching = early.take().unwrap_or_else(|| self::watching(64));
+        watching.look();
+        let mut before = written(&watching);
+        for least in [1 << 20, 4096 + 65536] {
+            step(&mut child);
+            watching.look();
+            let grown = written(&watching) - before;
+            assert!((least..least + (1 << 16)).contains(&grown), "{grown} of {least}");
+            before = written(&watching);
+        }
+        drop(child.stdin.take());
+        let mut usage = Usage::default();
+        usage.wait(child);
+        watching.look();
+        let earlier = if is_there_before { 8192 } else { 0 };
+        assert_eq!(written(&watching), usage.written_bytes - earlier);
+    }
 }
 
 fn opens_one() {

@@ -288,7 +288,7 @@ catalogue! {
         "Processes that the kernel can count for at once"
         Agent(AgentFigure::SlotLimit, &[]);
     Agent Counter "m8refsvr.agent.losses" ["{loss}"]
-        "What could not be counted: a process without a slot or with an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out"
+        "What could not be counted: that a process found no slot when it started or executed a program, or has an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out"
         Agent(AgentFigure::Losses, &["m8refsvr.loss.reason"]);
     Agent Counter "m8refsvr.agent.scan.corrections" ["{process}"]
         "Matches that only a look at all processes found, or found no more"

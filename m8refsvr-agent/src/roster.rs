@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use m8refsvr_common::record::{Bytes, Counts, Form, State};
+use m8refsvr_common::record::{Bytes, Counts, Form, Life, State};
 use rustix::param::page_size;
 
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
 
 /// How often all processes are looked at although the programs tell of those that begin to match.
 const SCAN_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// A process that executes a program which matches by what only the agent knows is decided about within this time.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The matching processes.
 #[derive(Debug)]
@@ -203,13 +206,20 @@ impl Roster {
     }
 
     /// A look found a member gone. The programs have told so by now, or soon will; but they do not see everything.
-    pub(crate) fn gone(&mut self, identity: Identity) {
-        let Some(member) = self.members.get_mut(&identity) else { return };
+    /// Whether it lives all the same, where this process may not see it.
+    pub(crate) fn gone(&mut self, identity: Identity) -> bool {
+        let Some(member) = self.members.get_mut(&identity) else { return false };
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
-        if follows && member.watch.is_ok() && !std::mem::replace(&mut member.was_gone, true) {
-            return;
+        if let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch)
+            && self.proc.hides_processes()
+            && kernel.slot(identity.pid) == Some(watch.slot())
+        {
+            return true;
         }
-        self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+        if !follows || member.watch.is_err() || std::mem::replace(&mut member.was_gone, true) {
+            self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+        }
+        false
     }
 
     /// A process got a slot, or executes another program and keeps it.
@@ -339,8 +349,10 @@ impl Roster {
             let end = if end < start { since_boot() } else { end };
             over.at = self.boot.time(end);
             over.lasted = end.saturating_sub(start);
+            // That of the program which it was before would stand there too.
+            let Life { peak_pages, first_peak_pages, .. } = holder.life;
             over.peak_bytes =
-                Some(holder.life.peak_pages.saturating_mul(page_size() as u64)).filter(|&bytes| bytes > 0);
+                (peak_pages > first_peak_pages).then(|| peak_pages.saturating_mul(page_size() as u64));
         }
     }
 
@@ -362,6 +374,10 @@ impl Roster {
                 {
                     let last = self.read(identity).unwrap_or_default();
                     self.finish(identity, How::Left, last);
+                    // Until its slot was taken from it, it could come back without being told of.
+                    if let Ok(Some(found)) = self.find(pid) {
+                        self.admit(found, false, true);
+                    }
                 }
             }
             Err(Unreadable::Exhausted) => return Err(exhausted()),
@@ -379,12 +395,15 @@ impl Roster {
             return;
         }
         let watch = self.watch(identity);
-        // A program that a process executes may match by what only the agent knows: it never left then.
-        let left = self.over.iter().rposition(|over| over.identity == identity && over.how == How::Left);
-        let first = match left {
-            Some(at) => self.over.remove(at).first,
-            None if is_now => self.read_with(identity, watch.as_ref().ok()),
-            None => None,
+        let now = self.read_with(identity, watch.as_ref().ok()).filter(|_| is_now);
+        // A program that a process executes may match by what only the agent knows: it left and came back at once, and
+        // all that the kernel accounts for it goes on.
+        let just_now = |over: &&Over| self.boot.time(since_boot()) <= over.at + AT_ONCE;
+        let left = self.over.iter().rfind(|over| over.identity == identity && over.how == How::Left);
+        let left = left.filter(just_now);
+        let first = match (left, now) {
+            (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
+            (_, now) => now,
         };
         let (storage, was_gone) = (None, false);
         self.insert(Member {
@@ -479,6 +498,14 @@ impl Roster {
     /// Looks at all processes.
     fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();
+        // What is lost from now on may be of a process that this look has passed already.
+        self.is_incomplete = false;
+        let outcome = self.scan_all(follows, is_first);
+        self.is_incomplete |= outcome.is_err();
+        outcome
+    }
+
+    fn scan_all(&mut self, follows: bool, is_first: bool) -> io::Result<()> {
         let mut hidden = Absences::default();
         let mut pids = self.proc.pids()?;
         pids.sort_unstable();
@@ -510,7 +537,7 @@ impl Roster {
         let unseen: Vec<Identity> =
             self.members.keys().filter(|identity| !seen.contains(identity)).copied().collect();
         for identity in unseen {
-            if self.is_alive(identity) && follows {
+            if self.is_alive(identity) {
                 match self.find(identity.pid) {
                     Ok(Some(now)) if now.identity == identity => continue,
                     Ok(None) => {
@@ -538,7 +565,6 @@ impl Roster {
         }
         parents.into_iter().for_each(|parent| self.has_child(parent));
         self.scanned = Some(Instant::now());
-        self.is_incomplete = false;
         self.hidden = hidden;
         Ok(())
     }

@@ -219,7 +219,11 @@ impl Observer {
         if !gone.is_empty() {
             // Most often the programs have told of it by now.
             self.roster.follow()?;
-            gone.into_iter().for_each(|identity| self.roster.gone(identity));
+            for identity in gone {
+                if self.roster.gone(identity) {
+                    absences.hide();
+                }
+            }
         }
         let over = self.roster.take_over();
         // One that matched at the beginning of the look may be over at its end.

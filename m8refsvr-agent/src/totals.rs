@@ -125,6 +125,15 @@ impl Totals {
         })
     }
 
+    /// With those numbers of `other` that the programs count.
+    pub(crate) fn with_counts_of(&self, other: &Self) -> Self {
+        Self::of(|counter| match counter {
+            Counter::Voluntary | Counter::Involuntary => other.get(counter),
+            counter if counter.is_block_io() => other.get(counter),
+            counter => self.get(counter),
+        })
+    }
+
     /// With the CPU time divided so that neither part is less than in `seen`, and the sum stays. The kernel does the
     /// same with what it shows (`cputime_adjust` in `kernel/sched/cputime.c`), but keeps to itself what it has shown.
     pub(crate) fn balanced(&self, seen: &Self) -> Self {

@@ -148,6 +148,8 @@ pub struct Life {
     pub peak_pages: u64,
     /// How it ended, as `wait` tells, and [`OOM_VICTIM`].
     pub status: u64,
+    /// The same when it got the slot, of the program that it was before.
+    pub first_peak_pages: u64,
     /// What it had when it got the slot.
     pub first: Figures,
     /// What it had when it ended or left.
@@ -288,14 +290,15 @@ const _: () = {
     assert!(offset_of!(Figures, runtime) == 0);
     assert!(offset_of!(Figures, involuntary) == 64);
 
-    assert!(size_of::<Life>() == 192 && align_of::<Life>() == 8);
+    assert!(size_of::<Life>() == 200 && align_of::<Life>() == 8);
     assert!(offset_of!(Life, start) == 0);
     assert!(offset_of!(Life, end) == 8);
     assert!(offset_of!(Life, peak_pages) == 16);
     assert!(offset_of!(Life, status) == 24);
-    assert!(offset_of!(Life, first) == 32);
-    assert!(offset_of!(Life, last) == 104);
-    assert!(offset_of!(Life, own) == 176);
+    assert!(offset_of!(Life, first_peak_pages) == 32);
+    assert!(offset_of!(Life, first) == 40);
+    assert!(offset_of!(Life, last) == 112);
+    assert!(offset_of!(Life, own) == 184);
     assert!(size_of::<Bytes>() == 16);
 
     assert!(size_of::<Event>() == 8);

@@ -38,7 +38,7 @@ macro_rules! offsets {
 offsets! {
     TASK_PID TASK_TGID TASK_FLAGS TASK_COMM TASK_SIGNAL TASK_GROUP_LEADER TASK_START TASK_EXIT_CODE
     TASK_RUNTIME TASK_USER TASK_SYSTEM TASK_MINOR_FAULTS TASK_MAJOR_FAULTS TASK_READ_BYTES TASK_WRITE_BYTES
-    TASK_VOLUNTARY TASK_INVOLUNTARY
+    TASK_VOLUNTARY TASK_INVOLUNTARY TASK_EXIT_STATE TASK_PTRACE
     SIGNAL_LIVE SIGNAL_THREADS SIGNAL_STATS_LOCK SIGNAL_FLAGS SIGNAL_EXIT_CODE SIGNAL_PEAK_PAGES SIGNAL_OOM_MEMORY
     SIGNAL_RUNTIME SIGNAL_USER SIGNAL_SYSTEM SIGNAL_MINOR_FAULTS SIGNAL_MAJOR_FAULTS SIGNAL_READ_BYTES
     SIGNAL_WRITE_BYTES SIGNAL_VOLUNTARY SIGNAL_INVOLUNTARY
@@ -68,7 +68,8 @@ static OWN_COMM: Global<[u64; 2]> = Global::new([0; 2]);
 #[inline(always)]
 pub(crate) fn executed() {
     let tgid = current_tgid();
-    let Some(element) = element_of(tgid) else { return };
+    // Beyond the table; the agent says so of those that match.
+    let Some(element) = element_of(tgid) else { return tell(EventKind::Unclear, tgid) };
     // SAFETY: the look-up returned a whole element.
     let now = unsafe { element.read_volatile() };
     let Ok(comm) = bpf_get_current_comm() else { return };
@@ -88,6 +89,8 @@ pub(crate) fn executed() {
                 // Other threads have ended before it could execute a program.
                 (*life).own.read = word(process.signal, &SIGNAL_READ_BYTES);
                 (*life).own.written = word(process.signal, &SIGNAL_WRITE_BYTES);
+                // Giving up its memory has told of the peak of that.
+                (*life).first_peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
             }
             let before = switches_at(place);
             add(element.as_ptr(), u64::from(place).wrapping_sub(now & UNDECIDED));
@@ -127,9 +130,17 @@ pub(crate) fn forked(child: u64) {
         return;
     }
     let parent_tgid = current_tgid();
-    let (Some(parent), Some(element)) = (element_of(parent_tgid), element_of(tgid)) else { return };
-    // SAFETY: the look-ups returned whole elements.
-    let (parent, old) = unsafe { (parent.read_volatile(), element.read_volatile()) };
+    // Of a parent beyond the table nothing is known.
+    // SAFETY: the look-up returned a whole element.
+    let parent = element_of(parent_tgid).map_or(UNDECIDED, |parent| unsafe { parent.read_volatile() });
+    let Some(element) = element_of(tgid) else {
+        if parent != 0 {
+            tell(EventKind::Unclear, tgid);
+        }
+        return;
+    };
+    // SAFETY: as above.
+    let old = unsafe { element.read_volatile() };
     if old != 0 {
         // Of an earlier process with this id, of which the end was not seen.
         // SAFETY: as above.
@@ -220,9 +231,24 @@ pub(crate) fn threads_ended(element: NonNull<u64>, place: u32) {
         return;
     }
     // SAFETY: the helper has no preconditions.
-    let process = Process::of(unsafe { bpf_get_current_task() });
+    let task = unsafe { bpf_get_current_task() };
+    let process = Process::of(task);
     if half(process.signal, &SIGNAL_LIVE) != 0 {
         return;
+    }
+    // A thread is no longer alive a little before it says that it begins to exit (`do_exit` in `kernel/exit.c`): until
+    // Linux 6.15 it gives up its memory in between. Its own last switch is still to come. Of a thread that is traced, the
+    // kernel lets go only when the tracer has asked for it.
+    let leader_ended = process.leader.is_some_and(|leader| half(leader, &TASK_EXIT_STATE) != 0);
+    if half(process.signal, &SIGNAL_THREADS) > u32::from(leader_ended) && half(task, &TASK_PTRACE) == 0 {
+        return;
+    }
+    if let (Some(leader), Some((target, _))) = (process.leader, records(slot_at(place))) {
+        // The id may be another process's by now, and the slot.
+        // SAFETY: the look-up returned a whole record.
+        if unsafe { (*target).start_ticks } != ticks(word(leader, &TASK_START)) {
+            return;
+        }
     }
     // SAFETY: the look-up returned a whole element.
     unsafe { element.write_volatile(0) };
@@ -279,12 +305,13 @@ fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>
     // in `SLOTS`.
     unsafe {
         (*target).tgid = tgid.into();
-        (*target).start_ticks = start.checked_div(TICK.load()).unwrap_or(0);
+        (*target).start_ticks = ticks(start);
         (*target).parent = parent.into();
         (*target).comm = comm;
         (*life).start = start;
         (*life).end = 0;
         (*life).peak_pages = 0;
+        (*life).first_peak_pages = 0;
         (*life).status = 0;
         (*life).own = Bytes::default();
         (&raw mut (*target).state).write_volatile(State::Living as u64);
@@ -301,6 +328,12 @@ fn give_back(slot: u32) {
     }
     // There is room for all slots that there are.
     let _ = FREE_SLOTS.push(slot, 0);
+}
+
+/// As /proc tells times.
+#[inline(always)]
+fn ticks(nanoseconds: u64) -> u64 {
+    nanoseconds.checked_div(TICK.load()).unwrap_or(0)
 }
 
 /// User space has to decide.

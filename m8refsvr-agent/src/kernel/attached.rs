@@ -83,6 +83,10 @@ impl Kernel {
         // Where switches are not counted, the end of a process would not be seen.
         let lifecycle = match switches.form {
             Form::None => Attached { form: Form::None, problem: None },
+            _ if options.lifecycle && has_own_boot_time() => {
+                let problem = "the agent runs in a time namespace of its own: run it in the host's";
+                Attached { form: Form::None, problem: Some(problem.into()) }
+            }
             _ if options.lifecycle => loaded.attach_lifecycle(&layout),
             _ => Attached { form: Form::None, problem: None },
         };
@@ -399,6 +403,14 @@ fn in_initial_pid_namespace() -> bool {
     let proc_is_of_it =
         fs::read_link("/proc/self").is_ok_and(|pid| pid.to_str() == Some(&std::process::id().to_string()));
     namespace && proc_is_of_it
+}
+
+/// Whether /proc tells this process the starts of processes by another clock than that of the programs: it is told the
+/// offset in seconds and nanoseconds.
+fn has_own_boot_time() -> bool {
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let mut lines = offsets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.any(|words| words.first() == Some(&"boottime") && words[1..].iter().any(|&word| word != "0"))
 }
 
 fn number(path: &'static str) -> Result<u32, KernelError> {

@@ -162,6 +162,8 @@ const NEEDED: &[Member] = &[
     ("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),
     ("TASK_START", "task_struct", &["start_boottime"]),
     ("TASK_EXIT_CODE", "task_struct", &["exit_code"]),
+    ("TASK_EXIT_STATE", "task_struct", &["exit_state"]),
+    ("TASK_PTRACE", "task_struct", &["ptrace"]),
     ("TASK_RUNTIME", "task_struct", &["se", "sum_exec_runtime"]),
     ("TASK_USER", "task_struct", &["utime"]),
     ("TASK_SYSTEM", "task_struct", &["stime"]),

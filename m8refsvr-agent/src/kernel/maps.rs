@@ -52,8 +52,11 @@ impl Maps {
     pub(crate) fn give(&self, tgid: u32, old: u32, slot: u32) -> Result<(), NotGiven> {
         let (old, new) = (self.place(old), self.place(slot));
         let outcome = self.slots.change(tgid, |element| {
+            let place = place_in(element);
+            // Two programs that changed it at once may have left a place that is no slot's.
+            let is_free = place == old || slot_of(place, self.cpus()).is_none();
             // Its exiting threads stay noted; whether it matches is decided.
-            (place_in(element) == old).then(|| (element & !UNDECIDED) - u64::from(old) + u64::from(new))
+            is_free.then(|| (element & !UNDECIDED) - u64::from(place) + u64::from(new))
         });
         match outcome {
             Some(true) => Ok(()),

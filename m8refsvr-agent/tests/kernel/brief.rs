@@ -21,6 +21,11 @@ use crate::actor::work_folder;
 /// The first argument by which this program knows that it is such a process.
 pub(crate) const ARGUMENT: &str = "--brief";
 
+/// A name in which `@` stands for one that no process has but those of this run of the tests.
+pub(crate) fn own(name: &str) -> String {
+    name.replace('@', &format!("M8L{}", std::process::id()))
+}
+
 /// A folder with this program under some names.
 pub(crate) struct Programs(tempfile::TempDir);
 
@@ -30,20 +35,20 @@ impl Programs {
         let first = folder.path().join("program");
         fs::copy(env::current_exe().unwrap(), &first).unwrap();
         for name in names {
-            fs::hard_link(&first, folder.path().join(name)).unwrap();
+            fs::hard_link(&first, folder.path().join(own(name))).unwrap();
         }
         Self(folder)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path().join(own(name))
     }
 
     /// A command that follows these words, in which `./` stands for the folder of the programs.
     pub(crate) fn command(&self, name: &str, words: &str) -> Command {
         let mut command = Command::new(self.path(name));
         let folder = format!("{}/", self.0.path().display());
-        command.arg(ARGUMENT).args(words.split(' ').map(|word| word.replace("./", &folder)));
+        command.arg(ARGUMENT).args(words.split(' ').map(|word| own(&word.replace("./", &folder))));
         command.current_dir(self.0.path()).stdin(Stdio::piped());
         command
     }
@@ -111,6 +116,21 @@ fn follow(mut words: &[&str]) {
             }
             ("sleep", [milliseconds, rest @ ..]) => {
                 thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
+                rest
+            }
+            // Threads that compute, until the process ends under them.
+            ("threads", [count, rest @ ..]) => {
+                for _ in 0..count.parse::<u32>().unwrap() {
+                    thread::spawn(|| {
+                        loop {
+                            std::hint::spin_loop()
+                        }
+                    });
+                }
+                rest
+            }
+            ("naps", [count, rest @ ..]) => {
+                (0..count.parse::<u32>().unwrap()).for_each(|_| thread::sleep(Duration::from_micros(500)));
                 rest
             }
             // Until those who started it write a byte, or close its input.

@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const NAME: &str = "M8RefSvr_limit";
+const NAME: &str = "@_limit";
 
 /// Has a process follow words and hold, and looks at it.
 fn look(words: &str) -> ProcessSample {

@@ -1,0 +1,42 @@
+//! Parents and children that match both: what the kernel adds to the parents must not count twice.
+
+use m8refsvr_common::record::{Bytes, State};
+
+use super::Roster;
+use crate::{kernel::Holder, proc::stat::Stat, storage::Offset};
+
+impl Roster {
+    /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
+    /// now on.
+    pub(super) fn has_child(&mut self, parent: Option<u32>) {
+        let Some(member) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
+        let Some(member) = self.members.get_mut(member).filter(|member| member.storage.is_none()) else {
+            return;
+        };
+        let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch) else { return };
+        if !kernel.follows_processes() || !kernel.has_storage() {
+            return;
+        }
+        let proc = &self.proc;
+        let is_there = |holder: &Holder| {
+            let process = proc.process(holder.tgid).ok();
+            let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
+            stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
+        };
+        let of_children = || {
+            let ended = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            let waited_for = ended.filter(|holder| {
+                holder.state == State::Ended && holder.parent == parent && !is_there(holder)
+            });
+            waited_for.fold(Bytes::default(), |sum, holder| Bytes {
+                read: sum.read.wrapping_add(holder.life.last.read_bytes),
+                written: sum.written.wrapping_add(holder.life.last.write_bytes),
+            })
+        };
+        let process = proc.process(member.identity.pid).ok();
+        let offset =
+            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, &mut self.buffer));
+        // Of one that is over by now all threads were seen, if a program gave it its slot.
+        member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
+    }
+}

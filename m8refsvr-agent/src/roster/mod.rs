@@ -1,0 +1,273 @@
+//! Which processes match at this moment, and which are over since the last look: from what the kernel's programs tell
+//! as it happens, and from the list of all processes where they can't tell. Knows nothing of what becomes of either.
+
+mod family;
+mod follow;
+mod process;
+mod scan;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant, SystemTime},
+};
+
+use m8refsvr_common::record::Form;
+
+use crate::{
+    absence::Absences,
+    boot::{Boot, since_boot},
+    exit::{Exit, How, Over},
+    kernel::{Holder, Kernel, NotWatched, Watch},
+    proc::{Proc, stat::of_ticks},
+    sample::Identity,
+    selector::Selector,
+    storage::Offset,
+    totals::Totals,
+};
+
+/// How often all processes are looked at although the programs tell of those that begin to match.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// A process that executes a program which matches by what only the agent knows is decided about within this time.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// The matching processes.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    pub(crate) proc: Proc,
+    pub(crate) selector: Selector,
+    pub(crate) kernel: Option<Kernel>,
+    members: HashMap<Identity, Member>,
+    /// The member with an id; of two, the later.
+    ids: HashMap<u32, Identity>,
+    /// Those that are over since the last look.
+    over: Vec<Over>,
+    own_pid: u32,
+    boot: Boot,
+    /// When all processes were looked at.
+    scanned: Option<Instant>,
+    /// Whether something happened that the programs had no room to tell.
+    is_incomplete: bool,
+    corrections: u64,
+    /// What the last look at all processes could not see.
+    hidden: Absences,
+    buffer: Vec<u8>,
+}
+
+/// A process that matches.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) identity: Identity,
+    /// Its name, as to be shown.
+    pub(crate) name: String,
+    /// File name of its executable; `None` without the right to know it.
+    pub(crate) executable: Option<String>,
+    /// The pattern that selected it, by its place.
+    pub(crate) group: usize,
+    /// What it had when it began to match; `None` where that is not known.
+    pub(crate) first: Option<Totals>,
+    /// How the programs count for it.
+    pub(crate) watch: Result<Watch, NotWatched>,
+    /// Where it has matching children: how to read its storage I/O without theirs.
+    pub(crate) storage: Option<Offset>,
+    /// Whether it is counted as lost, if it found no free slot.
+    is_counted: bool,
+    /// Whether the last look found it gone.
+    was_gone: bool,
+}
+
+/// A process whose names match.
+struct Match {
+    identity: Identity,
+    /// The process that waits for its end, or that forked it.
+    parent: Option<u32>,
+    group: usize,
+    name: String,
+    executable: Option<String>,
+}
+
+impl Roster {
+    pub(crate) fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
+        let own_pid = fs::read_link(proc.root().join("self"))
+            .ok()
+            .and_then(|pid| pid.to_str()?.parse().ok())
+            .unwrap_or_else(std::process::id);
+        Self {
+            proc,
+            selector,
+            kernel,
+            members: HashMap::new(),
+            ids: HashMap::new(),
+            over: Vec::new(),
+            own_pid,
+            boot: Boot::of_this_machine(),
+            scanned: None,
+            is_incomplete: false,
+            corrections: 0,
+            hidden: Absences::default(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Matches that a look at all processes found, or no longer found, although the programs had not told so.
+    pub(crate) fn corrections(&self) -> u64 {
+        self.corrections
+    }
+
+    /// When the machine started.
+    pub(crate) fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// A descriptor that can be read when there is something to [`follow`](Self::follow).
+    pub(crate) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        match &self.kernel {
+            Some(kernel) if kernel.follows_processes() => kernel.descriptor().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Those that match, by process id.
+    pub(crate) fn members(&self) -> Vec<&Member> {
+        let mut members: Vec<&Member> = self.members.values().collect();
+        members.sort_unstable_by_key(|member| member.identity);
+        members
+    }
+
+    /// Whether a process matches.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        self.members.contains_key(identity)
+    }
+
+    /// Those that are over since the last time, in the order in which it was learnt.
+    pub(crate) fn take_over(&mut self) -> Vec<Over> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// Those that are over since the last look.
+    pub(crate) fn over(&self) -> &[Over] {
+        &self.over
+    }
+
+    /// Takes in what the programs told, and looks at all processes where that is due. An error when /proc as a whole
+    /// can't be read, or this process has no descriptors or memory left.
+    pub(crate) fn update(&mut self) -> io::Result<Absences> {
+        self.follow()?;
+        let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
+        let is_due = self.scanned.is_none_or(|scanned| scanned.elapsed() >= SCAN_INTERVAL);
+        if !follows || is_due || self.is_incomplete {
+            self.scan(follows)?;
+        }
+        self.watch_more();
+        Ok(self.hidden.clone())
+    }
+
+    /// A look found a member gone. The programs have told so by now, or soon will; but they do not see everything.
+    /// Whether it lives all the same, where this process may not see it.
+    pub(crate) fn gone(&mut self, identity: Identity) -> bool {
+        let Some(member) = self.members.get_mut(&identity) else { return false };
+        let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
+        if let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch)
+            && self.proc.hides_processes()
+            && kernel.slot(identity.pid) == Some(watch.slot())
+        {
+            return true;
+        }
+        if !follows || member.watch.is_err() || std::mem::replace(&mut member.was_gone, true) {
+            self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+        }
+        false
+    }
+
+    /// Takes in a process that matches, if it is new; or its names. `is_now` says that it just began to match.
+    fn admit(&mut self, found: Match, is_counted: bool, is_now: bool) {
+        let Match { identity, group, name, executable, .. } = found;
+        if let Some(member) = self.members.get_mut(&identity) {
+            (member.group, member.name, member.executable) = (group, name, executable);
+            member.is_counted |= is_counted;
+            return;
+        }
+        let watch = self.watch(identity);
+        let now = self.read_with(identity, watch.as_ref().ok()).filter(|_| is_now);
+        // A program that a process executes may match by what only the agent knows: it left and came back at once, and
+        // all that the kernel accounts for it goes on.
+        let just_now = |over: &&Over| self.boot.time(since_boot()) <= over.at + AT_ONCE;
+        let left = self.over.iter().rfind(|over| over.identity == identity && over.how == How::Left);
+        let left = left.filter(just_now);
+        let first = match (left, now) {
+            (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
+            (_, now) => now,
+        };
+        let (storage, was_gone) = (None, false);
+        self.insert(Member {
+            identity,
+            name,
+            executable,
+            group,
+            first,
+            watch,
+            storage,
+            is_counted,
+            was_gone,
+        });
+    }
+
+    fn insert(&mut self, member: Member) {
+        let Member { identity, name, watch, .. } = &member;
+        tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
+        self.ids.insert(member.identity.pid, member.identity);
+        self.members.insert(member.identity, member);
+    }
+
+    /// A member is over; `last` is what is known of its end.
+    fn finish(&mut self, identity: Identity, how: How, last: Totals) {
+        let Some(member) = self.members.remove(&identity) else { return };
+        if self.ids.get(&identity.pid) == Some(&identity) {
+            self.ids.remove(&identity.pid);
+        }
+        let Member { name, group, first, watch, is_counted, .. } = member;
+        tracing::debug!("{name:?} {} is over: {how:?}, {watch:?}", identity.pid);
+        let mut last = last;
+        match (&mut self.kernel, watch) {
+            (Some(kernel), Ok(watch)) => {
+                let forms = kernel.forms();
+                if forms.context_switches != Form::None {
+                    last = last.with_counts(&kernel.totals(&watch), forms.block_io != Form::None);
+                }
+                kernel.release(watch);
+            }
+            (Some(kernel), Err(NotWatched::NoFreeSlot)) if !is_counted => kernel.lose_process(),
+            _ => {}
+        }
+        let start = of_ticks(identity.start_ticks);
+        self.over.push(Over {
+            identity,
+            name,
+            group,
+            how,
+            started: self.boot.time(start),
+            at: SystemTime::now(),
+            lasted: since_boot().saturating_sub(start),
+            peak_bytes: None,
+            first,
+            last,
+        });
+    }
+
+    fn holder(&self, slot: u32) -> Option<Holder> {
+        self.kernel.as_ref()?.holder(slot).filter(|holder| holder.tgid != 0)
+    }
+}
+
+impl Holder {
+    fn identity(&self) -> Identity {
+        Identity { pid: self.tgid, start_ticks: self.start_ticks }
+    }
+}
+
+/// The error of a look for which this process has not the means.
+pub(crate) fn exhausted() -> io::Error {
+    io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
+}

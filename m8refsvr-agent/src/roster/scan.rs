@@ -1,0 +1,107 @@
+//! Looking at all processes, and at all slots.
+
+use std::{collections::HashSet, io, time::Instant};
+
+use m8refsvr_common::record::State;
+
+use super::{Roster, exhausted};
+use crate::{
+    absence::Absences,
+    exit::{Exit, How},
+    proc::Unreadable,
+    sample::Identity,
+    totals::Totals,
+};
+
+impl Roster {
+    /// Looks at all processes.
+    pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
+        let is_first = self.scanned.is_none();
+        // What is lost from now on may be of a process that this look has passed already.
+        self.is_incomplete = false;
+        let outcome = self.scan_all(follows, is_first);
+        self.is_incomplete |= outcome.is_err();
+        outcome
+    }
+
+    fn scan_all(&mut self, follows: bool, is_first: bool) -> io::Result<()> {
+        let mut hidden = Absences::default();
+        let mut pids = self.proc.pids()?;
+        pids.sort_unstable();
+        if self.proc.hides_processes() {
+            hidden.hidden_by_mount();
+        }
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for pid in pids {
+            if follows && let Some(kernel) = &self.kernel {
+                kernel.decided(pid);
+            }
+            match self.find(pid) {
+                Ok(Some(one)) => {
+                    seen.insert(one.identity);
+                    found.push(one);
+                }
+                Ok(None) | Err(Unreadable::Gone) => {}
+                Err(Unreadable::Exhausted) => return Err(exhausted()),
+                Err(Unreadable::Denied | Unreadable::Unknown) => hidden.hide(),
+            }
+        }
+        // What happened in the meantime is told already, and what was not told is found in the maps.
+        if follows {
+            self.follow()?;
+            self.reconcile()?;
+        }
+        // First those that are over, so that their slots are free for those that have come.
+        let unseen: Vec<Identity> =
+            self.members.keys().filter(|identity| !seen.contains(identity)).copied().collect();
+        for identity in unseen {
+            if self.is_alive(identity) {
+                match self.find(identity.pid) {
+                    Ok(Some(now)) if now.identity == identity => continue,
+                    Ok(None) => {
+                        let last = self.read(identity).unwrap_or_default();
+                        self.finish(identity, How::Left, last);
+                    }
+                    _ => continue,
+                }
+            } else if follows {
+                self.gone(identity);
+                continue;
+            } else {
+                self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+            }
+            self.corrections += u64::from(follows);
+        }
+        let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
+        for one in found {
+            let is_new = !self.members.contains_key(&one.identity);
+            // One that is over since is not taken in again.
+            if is_new && !(follows && self.over.iter().any(|over| over.identity == one.identity)) {
+                self.corrections += u64::from(follows && !is_first);
+                self.admit(one, false, false);
+            }
+        }
+        parents.into_iter().for_each(|parent| self.has_child(parent));
+        self.scanned = Some(Instant::now());
+        self.hidden = hidden;
+        Ok(())
+    }
+
+    /// Finds in the maps what was not told.
+    fn reconcile(&mut self) -> io::Result<()> {
+        let Some(kernel) = &self.kernel else { return Ok(()) };
+        for slot in kernel.holders() {
+            let Some(holder) = self.holder(slot) else { continue };
+            let is_known = self
+                .members
+                .get(&holder.identity())
+                .is_some_and(|member| member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot));
+            if !is_known && holder.state == State::Living {
+                self.began(slot)?;
+            }
+            self.slot_over(slot);
+        }
+        Ok(())
+    }
+}

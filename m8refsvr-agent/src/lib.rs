@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod ends;
 pub mod episode;
 pub mod exit;
 pub mod export;

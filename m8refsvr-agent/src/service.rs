@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     absence::Key,
     clock::Grid,
+    ends::Ends,
     episode::{Episode, Say, in_words},
     exit::Over,
     export::otlp::{Counts, Newest},
@@ -25,9 +26,6 @@ use crate::{
 
 /// With so many ends since the last look there is another before it is due, so that they don't pile up.
 const ENDS_KEPT: usize = 10_000;
-
-/// Ends of processes that are told one by one between two looks.
-const ENDS_TOLD: usize = 20;
 
 /// For the last export, from the signal that ends the agent.
 const LAST_EXPORT: Duration = Duration::from_secs(4);
@@ -44,8 +42,7 @@ pub struct Service {
     unreadable: Episode,
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
-    /// Ends since the last look that were told, or left out.
-    ends: usize,
+    ends: Ends,
 }
 
 impl Service {
@@ -68,7 +65,7 @@ impl Service {
             unreadable: Episode::default(),
             is_alone: None,
             said: BTreeSet::new(),
-            ends: 0,
+            ends: Ends::new(std::time::Instant::now()),
         }
     }
 
@@ -92,6 +89,7 @@ impl Service {
                         // The other end is never dropped before; and if it were, there would be nobody to end the agent.
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
                         self.look(Some(since + LAST_EXPORT));
+                        self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
                         return self.observer;
                     }
                     () = sleep_until(due) => break,
@@ -163,10 +161,7 @@ impl Service {
     /// Says what is new about the processes, and nothing twice.
     fn tell(&mut self, sample: &Sample) {
         tell_ends(&sample.over, &mut self.ends);
-        if self.ends > ENDS_TOLD {
-            tracing::info!("{} more processes ended", self.ends - ENDS_TOLD);
-        }
-        self.ends = 0;
+        self.ends.looked();
         let is_alone = sample.processes.is_empty();
         if self.is_alone.replace(is_alone) != Some(is_alone) {
             let patterns = self.observer.selector().in_words();
@@ -185,11 +180,8 @@ impl Service {
 }
 
 /// Says of those that ended what was not said yet.
-fn tell_ends(over: &[Over], ends: &mut usize) {
-    for sentence in over.iter().filter_map(Over::in_words).skip(*ends) {
-        if *ends < ENDS_TOLD {
-            tracing::info!("{sentence}");
-        }
-        *ends += 1;
+fn tell_ends(over: &[Over], ends: &mut Ends) {
+    for line in ends.lines(over, std::time::Instant::now()) {
+        tracing::info!("{line}");
     }
 }

@@ -166,7 +166,13 @@ impl Roster {
             // It was over before its beginning was told.
             self.enter(slot, &holder, None);
         }
-        let Some(kernel) = &self.kernel else { return };
+        let Some(kernel) = &mut self.kernel else { return };
+        let member = self.members.get(&identity).and_then(|member| member.watch.as_ref().ok());
+        if member.is_some_and(|watch| watch.slot() != slot) {
+            // It holds another one by now.
+            let watch = kernel.adopt(slot);
+            return kernel.release(watch);
+        }
         let last = Totals::of_figures(&holder.life.last, kernel.has_storage());
         let offset = self.members.get(&identity).and_then(|member| member.storage);
         let last = offset.map_or(last, |offset| last.with_storage(&offset.with(holder.life.own)));

@@ -7,7 +7,8 @@
 //! than is to be had there.
 //!
 //! The upper half of an element counts the threads of the process that are exiting, so that the hook looks closer
-//! only while there are any. Its highest bit marks a process of which the agent has still to decide whether it matches.
+//! only while there are any. Its highest byte counts what the agent was told of the process so that it decides whether it
+//! matches, and has not decided yet.
 
 /// How many processes are watched at once unless the user says otherwise.
 pub const DEFAULT_CAPACITY: u32 = 4096;
@@ -26,8 +27,17 @@ pub const fn first_counters(slot: u32, cpus: u32) -> u32 {
 /// What one exiting thread adds to an element of `SLOTS`.
 pub const EXITING: u64 = 1 << 32;
 
-/// In an element of `SLOTS`: whether the process matches is still to be decided, and so of its children.
-pub const UNDECIDED: u64 = 1 << 63;
+/// What one decision that is still to be taken adds to an element of `SLOTS`.
+pub const UNDECIDED: u64 = 1 << 56;
+
+/// How many decisions are counted.
+pub const MOST_UNDECIDED: u64 = 255;
+
+/// How many decisions about the process, and so about its children, are still to be taken.
+#[inline(always)]
+pub const fn undecided_in(element: u64) -> u64 {
+    element >> 56
+}
 
 /// The place in an element of `SLOTS`.
 #[inline(always)]
@@ -44,7 +54,7 @@ pub const fn needs_care(element: u64) -> bool {
 /// Whether threads of the process are exiting.
 #[inline(always)]
 pub const fn has_exiting(element: u64) -> bool {
-    (element & !UNDECIDED) >> 32 != 0
+    element << 8 >> 40 != 0
 }
 
 /// The slot whose records begin there; `None` for a place at which none begin.
@@ -118,8 +128,10 @@ mod tests {
     #[test]
     fn a_process_that_is_not_decided_yet_has_no_place_and_its_threads_are_counted_all_the_same() {
         assert_eq!(place_in(UNDECIDED), 0);
-        assert!(needs_care(UNDECIDED) && !has_exiting(UNDECIDED));
+        assert!(needs_care(UNDECIDED) && !has_exiting(MOST_UNDECIDED * UNDECIDED));
         assert!(has_exiting(UNDECIDED + EXITING) && !has_exiting(UNDECIDED + EXITING - EXITING));
+        assert_eq!(undecided_in(3 * UNDECIDED + 5 * EXITING + 7), 3);
+        assert_eq!(undecided_in(MOST_UNDECIDED * UNDECIDED), MOST_UNDECIDED);
     }
 
     #[test]

@@ -14,10 +14,12 @@ use aya_ebpf::{
 use m8refsvr_common::{
     comm::{COMM_BYTES, MAX_NAMES, small, words},
     record::{Bytes, Counts, EventKind, Figures, Life, OOM_VICTIM, State, Target},
-    slot::{UNDECIDED, first_counters, place_in},
+    slot::{UNDECIDED, first_counters, place_in, undecided_in},
 };
 
-use crate::maps::{FREE_SLOTS, LIVES, NAMES, TARGETS, add, counts_at, current_tgid, element_of, lost, tell};
+use crate::maps::{
+    FREE_SLOTS, LIVES, NAMES, TARGETS, add, counts_at, current_tgid, element_of, lost, tell, tell_to_decide,
+};
 
 /// `PF_KTHREAD` in a task's flags: a thread of the kernel. Source: `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -69,7 +71,10 @@ static OWN_COMM: Global<[u64; 2]> = Global::new([0; 2]);
 pub(crate) fn executed() {
     let tgid = current_tgid();
     // Beyond the table; the agent says so of those that match.
-    let Some(element) = element_of(tgid) else { return tell(EventKind::Unclear, tgid) };
+    let Some(element) = element_of(tgid) else {
+        tell(EventKind::Unclear, tgid);
+        return;
+    };
     // SAFETY: the look-up returned a whole element.
     let now = unsafe { element.read_volatile() };
     let Ok(comm) = bpf_get_current_comm() else { return };
@@ -93,7 +98,7 @@ pub(crate) fn executed() {
                 (*life).first_peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
             }
             let before = switches_at(place);
-            add(element.as_ptr(), u64::from(place).wrapping_sub(now & UNDECIDED));
+            add(element.as_ptr(), place.into());
             // SAFETY: the look-up returned a whole element.
             if place_in(unsafe { element.read_volatile() }) != place {
                 // User space gave it another at this very moment.
@@ -112,12 +117,14 @@ pub(crate) fn executed() {
             }
             tell(EventKind::Began, slot);
         }
-        (0, false) => undecided(tgid, element, now),
-        (slot, true) => tell(EventKind::Began, slot),
+        (0, false) => tell_to_decide(EventKind::Unclear, tgid, element),
+        (slot, true) => {
+            tell(EventKind::Began, slot);
+        }
         (slot, false) => {
-            add(element.as_ptr(), UNDECIDED.wrapping_sub(now & UNDECIDED).wrapping_sub(place.into()));
+            add(element.as_ptr(), u64::from(place).wrapping_neg());
             over(slot, State::Left);
-            tell(EventKind::Unclear, tgid);
+            tell_to_decide(EventKind::Unclear, tgid, element);
         }
     }
 }
@@ -159,8 +166,8 @@ pub(crate) fn forked(child: u64) {
         // SAFETY: the look-up returned a whole element.
         unsafe { element.write_volatile(first_counters(slot, CPUS.load()).into()) };
         tell(EventKind::Began, slot);
-    } else if parent & UNDECIDED != 0 {
-        undecided(tgid, element, 0);
+    } else if undecided_in(parent) != 0 {
+        tell_to_decide(EventKind::Unclear, tgid, element);
     }
 }
 
@@ -181,13 +188,10 @@ pub(crate) fn renamed(task: u64, comm: u64) {
         return;
     }
     let is_match = matches(words(name));
-    if place_in(now) != 0 {
-        if !is_match || ANY_COMM.load() != 0 {
-            // It may match no more, or for another pattern.
-            tell(EventKind::Unclear, tgid);
-        }
-    } else if now & UNDECIDED == 0 && (is_match || ANY_COMM.load() != 0) {
-        undecided(tgid, element, now);
+    let is_watched = place_in(now) != 0;
+    // It may match now, or no more, or for another pattern.
+    if is_match != is_watched || ANY_COMM.load() != 0 {
+        tell_to_decide(EventKind::Unclear, tgid, element);
     }
 }
 
@@ -292,11 +296,7 @@ fn over(slot: u32, how: State) {
 fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>) -> Option<u32> {
     let Ok(Some(slot)) = FREE_SLOTS.pop() else {
         lost(|losses| &raw mut losses.no_free_slot);
-        // SAFETY: the look-up returned a whole element.
-        if unsafe { element.read_volatile() } & UNDECIDED == 0 {
-            add(element.as_ptr(), UNDECIDED);
-        }
-        tell(EventKind::NoSlot, tgid);
+        tell_to_decide(EventKind::NoSlot, tgid, element);
         return None;
     };
     let (target, life) = records(slot)?;
@@ -334,15 +334,6 @@ fn give_back(slot: u32) {
 #[inline(always)]
 fn ticks(nanoseconds: u64) -> u64 {
     nanoseconds.checked_div(TICK.load()).unwrap_or(0)
-}
-
-/// User space has to decide.
-#[inline(always)]
-fn undecided(tgid: u32, element: NonNull<u64>, now: u64) {
-    if now & UNDECIDED == 0 {
-        add(element.as_ptr(), UNDECIDED);
-    }
-    tell(EventKind::Unclear, tgid);
 }
 
 /// What the counters at a place have of switches on this CPU.

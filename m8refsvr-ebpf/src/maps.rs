@@ -12,7 +12,9 @@ use aya_ebpf::{
 use m8refsvr_common::{
     comm::Name,
     record::{Counters, Counts, Event, EventKind, Life, Losses, Settings, Target},
-    slot::{EXITING, counters_of, has_exiting, needs_care, place_in},
+    slot::{
+        EXITING, MOST_UNDECIDED, UNDECIDED, counters_of, has_exiting, needs_care, place_in, undecided_in,
+    },
 };
 
 use crate::lifecycle;
@@ -125,12 +127,29 @@ pub(crate) fn thread_ended() {
     }
 }
 
-/// Tells user space.
+/// Tells user space; whether there was room.
 #[inline(always)]
-pub(crate) fn tell(kind: EventKind, subject: u32) {
+pub(crate) fn tell(kind: EventKind, subject: u32) -> bool {
     let event = Event { kind: kind as u32, subject };
-    if EVENTS.output::<Event>(event, 0).is_err() {
+    let is_told = EVENTS.output::<Event>(event, 0).is_ok();
+    if !is_told {
         lost(|losses| &raw mut losses.events);
+    }
+    is_told
+}
+
+/// Tells user space that it has to decide about a process, which is noted until it has.
+#[inline(always)]
+pub(crate) fn tell_to_decide(kind: EventKind, tgid: u32, element: NonNull<u64>) {
+    // SAFETY: the look-up returned a whole element.
+    let is_noted = undecided_in(unsafe { element.read_volatile() }) < MOST_UNDECIDED;
+    // First, as user space may decide at once.
+    if is_noted {
+        add(element.as_ptr(), UNDECIDED);
+    }
+    if !tell(kind, tgid) && is_noted {
+        // It will look by itself.
+        add(element.as_ptr(), UNDECIDED.wrapping_neg());
     }
 }
 

@@ -213,7 +213,8 @@ impl Kernel {
         Watch { tgid: u32::try_from(self.maps.target(slot).tgid).unwrap_or_default(), slot }
     }
 
-    /// Whether a process matches is decided, and so it is the programs' to say when that may have changed.
+    /// One of the decisions about a process that the programs asked for is taken. Until all are, they ask about its
+    /// children too.
     pub fn decided(&self, tgid: u32) {
         self.maps.decided(tgid);
     }

@@ -4,7 +4,7 @@ use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
     record::{Counters, Counts, Life, Losses, Settings, Target},
-    slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of},
+    slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of, undecided_in},
 };
 
 use super::shared::{Record, SharedArray};
@@ -55,8 +55,8 @@ impl Maps {
             let place = place_in(element);
             // Two programs that changed it at once may have left a place that is no slot's.
             let is_free = place == old || slot_of(place, self.cpus()).is_none();
-            // Its exiting threads stay noted; whether it matches is decided.
-            is_free.then(|| (element & !UNDECIDED) - u64::from(place) + u64::from(new))
+            // What else is noted of it stays.
+            is_free.then(|| element - u64::from(place) + u64::from(new))
         });
         match outcome {
             Some(true) => Ok(()),
@@ -68,13 +68,12 @@ impl Maps {
     /// Takes its slot from a process, if it has this one.
     pub(crate) fn take(&self, tgid: u32, slot: u32) {
         let place = self.place(slot);
-        // Also what is noted of its exiting threads: nobody asks for it any more.
-        self.slots.change(tgid, |element| (place_in(element) == place).then_some(0));
+        self.slots.change(tgid, |element| (place_in(element) == place).then(|| element - u64::from(place)));
     }
 
-    /// Whether a process matches is decided.
+    /// One decision about a process is taken.
     pub(crate) fn decided(&self, tgid: u32) {
-        self.slots.change(tgid, |element| Some(element & !UNDECIDED));
+        self.slots.change(tgid, |element| (undecided_in(element) > 0).then(|| element - UNDECIDED));
     }
 
     fn place(&self, slot: u32) -> u32 {

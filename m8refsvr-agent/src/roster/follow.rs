@@ -21,7 +21,8 @@ impl Roster {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let news = kernel.news();
         self.is_incomplete |= news.is_incomplete;
-        let outcome = self.latest(news.happened).into_iter().try_for_each(|happened| match happened {
+        let (happened, left_out) = self.latest(news.happened);
+        let outcome = happened.into_iter().try_for_each(|happened| match happened {
             Happened::Began(slot) => self.began(slot),
             Happened::Over(slot) => {
                 self.slot_over(slot);
@@ -30,18 +31,28 @@ impl Roster {
             Happened::Unclear(pid) => self.decide(pid, false),
             Happened::NoSlot(pid) => self.decide(pid, true),
         });
+        if let Some(kernel) = &self.kernel {
+            left_out.into_iter().for_each(|pid| kernel.decided(pid));
+        }
         // What was not taken in is to be looked for.
         self.is_incomplete |= outcome.is_err();
         outcome
     }
 
     /// Leaves out that a process is to be decided about where more is told of it later: the kernel gives a process its
-    /// new name shortly before it executes another program.
-    fn latest(&self, mut happened: Vec<Happened>) -> Vec<Happened> {
+    /// new name shortly before it executes another program. Returns of which processes something was left out, too.
+    fn latest(&self, mut happened: Vec<Happened>) -> (Vec<Happened>, Vec<u32>) {
         let mut later = HashSet::new();
+        let mut left_out = Vec::new();
         happened.reverse();
         happened.retain(|&happened| match happened {
-            Happened::Unclear(pid) => later.insert(pid),
+            Happened::Unclear(pid) => {
+                let is_latest = later.insert(pid);
+                if !is_latest {
+                    left_out.push(pid);
+                }
+                is_latest
+            }
             Happened::NoSlot(pid) => {
                 later.insert(pid);
                 true
@@ -53,7 +64,7 @@ impl Roster {
             Happened::Over(_) => true,
         });
         happened.reverse();
-        happened
+        (happened, left_out)
     }
 
     /// A process got a slot, or executes another program and keeps it.
@@ -198,10 +209,6 @@ impl Roster {
 
     /// Whether a process matches is to be decided by its names.
     fn decide(&mut self, pid: u32, is_counted: bool) -> io::Result<()> {
-        // First, so that what happens from now on is told.
-        if let Some(kernel) = &self.kernel {
-            kernel.decided(pid);
-        }
         match self.find(pid) {
             Ok(Some(found)) => {
                 let parent = found.parent;
@@ -222,6 +229,10 @@ impl Roster {
             }
             Err(Unreadable::Exhausted) => return Err(exhausted()),
             Err(_) => {}
+        }
+        // Only now, so that of a child that it forks meanwhile is told in any case.
+        if let Some(kernel) = &self.kernel {
+            kernel.decided(pid);
         }
         Ok(())
     }

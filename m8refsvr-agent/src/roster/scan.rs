@@ -13,20 +13,34 @@ use crate::{
     totals::Totals,
 };
 
+/// How often it is asked for processes that have come since, at most.
+const SCANS: usize = 5;
+
 impl Roster {
     /// Looks at all processes.
     pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();
         // What is lost from now on may be of a process that this look has passed already.
         self.is_incomplete = false;
-        let outcome = self.scan_all(follows, is_first);
+        let mut looked_at = HashSet::new();
+        let mut outcome = self.scan_all(follows, is_first, &mut looked_at);
+        // A process that was found had no slot until then, so that nobody told of the children that it forked.
+        for _ in 1..SCANS {
+            if !follows || !matches!(outcome, Ok(1..)) {
+                break;
+            }
+            outcome = self.scan_all(follows, is_first, &mut looked_at);
+        }
         self.is_incomplete |= outcome.is_err();
-        outcome
+        outcome.map(|_| ())
     }
 
-    fn scan_all(&mut self, follows: bool, is_first: bool) -> io::Result<()> {
+    /// Looks at those that were not looked at yet; how many match that nobody told of.
+    fn scan_all(&mut self, follows: bool, is_first: bool, looked_at: &mut HashSet<u32>) -> io::Result<u64> {
+        let is_again = !looked_at.is_empty();
         let mut hidden = Absences::default();
         let mut pids = self.proc.pids()?;
+        pids.retain(|&pid| looked_at.insert(pid));
         pids.sort_unstable();
         if self.proc.hides_processes() {
             hidden.hidden_by_mount();
@@ -34,9 +48,6 @@ impl Roster {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         for pid in pids {
-            if follows && let Some(kernel) = &self.kernel {
-                kernel.decided(pid);
-            }
             match self.find(pid) {
                 Ok(Some(one)) => {
                     seen.insert(one.identity);
@@ -55,7 +66,7 @@ impl Roster {
         // First those that are over, so that their slots are free for those that have come.
         let unseen: Vec<Identity> =
             self.members.keys().filter(|identity| !seen.contains(identity)).copied().collect();
-        for identity in unseen {
+        for identity in unseen.into_iter().filter(|_| !is_again) {
             if self.is_alive(identity) {
                 match self.find(identity.pid) {
                     Ok(Some(now)) if now.identity == identity => continue,
@@ -73,19 +84,23 @@ impl Roster {
             }
             self.corrections += u64::from(follows);
         }
+        let mut new = 0;
         let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
         for one in found {
             let is_new = !self.members.contains_key(&one.identity);
             // One that is over since is not taken in again.
             if is_new && !(follows && self.over.iter().any(|over| over.identity == one.identity)) {
                 self.corrections += u64::from(follows && !is_first);
+                new += 1;
                 self.admit(one, false, false);
             }
         }
         parents.into_iter().for_each(|parent| self.has_child(parent));
         self.scanned = Some(Instant::now());
-        self.hidden = hidden;
-        Ok(())
+        if !is_again {
+            self.hidden = hidden;
+        }
+        Ok(new)
     }
 
     /// Finds in the maps what was not told.

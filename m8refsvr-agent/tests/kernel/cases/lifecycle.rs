@@ -406,11 +406,17 @@ fn by_executable() {
     let naps = switches(&watching) - before;
     // But for those of the moments in which the agent decides.
     assert!((350..=usage.switches).contains(&naps), "{naps} of {usage:?}");
-    // A daemon whose parents ended before they could be looked at.
-    let mut child = programs.command(LONG, "detach setsid detach hold").spawn().unwrap();
-    let (pids, _) = settled(&mut watching, 1);
-    assert_eq!(pids.len(), 1);
-    end(&mut child);
+    // Daemons whose parents end while they are looked at, or before they can be.
+    for pause in
+        ["detach", "sleep 1 detach", "sleep 2 detach", "sleep 3 detach", "burn 2 detach", "burn 3 detach"]
+    {
+        let words = format!("{pause} setsid {pause} hold");
+        let mut child = programs.command(LONG, &words).spawn().unwrap();
+        let (pids, _) = settled(&mut watching, 1);
+        assert_eq!(pids.len(), 1, "{words}");
+        end(&mut child);
+        assert_eq!(settled(&mut watching, 0).0, [0; 0], "{words}");
+    }
 }
 
 fn ends() {

@@ -69,7 +69,7 @@ impl Watched {
         if element == 0 { None } else { Some(Self(element)) }
     }
 
-    /// Whether its switches need a closer look, as threads of it are exiting.
+    /// Whether its switches need a closer look, as there is more to be known of it.
     #[inline(always)]
     pub(crate) fn needs_care(self) -> bool {
         needs_care(self.0)

@@ -5,7 +5,7 @@ use std::{collections::HashSet, io, time::Duration};
 use m8refsvr_common::record::{Counts, Form, Life, State};
 use rustix::param::page_size;
 
-use super::{Match, Member, Roster, exhausted};
+use super::{Match, Roster, exhausted};
 use crate::{
     boot::since_boot,
     exit::{Exit, How},
@@ -106,7 +106,6 @@ impl Roster {
             return self.reject(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
-        let Match { group, name, executable, .. } = found;
         let first = Totals::of_figures(&holder.life.first, kernel.has_storage());
         let has_block_io = kernel.forms().block_io != Form::None;
         let counts = Counts {
@@ -116,17 +115,7 @@ impl Roster {
         };
         let first = Some(first.with_counts(&counts, has_block_io));
         let watch = Ok(kernel.adopt(slot));
-        self.insert(Member {
-            identity,
-            name,
-            executable,
-            group,
-            first,
-            watch,
-            storage: None,
-            is_counted: false,
-            was_gone: false,
-        });
+        self.insert(found, first, watch, false);
         self.has_child(holder.parent);
     }
 

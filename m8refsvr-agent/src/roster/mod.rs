@@ -183,14 +183,14 @@ impl Roster {
 
     /// Takes in a process that matches, if it is new; or its names. `is_now` says that it just began to match.
     fn admit(&mut self, found: Match, is_counted: bool, is_now: bool) {
-        let Match { identity, group, name, executable, .. } = found;
+        let identity = found.identity;
         if let Some(member) = self.members.get_mut(&identity) {
-            (member.group, member.name, member.executable) = (group, name, executable);
+            (member.group, member.name, member.executable) = (found.group, found.name, found.executable);
             member.is_counted |= is_counted;
             return;
         }
         let watch = self.watch(identity);
-        let now = self.read_with(identity, watch.as_ref().ok()).filter(|_| is_now);
+        let now = if is_now { self.read_with(identity, watch.as_ref().ok()) } else { None };
         // A program that a process executes may match by what only the agent knows: it left and came back at once, and
         // all that the kernel accounts for it goes on.
         let just_now = |over: &&Over| self.boot.time(since_boot()) <= over.at + AT_ONCE;
@@ -200,25 +200,23 @@ impl Roster {
             (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
             (_, now) => now,
         };
-        let (storage, was_gone) = (None, false);
-        self.insert(Member {
-            identity,
-            name,
-            executable,
-            group,
-            first,
-            watch,
-            storage,
-            is_counted,
-            was_gone,
-        });
+        self.insert(found, first, watch, is_counted);
     }
 
-    fn insert(&mut self, member: Member) {
-        let Member { identity, name, watch, .. } = &member;
+    fn insert(
+        &mut self,
+        found: Match,
+        first: Option<Totals>,
+        watch: Result<Watch, NotWatched>,
+        is_counted: bool,
+    ) {
+        let Match { identity, group, name, executable, .. } = found;
         tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
-        self.ids.insert(member.identity.pid, member.identity);
-        self.members.insert(member.identity, member);
+        let (storage, was_gone) = (None, false);
+        let member =
+            Member { identity, name, executable, group, first, watch, storage, is_counted, was_gone };
+        self.ids.insert(identity.pid, identity);
+        self.members.insert(identity, member);
     }
 
     /// A member is over; `last` is what is known of its end.

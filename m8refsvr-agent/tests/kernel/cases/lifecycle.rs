@@ -176,7 +176,7 @@ fn too_few_slots() {
     let mut usage = Usage::default();
     let mut with_slot = Usage::default();
     with_slot.run(64, || programs.command(NAME, "burn 5"));
-    usage.run(436, || programs.command(NAME, "burn 1"));
+    usage.run(4936, || programs.command(NAME, "exit 0"));
     // What they had waits in their slots, for a dump to be seen too.
     let waiting = watching.observer.snapshot().unwrap().over;
     assert_eq!(waiting.len(), 64);

@@ -18,6 +18,7 @@ use crate::{
     episode::{Episode, Say, in_words},
     exit::Over,
     export::otlp::{Counts, Newest},
+    manager::Manager,
     own::{self, Looks},
     report::Reporter,
     sample::{Observer, Sample},
@@ -43,6 +44,7 @@ pub struct Service {
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
     ends: Ends,
+    manager: Manager,
 }
 
 impl Service {
@@ -66,6 +68,7 @@ impl Service {
             is_alone: None,
             said: BTreeSet::new(),
             ends: Ends::new(std::time::Instant::now()),
+            manager: Manager::of_this_process(),
         }
     }
 
@@ -82,17 +85,21 @@ impl Service {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = grid.wait(now);
             let due = Instant::now() + wait;
+            self.manager.turns();
             loop {
                 tokio::select! {
                     biased;
                     stopped = stop.wait_for(Option::is_some) => {
                         // The other end is never dropped before; and if it were, there would be nobody to end the agent.
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
+                        self.manager.ends();
                         self.look(Some(since + LAST_EXPORT));
                         self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
                         return self.observer;
                     }
                     () = sleep_until(due) => break,
+                    // From here alone: one who looks for too long, or hangs, gives none.
+                    () = self.manager.due() => self.manager.turns(),
                     () = told.wait() => self.follow(),
                 }
             }
@@ -163,14 +170,20 @@ impl Service {
         tell_ends(&sample.over, &mut self.ends);
         self.ends.looked();
         let is_alone = sample.processes.is_empty();
+        let patterns = self.observer.selector().in_words();
+        let found = match sample.processes.len() {
+            0 => format!("No processes found matching {patterns}"),
+            1 => format!("1 process matches {patterns}"),
+            count => format!("{count} processes match {patterns}"),
+        };
         if self.is_alone.replace(is_alone) != Some(is_alone) {
-            let patterns = self.observer.selector().in_words();
-            match sample.processes.len() {
-                0 => tracing::warn!("No processes found matching {patterns}"),
-                1 => tracing::info!("1 process matches {patterns}"),
-                count => tracing::info!("{count} processes match {patterns}"),
+            if is_alone {
+                tracing::warn!("{found}");
+            } else {
+                tracing::info!("{found}");
             }
         }
+        self.manager.looked(&found);
         for sentence in sample.absences.unsaid(&mut self.said) {
             tracing::warn!("{sentence}");
         }

@@ -21,6 +21,7 @@ use crate::{
     export::otlp::TlsError,
     kernel::{Kernel, KernelError, pins::PinError},
     logging::{Log, LogError},
+    privileges,
     proc::{Proc, system::Host},
     sample::Observer,
     selector::SelectorError,
@@ -104,6 +105,7 @@ pub fn run() -> ExitCode {
                     .worker_threads(1)
                     // For the resolution of names, of which each attempt may leave one behind that hangs.
                     .max_blocking_threads(4)
+                    .on_thread_start(privileges::for_files)
                     .enable_all()
                     .build()
             });

@@ -19,6 +19,7 @@ use crate::{
     export::otlp::{Client, Compression, Counts, Deliverer, Newest, Protocol},
     kernel::Kernel,
     logging::Log,
+    privileges,
     report::Reporter,
     sample::Observer,
     service::Service,
@@ -48,6 +49,7 @@ pub(super) async fn monitor(
     if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
     }
+    privileges::for_looks(|| observer.kernel().is_none_or(Kernel::reaches_maps));
     tell_what_is_in_force(&settings, &export, &observer);
     let counts = Arc::new(Counts::default());
     let patterns = observer.selector().patterns().map(str::to_owned).collect();

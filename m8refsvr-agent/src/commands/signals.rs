@@ -10,6 +10,7 @@ use signal_hook::{
 use tokio::sync::mpsc;
 
 use super::Failure;
+use crate::privileges;
 
 /// What a shell reports of a program that a signal ended: 128 and its number.
 const BY_SIGNAL: i32 = 128;
@@ -26,7 +27,10 @@ impl Signals {
     /// Has a thread do something at each of them.
     pub(super) fn follow(mut self, mut what: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
         let thread = thread::Builder::new().name("signals".into());
-        let started = thread.spawn(move || self.0.forever().for_each(&mut what));
+        let started = thread.spawn(move || {
+            privileges::for_files();
+            self.0.forever().for_each(&mut what);
+        });
         started.map(|_| ()).map_err(|source| Failure::Io { action: "listen for signals", source })
     }
 

@@ -56,6 +56,11 @@ impl Kernel {
     }
 
     /// Never called.
+    pub fn reaches_maps(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
     pub fn follows_processes(&self) -> bool {
         match *self {}
     }

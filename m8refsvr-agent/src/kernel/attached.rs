@@ -151,6 +151,11 @@ impl Kernel {
         self.pins.as_ref().map(Pins::folder)
     }
 
+    /// Whether this thread still has the rights to use the maps.
+    pub fn reaches_maps(&self) -> bool {
+        self.loaded.reaches_maps()
+    }
+
     /// Whether the programs tell of processes as they begin and end.
     pub fn follows_processes(&self) -> bool {
         self.forms.lifecycle != Form::None

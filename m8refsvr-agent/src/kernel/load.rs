@@ -225,6 +225,12 @@ impl Loaded {
         outcome
     }
 
+    /// Whether the kernel answers what is asked about maps: where it wants rights for that, it wants them for whatever
+    /// is done to maps.
+    pub(crate) fn reaches_maps(&self) -> bool {
+        NAMES.iter().filter_map(|name| self.map(name)).all(|map| map.info().is_ok())
+    }
+
     /// The programs that are attached, with their descriptors.
     pub(crate) fn programs(&self) -> Vec<(&'static str, RawFd)> {
         let descriptor = |name: &&'static str| {

@@ -11,6 +11,7 @@ mod cases;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod looking;
+mod service;
 mod taskstats;
 
 use std::{fs, path::Path, process::ExitCode};
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == brief::ARGUMENT) {
         brief::act();
         return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == service::ARGUMENT) {
+        return service::become_it(std::env::args_os().skip(2));
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);

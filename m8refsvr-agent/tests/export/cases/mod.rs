@@ -5,14 +5,24 @@ use crate::Case;
 mod catalogue;
 mod ending;
 mod log;
+mod manager;
 mod outage;
 mod receivers;
 mod tls;
 mod totals;
 
 pub(crate) fn all() -> Vec<Case> {
-    [receivers::CASES, catalogue::CASES, tls::CASES, outage::CASES, ending::CASES, totals::CASES, log::CASES]
-        .into_iter()
-        .flat_map(|cases| cases.iter().copied())
-        .collect()
+    [
+        receivers::CASES,
+        catalogue::CASES,
+        tls::CASES,
+        outage::CASES,
+        ending::CASES,
+        totals::CASES,
+        log::CASES,
+        manager::CASES,
+    ]
+    .into_iter()
+    .flat_map(|cases| cases.iter().copied())
+    .collect()
 }

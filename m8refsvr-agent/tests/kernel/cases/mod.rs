@@ -11,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
 mod rights;
+mod service;
 mod switches;
 
 pub(crate) fn all() -> Vec<Case> {
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
         figures::CASES,
         names::CASES,
         rights::CASES,
+        service::CASES,
         dump::CASES,
         log::CASES,
     ]

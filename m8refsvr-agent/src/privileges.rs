@@ -1,0 +1,79 @@
+//! Capabilities that are given up once they are no longer needed. They belong to threads, so each thread does it for
+//! itself. What this process never had, as where it is no service and no root, changes nothing.
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+/// For other users' files below /proc, for certificates and keys, and, where it was there, for a log in any folder.
+const FILES: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE);
+/// For a look.
+const LOOK: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
+/// For maps on kernels that ask for them whenever a map is touched: before Linux 5.19, with
+/// `kernel.unprivileged_bpf_disabled`.
+const MAPS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN);
+
+/// In a thread that opens files and speaks with others, and neither looks nor touches maps.
+pub fn for_files() {
+    keep(FILES);
+}
+
+/// In the thread that looks, after the programs were attached; `reaches_maps` tells whether it still can do to maps
+/// what it must.
+pub fn for_looks(reaches_maps: impl Fn() -> bool) {
+    let Ok(before) = capabilities(None) else { return };
+    let mut without = before;
+    without.effective.remove(MAPS);
+    let needs_maps = set_capabilities(None, without).is_err() || !reaches_maps();
+    keep(if needs_maps { LOOK.union(MAPS) } else { LOOK });
+}
+
+/// Gives up all but these, for good.
+fn keep(needed: CapabilitySet) {
+    let outcome = capabilities(None).and_then(|mut held| {
+        held.permitted &= needed;
+        held.effective = held.permitted;
+        // What a program that this thread executed would get; it executes none.
+        held.inheritable = CapabilitySet::empty();
+        set_capabilities(None, held)
+    });
+    if let Err(error) = outcome {
+        tracing::debug!("capabilities can't be given up: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a thread of its own has left after `what`; the capabilities of others are their own.
+    fn left(what: impl FnOnce() + Send) -> CapabilitySet {
+        let left = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                what();
+                capabilities(None).unwrap()
+            });
+            thread.join().unwrap()
+        });
+        assert_eq!(left.effective, left.permitted);
+        assert_eq!(left.inheritable, CapabilitySet::empty());
+        left.permitted
+    }
+
+    #[test]
+    fn each_thread_keeps_what_it_needs_of_what_there_was() {
+        let held = capabilities(None).unwrap().permitted;
+        assert_eq!(left(for_files), held & FILES);
+        assert_eq!(left(|| for_looks(|| true)), held & LOOK);
+        assert_eq!(left(|| for_looks(|| false)), held & LOOK.union(MAPS));
+        assert_eq!(capabilities(None).unwrap().permitted, held);
+    }
+
+    #[test]
+    fn maps_are_tried_without_what_some_kernels_want_for_them() {
+        left(|| {
+            for_looks(|| {
+                assert!(!capabilities(None).unwrap().effective.intersects(MAPS));
+                true
+            });
+        });
+    }
+}

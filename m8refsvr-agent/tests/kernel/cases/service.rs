@@ -1,0 +1,114 @@
+//! The agent with the rights that the service has, as a user of its own.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::thread::CapabilitySet;
+
+use crate::{
+    Case,
+    Need::Bpf,
+    brief::{Programs, own},
+    service::{ARGUMENT, USER},
+};
+
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "with the service's rights alone the agent counts, and gives up what it needs no more",
+    needs: &[Bpf],
+    run: least_rights,
+}];
+
+/// For what comes within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+const NAME: &str = "@_sv";
+
+/// A process that ends with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn least_rights() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where another user can execute it.
+    let program = folder.path().join("m8refsvr-agent");
+    fs::copy(env!("CARGO_BIN_EXE_m8refsvr-agent"), &program).unwrap();
+    let agent = Command::new(std::env::current_exe().unwrap())
+        .arg(ARGUMENT)
+        .arg(&program)
+        .args(["--ebpf", "require", "--interval", "86400", "--agent-host", "127.0.0.1", "--agent-port", "9"])
+        // One more than there may be at once is not seen in time, so that each must have given its slot back.
+        .args(["--capacity", "2", "--process", &own(NAME)])
+        .current_dir("/")
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut agent = Running(agent.unwrap());
+    let (sender, said) = mpsc::channel();
+    let log = BufReader::new(agent.0.stderr.take().unwrap()).lines();
+    thread::spawn(move || log.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let wait_for = |text: &str| {
+        let line =
+            || said.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("waited for {text:?}: {error}"));
+        while !line().contains(text) {}
+    };
+    wait_for("No processes found");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();
+    assert!(status.contains(&format!("\nUid:\t{USER}\t{USER}\t")), "{status}");
+    let programs = Programs::new(&[NAME]);
+    for code in 1..=5 {
+        let mut child: Child = programs.command(NAME, &format!("exit {code}")).spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        wait_for(&format!("{pid} ended with code {code}"));
+    }
+    let look = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    let mut looking = 0;
+    for (name, held) in threads(agent.0.id()) {
+        if name == "m8refsvr-agent" {
+            looking += 1;
+            // Some kernels want CAP_BPF for whatever is done to maps.
+            let maps = if maps_need_rights() { CapabilitySet::BPF } else { CapabilitySet::empty() };
+            assert_eq!(held, look | maps, "{name}");
+        } else {
+            assert_eq!(held, CapabilitySet::DAC_READ_SEARCH, "{name}");
+        }
+    }
+    assert_eq!(looking, 1);
+}
+
+/// Whether a process without `CAP_BPF` may not even use maps that it has: before Linux 5.19, where this is set.
+fn maps_need_rights() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let unprivileged = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").unwrap();
+    version < (5, 19) && unprivileged.trim() != "0"
+}
+
+/// The threads of a process, each with the capabilities that it may use.
+fn threads(pid: u32) -> Vec<(String, CapabilitySet)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let statuses = entries.map(|entry| fs::read_to_string(entry.unwrap().path().join("status")).unwrap());
+    let field = |status: &str, name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    };
+    let threads = statuses.map(|status| {
+        let held = u64::from_str_radix(&field(&status, "CapPrm:"), 16).unwrap();
+        assert_eq!(field(&status, "CapPrm:"), field(&status, "CapEff:"));
+        (field(&status, "Name:"), CapabilitySet::from_bits_retain(held))
+    });
+    threads.collect()
+}

@@ -82,6 +82,15 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
 }
 
 #[test]
+fn a_folder_that_is_no_proc_is_wrong_usage() {
+    for folder in ["/nowhere", "/"] {
+        let (code, out, said) = run(&["--once", "--no-export", "--proc-root", folder]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        assert!(said.contains(&format!("{folder} is not a /proc: mount the host's there")), "{said}");
+    }
+}
+
+#[test]
 fn a_name_that_is_no_text_is_wrong_usage() {
     use std::os::unix::ffi::OsStrExt as _;
     let output = agent(&["--once", "--process"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();

@@ -214,6 +214,10 @@ pub struct Common {
     )]
     pub capacity: u32,
 
+    /// The /proc to look at, as where the host's is mounted in a container
+    #[arg(long, global = true, value_name = "PATH", default_value = "/proc")]
+    pub proc_root: PathBuf,
+
     /// The BPF file system, in which `debug dump` finds the maps of a running agent
     #[arg(long, global = true, value_name = "PATH", default_value = kernel::BPF_FS)]
     pub bpf_fs: PathBuf,

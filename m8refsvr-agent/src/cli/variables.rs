@@ -8,6 +8,7 @@ use clap::Command;
 pub(super) const VARIABLES: &[(&str, &[&str])] = &[
     ("interval", &["COLLECTION_INTERVAL"]),
     ("process", &["PROCESS_NAME"]),
+    ("proc_root", &["HOST_PROC"]),
     ("protocol", &["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]),
     ("endpoint", &[METRICS_ENDPOINT, "OTEL_EXPORTER_OTLP_ENDPOINT"]),
     ("agent_host", &["INSTANA_AGENT_HOST"]),

@@ -22,7 +22,7 @@ use crate::{
     kernel::{Kernel, KernelError, pins::PinError},
     logging::{Log, LogError},
     privileges,
-    proc::{Proc, system::Host},
+    proc::{Proc, is_proc, system::Host},
     sample::Observer,
     selector::SelectorError,
     settings::{
@@ -165,6 +165,11 @@ async fn dispatch(
 
 /// An observer of what the settings say, with the kernel's side as they want it.
 fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer, Failure> {
+    let root = &settings.proc_root;
+    if !is_proc(root) {
+        let advice = "mount the host's there, or leave out --proc-root";
+        return Err(Failure::Usage(format!("{} is not a /proc: {advice}", root.display())));
+    }
     let kernel = match settings.ebpf {
         Ebpf::Off => None,
         Ebpf::Require => {
@@ -181,7 +186,7 @@ fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer
     if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
         tracing::debug!("`debug dump` will not find this agent: {problem}");
     }
-    Ok(Observer::new(Proc::new("/proc"), settings.selector.clone(), kernel))
+    Ok(Observer::new(Proc::new(&settings.proc_root), settings.selector.clone(), kernel))
 }
 
 /// Takes in what the programs tell for a while, or until a signal ends it; then how.

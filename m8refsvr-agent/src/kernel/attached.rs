@@ -61,6 +61,10 @@ impl Kernel {
         if !in_initial_pid_namespace() {
             return Err(KernelError::PidNamespace);
         }
+        // A process of the host can look at the /proc of a container.
+        if !is_of_this_namespace(&options.proc_root) {
+            return Err(KernelError::OtherProc { root: options.proc_root.clone() });
+        }
         let sizes = Sizes { capacity: options.capacity, cpus: possible_cpus()?, pid_max: number(PID_MAX)? };
         let layout = Layout::of_kernel();
         let object = options.object.as_deref().unwrap_or(load::OBJECT);
@@ -404,11 +408,13 @@ fn snapshot(maps: &Maps) -> Snapshot {
 /// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
 /// other processes.
 fn in_initial_pid_namespace() -> bool {
-    let namespace = fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE);
-    // A process of the host can look at the /proc of a container.
-    let proc_is_of_it =
-        fs::read_link("/proc/self").is_ok_and(|pid| pid.to_str() == Some(&std::process::id().to_string()));
-    namespace && proc_is_of_it
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE)
+}
+
+/// Whether a /proc shows processes by the ids by which this process knows them.
+fn is_of_this_namespace(proc: &Path) -> bool {
+    let this = std::process::id().to_string();
+    fs::read_link(proc.join("self")).is_ok_and(|pid| pid.to_str() == Some(&this))
 }
 
 /// Whether /proc tells this process the starts of processes by another clock than that of the programs: it is told the

@@ -54,6 +54,8 @@ pub struct Options {
     pub block_forms: Vec<BlockForm>,
     /// Whether to follow processes as they begin and end.
     pub lifecycle: bool,
+    /// The /proc from which process ids come.
+    pub proc_root: PathBuf,
     /// Names that are looked for in the kernel as processes start.
     pub comms: Comms,
     /// The eBPF object to load; `None` for the one that is built in.
@@ -68,6 +70,7 @@ impl Default for Options {
             switch_forms: SwitchForm::CHEAPEST_FIRST.into(),
             block_forms: BlockForm::CHEAPEST_FIRST.into(),
             lifecycle: true,
+            proc_root: "/proc".into(),
             comms: Comms::default(),
             object: None,
         }
@@ -171,6 +174,16 @@ pub enum KernelError {
          it in the host's (hostPID: true in Kubernetes, --pid=host in Docker)"
     )]
     PidNamespace,
+    /// Process ids mean something else there.
+    #[error(
+        "{} belongs to another PID namespace than this process, so that BPF programs see other process ids: give \
+         --proc-root the /proc of the host",
+        root.display()
+    )]
+    OtherProc {
+        /// The /proc.
+        root: PathBuf,
+    },
     /// The kernel can't do it.
     #[error("{what}: {cause}")]
     Failed {

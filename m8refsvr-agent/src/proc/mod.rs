@@ -23,7 +23,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Dir, Mode, OFlags, openat},
+    fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC, openat, statfs},
     io::Errno,
 };
 use stat::Stat;
@@ -53,6 +53,11 @@ impl From<Errno> for Unreadable {
             _ => Self::Unknown,
         }
     }
+}
+
+/// Whether the kernel's /proc is mounted on this folder.
+pub fn is_proc(folder: &Path) -> bool {
+    statfs(folder).is_ok_and(|it| it.f_type == PROC_SUPER_MAGIC)
 }
 
 /// A /proc.

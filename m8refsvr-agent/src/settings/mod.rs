@@ -27,6 +27,8 @@ pub struct Settings {
     pub ebpf: Ebpf,
     /// How to.
     pub kernel: Options,
+    /// The /proc to look at.
+    pub proc_root: PathBuf,
     /// Where the BPF file system is.
     pub bpf_fs: PathBuf,
 }
@@ -58,9 +60,11 @@ impl Settings {
                 capacity: common.capacity,
                 bpf_fs: Some(common.bpf_fs.clone()),
                 comms: selector.comms(),
+                proc_root: common.proc_root.clone(),
                 ..Options::default()
             },
             selector,
+            proc_root: common.proc_root.clone(),
             bpf_fs: common.bpf_fs.clone(),
         })
     }

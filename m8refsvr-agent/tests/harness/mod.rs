@@ -52,7 +52,9 @@ pub(crate) fn run<N: Copy + PartialEq>(
 pub(crate) fn reason_against_bpf() -> Option<String> {
     let options = Options { capacity: 1, bpf_fs: None, ..Options::default() };
     match Kernel::attach(&options) {
-        Err(error @ (KernelError::Refused { .. } | KernelError::PidNamespace)) => Some(error.to_string()),
+        Err(
+            error @ (KernelError::Refused { .. } | KernelError::PidNamespace | KernelError::OtherProc { .. }),
+        ) => Some(error.to_string()),
         // Anything else is an error of ours, and shall be seen by the tests.
         _ => None,
     }

@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use serde_json::Value;
 
@@ -25,6 +28,12 @@ pub(crate) const CASES: &[Case] = &[
         name: "an ordinary user who requires the kernel side is told what is missing",
         needs: &[],
         run: required_but_refused,
+    },
+    Case { name: "a /proc that is mounted elsewhere is looked at there", needs: &[Bpf], run: proc_elsewhere },
+    Case {
+        name: "in the /proc of another PID namespace nothing is counted in the kernel",
+        needs: &[Bpf],
+        run: proc_of_others,
     },
 ];
 
@@ -93,4 +102,48 @@ fn required_but_refused() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(output.stdout.is_empty());
     assert!(said.contains("CAP_BPF and CAP_PERFMON are missing; run as root, or give"), "{said}");
+}
+
+fn proc_elsewhere() {
+    let mut actor = Actor::start("M8RefSvr_far");
+    let folder = tempfile::tempdir().unwrap();
+    // Seen by this process and its children alone.
+    mount("proc", folder.path(), "proc", MountFlags::empty(), None).unwrap();
+    let root = folder.path().to_str().unwrap();
+    let output = agent(
+        &["--once", "--no-export", "--process", "M8RefSvr_far", "--sample", "0.1", "--ebpf", "require"]
+            .into_iter()
+            .chain(["--proc-root", root])
+            .collect::<Vec<_>>(),
+        None,
+    );
+    unmount(folder.path(), UnmountFlags::empty()).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["agent"]["warnings"], serde_json::json!([]));
+    assert_eq!(document["processes"][0]["pid"], actor.pid());
+    assert_eq!(document["processes"][0]["metrics"]["open_file_descriptors"].as_u64().unwrap(), {
+        actor.tell("nothing");
+        fs::read_dir(format!("/proc/{}/fd", actor.pid())).unwrap().count() as u64
+    });
+}
+
+fn proc_of_others() {
+    let mut other = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", "echo; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut begun = [0];
+    other.stdout.take().unwrap().read_exact(&mut begun).unwrap();
+    // `unshare` itself has the mounts of the new namespace.
+    let root = format!("/proc/{}/root/proc", other.id());
+    let output = agent(&["--once", "--no-export", "--ebpf", "require", "--proc-root", &root], None);
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains(&format!("{root} belongs to another PID namespace")), "{said}");
 }

@@ -7,6 +7,7 @@ pub mod absence;
 pub mod boot;
 mod bounds;
 pub mod catalogue;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod commands;

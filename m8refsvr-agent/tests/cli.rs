@@ -208,10 +208,12 @@ struct Flag {
 fn readme_and_help_say_the_same_of_every_flag() {
     let mut of_readme = flags_of_readme();
     let mut of_help = flags_of_help(&run(&["--help"]).1, "");
-    let of_dump = flags_of_help(&run(&["debug", "dump", "--help"]).1, "debug dump ");
     let global: Vec<String> = of_help.iter().map(|flag| flag.usage.clone()).collect();
-    let is_own = |flag: &Flag| !global.contains(&flag.usage.replace("debug dump ", ""));
-    of_help.extend(of_dump.into_iter().filter(is_own));
+    for command in ["check ", "debug dump "] {
+        let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let is_own = |flag: &Flag| !global.contains(&flag.usage.replace(command, ""));
+        of_help.extend(flags_of_help(&run(&words).1, command).into_iter().filter(is_own));
+    }
     of_readme.sort_by(|one, other| one.usage.cmp(&other.usage));
     of_help.sort_by(|one, other| one.usage.cmp(&other.usage));
     assert!(of_help.len() > 20, "{of_help:?}");

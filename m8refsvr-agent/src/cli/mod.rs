@@ -68,16 +68,17 @@ pub struct Cli {
 #[command(next_help_heading = "Export")]
 pub struct Export {
     /// Names of the metrics: OpenTelemetry's semantic conventions, the earlier Python plugin's, or both
-    #[arg(long, value_name = "VOCABULARY", default_value = "otel")]
+    #[arg(long, global = true, value_name = "VOCABULARY", default_value = "otel")]
     pub names: Names,
 
     /// Series for each process, instead of sums for each pattern
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub per_process: bool,
 
     /// With --per-process: so many processes at most, those with the most CPU time; the others are summed up
     #[arg(
         long,
+        global = true,
         value_name = "PROCESSES",
         default_value = "200",
         value_parser = clap::value_parser!(u32).range(1..),
@@ -86,20 +87,21 @@ pub struct Export {
     pub max_processes: u32,
 
     /// Protocol of OTLP
-    #[arg(long, value_name = "PROTOCOL", default_value = "grpc")]
+    #[arg(long, global = true, value_name = "PROTOCOL", default_value = "grpc")]
     pub protocol: Protocol,
 
     /// The receiver, such as http://collector:4317; with http/protobuf, /v1/metrics is added
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     pub endpoint: Option<String>,
 
     /// Host of the Instana agent, instead of --endpoint
-    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    #[arg(long, global = true, value_name = "HOST", default_value = "localhost")]
     pub agent_host: String,
 
     /// Port of the Instana agent [default: 4317, or 4318 with http/protobuf]
     #[arg(
         long,
+        global = true,
         value_name = "PORT",
         value_parser = clap::value_parser!(u16).range(1..),
         allow_negative_numbers = true
@@ -109,6 +111,7 @@ pub struct Export {
     /// Send over TLS: true, 1, yes, on, t, y, or their opposites [default: as the URL's scheme says, or else no]
     #[arg(
         long,
+        global = true,
         value_name = "WHETHER",
         num_args = 0..=1,
         require_equals = true,
@@ -118,15 +121,15 @@ pub struct Export {
     pub tls: Option<bool>,
 
     /// Certificates of the authorities that sign the receiver's, a PEM file [default: the system's]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     pub ca_cert: Option<PathBuf>,
 
     /// The agent's own certificate for mutual TLS, a PEM file
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     pub client_cert: Option<PathBuf>,
 
     /// The key of that certificate, a PEM file
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     pub client_key: Option<PathBuf>,
 }
 
@@ -154,6 +157,13 @@ pub enum Protocol {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Try what the agent needs, and say a line of each: the kernel, rights, processes, the receiver
+    Check {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+
     /// Look into the agent
     #[command(subcommand)]
     Debug(Debug),

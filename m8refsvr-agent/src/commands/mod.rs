@@ -1,5 +1,6 @@
 //! What the agent can be told to do, a file each, and what they share: how they end and what they say.
 
+mod check;
 mod dump;
 mod monitor;
 mod once;
@@ -35,8 +36,12 @@ use signals::Handed;
 
 /// No process matches.
 const NO_PROCESS: u8 = 1;
+/// Wrong usage or setting.
+const WRONG: u8 = 2;
 /// Nothing arrived, or not all of it.
 const EXPORT_FAILED: u8 = 3;
+/// The kernel's side was required.
+const KERNEL_FAILED: u8 = 4;
 /// Anything that has no code of its own.
 const BROKEN: u8 = 5;
 
@@ -83,8 +88,8 @@ pub enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Selector(_) | Self::Export(_) | Self::Tls(_) | Self::Log(_) => 2,
-            Self::Kernel(_) | Self::KernelPart(_) => 4,
+            Self::Usage(_) | Self::Selector(_) | Self::Export(_) | Self::Tls(_) | Self::Log(_) => WRONG,
+            Self::Kernel(_) | Self::KernelPart(_) => KERNEL_FAILED,
             Self::Pins(_) | Self::Delivery(_) | Self::Io { .. } => BROKEN,
         }
     }
@@ -156,6 +161,7 @@ async fn dispatch(
         Some(_) if cli.once => {
             Err(Failure::Usage("--once and a command exclude each other: give one of them".into()))
         }
+        Some(Command::Check { json }) => check::check(settings, export(), *json).await,
         Some(Command::Debug(Debug::Dump { json, agent })) => dump::dump(settings, *json, *agent).await,
         None if cli.no_export => once::once(settings, None, started).await,
         None if cli.once => once::once(settings, Some(export()?), started).await,
@@ -165,11 +171,7 @@ async fn dispatch(
 
 /// An observer of what the settings say, with the kernel's side as they want it.
 fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer, Failure> {
-    let root = &settings.proc_root;
-    if !is_proc(root) {
-        let advice = "mount the host's there, or leave out --proc-root";
-        return Err(Failure::Usage(format!("{} is not a /proc: {advice}", root.display())));
-    }
+    let proc = proc_of(settings)?;
     let kernel = match settings.ebpf {
         Ebpf::Off => None,
         Ebpf::Require => {
@@ -186,7 +188,17 @@ fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer
     if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
         tracing::debug!("`debug dump` will not find this agent: {problem}");
     }
-    Ok(Observer::new(Proc::new(&settings.proc_root), settings.selector.clone(), kernel))
+    Ok(Observer::new(proc, settings.selector.clone(), kernel))
+}
+
+/// The /proc that the settings name.
+fn proc_of(settings: &Settings) -> Result<Proc, Failure> {
+    let root = &settings.proc_root;
+    if !is_proc(root) {
+        let advice = "mount the host's there, or leave out --proc-root";
+        return Err(Failure::Usage(format!("{} is not a /proc: {advice}", root.display())));
+    }
+    Ok(Proc::new(root))
 }
 
 /// Takes in what the programs tell for a while, or until a signal ends it; then how.

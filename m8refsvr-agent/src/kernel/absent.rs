@@ -10,7 +10,7 @@ use std::{
 use m8refsvr_common::record::{Bytes, Counts, Losses};
 
 use super::{
-    Forms, Holder, KernelError, News, NotWatched, Options, Snapshot, Switches,
+    Forms, Holder, Hook, KernelError, News, NotWatched, Options, Snapshot, Switches,
     pins::{PinError, PinnedAgent},
 };
 
@@ -37,6 +37,11 @@ impl Kernel {
 
     /// Never called.
     pub fn forms(&self) -> Forms {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn hooks(&self) -> Vec<Hook> {
         match *self {}
     }
 

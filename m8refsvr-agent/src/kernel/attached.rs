@@ -16,7 +16,8 @@ use m8refsvr_common::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    Forms, Happened, Holder, KernelError, News, NotWatched, Options, OverSlot, Slot, Snapshot, Switches,
+    Forms, Happened, Holder, Hook, KernelError, News, NotWatched, Options, OverSlot, Slot, Snapshot,
+    Switches,
     form::Layout,
     load::{self, Attached, Events, FreeSlots, Loaded, Sizes},
     maps::{Maps, NotGiven},
@@ -138,6 +139,11 @@ impl Kernel {
     /// In which form each source is attached.
     pub fn forms(&self) -> Forms {
         self.forms
+    }
+
+    /// What is attached to what.
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.loaded.hooks()
     }
 
     /// What could not be attached, a sentence each.

@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use super::{
-    Comms, KernelError,
+    Comms, Hook, KernelError,
     form::{BlockForm, LIFECYCLE, Layout, SwitchForm},
     maps::{Maps, NAMES, Source},
     pins::{PinError, PinnedAgent, Pins},
@@ -41,8 +41,8 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("M8REFSVR_EBP
 #[derive(Debug)]
 pub(crate) struct Loaded {
     ebpf: Ebpf,
-    /// Names of the programs that are attached.
-    attached: Vec<&'static str>,
+    /// The programs that are attached, with their tracepoints.
+    attached: Vec<(&'static str, &'static [&'static str])>,
 }
 
 /// What came of trying to attach the hooks of one source.
@@ -200,7 +200,11 @@ impl Loaded {
     }
 
     /// Attaches programs to their tracepoints: all of them, or none.
-    fn attach(&mut self, category: &str, programs: &[(&'static str, &[&str])]) -> Result<(), KernelError> {
+    fn attach(
+        &mut self,
+        category: &str,
+        programs: &[(&'static str, &'static [&'static str])],
+    ) -> Result<(), KernelError> {
         let outcome = programs.iter().try_for_each(|(name, tracepoints)| {
             let missing = || KernelError::Object(format!("the program {name} is missing in it"));
             let outcome = match self.ebpf.program_mut(name).ok_or_else(missing)? {
@@ -211,7 +215,7 @@ impl Loaded {
             outcome.map_err(|error| program_refused(name, &error))
         });
         if outcome.is_ok() {
-            self.attached.extend(programs.iter().map(|(name, _)| name));
+            self.attached.extend(programs);
         } else {
             for (name, _) in programs {
                 // Those that were not loaded yet say so, and need nothing.
@@ -231,9 +235,22 @@ impl Loaded {
         NAMES.iter().filter_map(|name| self.map(name)).all(|map| map.info().is_ok())
     }
 
+    /// What is attached to what.
+    pub(crate) fn hooks(&self) -> Vec<Hook> {
+        let of_program = |&(program, tracepoints): &(&'static str, &'static [&'static str])| {
+            let form = match self.ebpf.program(program) {
+                Some(Program::RawTracePoint(_)) => Form::RawTracepoint,
+                Some(Program::TracePoint(_)) => Form::Tracepoint,
+                _ => Form::None,
+            };
+            tracepoints.iter().map(move |tracepoint| Hook { tracepoint, program, form })
+        };
+        self.attached.iter().flat_map(of_program).collect()
+    }
+
     /// The programs that are attached, with their descriptors.
     pub(crate) fn programs(&self) -> Vec<(&'static str, RawFd)> {
-        let descriptor = |name: &&'static str| {
+        let descriptor = |(name, _): &(&'static str, _)| {
             let program = self.ebpf.program(name)?.fd().ok()?;
             Some((*name, program.as_fd().as_raw_fd()))
         };

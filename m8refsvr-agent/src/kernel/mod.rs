@@ -12,6 +12,8 @@ use thiserror::Error;
 #[cfg(feature = "ebpf")]
 mod attached;
 pub mod btf;
+#[expect(unsafe_code, reason = "calls what no library wraps")]
+pub mod clock;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 mod form;
 #[cfg(feature = "ebpf")]
@@ -232,6 +234,22 @@ pub enum KernelError {
         /// Ours.
         expected: u64,
     },
+}
+
+/// Whether this process can read what tracefs tells of tracepoints.
+pub fn can_read_tracefs() -> bool {
+    tracefs::Format::read("sched", "sched_switch").is_some()
+}
+
+/// A tracepoint with a program attached to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The tracepoint.
+    pub tracepoint: &'static str,
+    /// The program.
+    pub program: &'static str,
+    /// How it is attached.
+    pub form: Form,
 }
 
 /// Whether a capacity is possible.

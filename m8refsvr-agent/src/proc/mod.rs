@@ -11,6 +11,7 @@ pub mod fd;
 pub mod identity;
 pub mod io;
 pub mod limits;
+pub mod mount;
 pub mod program;
 pub mod stat;
 pub mod switches;

@@ -2,6 +2,7 @@
 
 use std::{fs, io::BufReader};
 
+use nix::unistd::{Uid, User};
 use procfs::FromRead as _;
 
 use super::Proc;
@@ -32,6 +33,11 @@ impl Host {
                 .find(|id| !id.is_empty()),
         }
     }
+}
+
+/// The name of a user, as the system's directories have it; `None` where they have none.
+pub fn user_name(id: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)
 }
 
 /// Memory of the machine in bytes; `None` when it could not be read.

@@ -17,7 +17,10 @@ use rustls::{
     },
 };
 use thiserror::Error;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer as _, X509Certificate},
+    time::ASN1Time,
+};
 
 /// The files that the user named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,6 +236,17 @@ fn in_words(error: &pem::Error) -> String {
     }
 }
 
+/// Until when a certificate is valid; `None` for one that is not understood.
+pub(super) fn valid_until(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(at(parsed.validity().not_after))
+}
+
+fn at(time: ASN1Time) -> SystemTime {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
 fn in_time(
     what: &'static str,
     path: &Path,
@@ -244,10 +258,6 @@ fn in_time(
         path: path.into(),
         reason: error.to_string(),
     })?;
-    let at = |time: x509_parser::time::ASN1Time| {
-        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
-        UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
-    };
     let (from, until) = (at(parsed.validity().not_before), at(parsed.validity().not_after));
     if now > until {
         return Err(TlsError::Expired { what, path: path.into(), at: until });

@@ -3,6 +3,7 @@
 use crate::Case;
 
 mod catalogue;
+mod check;
 mod ending;
 mod log;
 mod manager;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         totals::CASES,
         log::CASES,
         manager::CASES,
+        check::CASES,
     ]
     .into_iter()
     .flat_map(|cases| cases.iter().copied())

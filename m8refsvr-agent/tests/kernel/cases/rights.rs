@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: required_but_refused,
     },
+    Case { name: "check names each hook, and what an ordinary user lacks", needs: &[Bpf], run: checked },
     Case { name: "a /proc that is mounted elsewhere is looked at there", needs: &[Bpf], run: proc_elsewhere },
     Case {
         name: "in the /proc of another PID namespace nothing is counted in the kernel",
@@ -146,4 +147,43 @@ fn proc_of_others() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains(&format!("{root} belongs to another PID namespace")), "{said}");
+}
+
+fn checked() {
+    let actor = Actor::start("M8RefSvr_seen");
+    let lines = |user| {
+        // Nobody listens there.
+        let place = ["--process", "M8RefSvr_seen", "--agent-host", "127.0.0.1", "--agent-port", "9"];
+        let output = agent(&[&["check", "--ebpf", "require"][..], &place].concat(), user);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().count() > 8, "{text}");
+        (output.status.code(), text)
+    };
+    let (code, text) = lines(None);
+    assert_eq!(code, Some(3), "{text}");
+    for tracepoint in
+        ["sched_switch", "sched_process_exit", "sched_process_exec", "block_getrq", "block_bio_backmerge"]
+    {
+        let line = text.lines().find(|line| line.contains(&format!("  {tracepoint}: "))).unwrap();
+        assert!(line.starts_with("ok  ") && line.contains("tracepoint, program "), "{line}");
+    }
+    assert!(
+        text.contains(&format!("{} M8RefSvr_seen of root: io, fd and exe can be read", actor.pid())),
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("FAILURE  connection") && last.contains("127.0.0.1:9: connection refused"),
+        "{last}"
+    );
+
+    let (code, text) = lines(Some(NOBODY));
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("without CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH"), "{text}");
+    assert!(text.contains("FAILURE  kernel programs"), "{text}");
+    let line = text.lines().find(|line| line.contains("M8RefSvr_seen of root: ")).unwrap();
+    assert!(
+        line.starts_with("warning") && line.contains("io, ") && line.contains("exe can't be read"),
+        "{line}"
+    );
 }

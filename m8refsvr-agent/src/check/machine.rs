@@ -1,0 +1,221 @@
+//! The machine and the rights: the kernel, what it shows of itself, and what this process may do.
+
+use std::{fs, path::Path};
+
+use rustix::{
+    process::{Resource, geteuid, getrlimit},
+    system::uname,
+    thread::{CapabilitySet, capabilities},
+};
+
+use super::Finding;
+use crate::{
+    kernel::{btf::VMLINUX, can_read_tracefs, clock, pins},
+    proc::{Proc, mount::option, system::user_name},
+};
+
+/// The oldest that m8refsvr is made for.
+const OLDEST: (u32, u32) = (5, 10);
+/// Since then maps are no locked memory.
+const UNLOCKED_MAPS: (u32, u32) = (5, 11);
+
+/// What each capability is for.
+const NEEDED: [(CapabilitySet, &str); 4] = [
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+];
+
+/// Looks at the machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
+pub fn machine(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
+    let release = uname().release().to_string_lossy().into_owned();
+    let version = version_of(&release);
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    vec![
+        kernel(&release, version),
+        btf(),
+        rights(held),
+        memory_lock(version, held),
+        tracefs(),
+        bpf_file_system(bpf_fs),
+        hidden(proc, held),
+        time(),
+    ]
+}
+
+fn kernel(release: &str, version: Option<(u32, u32)>) -> Finding {
+    let found = format!("Linux {release}, {}", uname().machine().to_string_lossy());
+    if version.is_some_and(|version| version < OLDEST) {
+        let advice =
+            "made for Linux 5.10 and later; where its programs are refused, it goes on with /proc alone";
+        return Finding::warning("kernel", found, advice);
+    }
+    Finding::ok("kernel", found)
+}
+
+/// Major and minor of a release such as `5.10.0-46-cloud-amd64`.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn btf() -> Finding {
+    match fs::File::open(VMLINUX) {
+        Ok(_) => Finding::ok("BTF", format!("{VMLINUX} tells how the kernel's structures look")),
+        Err(error) => Finding::warning(
+            "BTF",
+            format!("cannot open {VMLINUX}: {error}"),
+            "without it (CONFIG_DEBUG_INFO_BTF) the agent counts by classic tracepoints, for which it needs tracefs, and \
+             is not told when processes start and end",
+        ),
+    }
+}
+
+fn rights(held: CapabilitySet) -> Finding {
+    let user = geteuid();
+    let as_whom = match user_name(user.as_raw()) {
+        Some(name) => format!("as {name}"),
+        None => format!("as user {user}"),
+    };
+    let missing = missing(held);
+    if missing.is_empty() {
+        return Finding::ok("capabilities", format!("{as_whom}, with all four that are needed"));
+    }
+    Finding::warning(
+        "capabilities",
+        format!("{as_whom}, without {}", missing.join(", ")),
+        "CAP_BPF and CAP_PERFMON are for counting in the kernel, the others for other users' processes: run as root, or as \
+         the service does, or give them to the program by setcap",
+    )
+}
+
+fn missing(held: CapabilitySet) -> Vec<&'static str> {
+    let all = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    // It is both of these too.
+    let held = if held.contains(CapabilitySet::SYS_ADMIN) { held | all } else { held };
+    NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
+}
+
+fn memory_lock(version: Option<(u32, u32)>, held: CapabilitySet) -> Finding {
+    const CHECK: &str = "locked memory";
+    if version.is_some_and(|version| version >= UNLOCKED_MAPS) {
+        return Finding::ok(CHECK, "no limit on maps since Linux 5.11");
+    }
+    let limit = getrlimit(Resource::Memlock);
+    match limit.maximum {
+        None => Finding::ok(CHECK, "not limited"),
+        Some(_) if held.contains(CapabilitySet::SYS_RESOURCE) => {
+            Finding::ok(CHECK, "limited, but CAP_SYS_RESOURCE lifts it")
+        }
+        Some(most) => Finding::warning(
+            CHECK,
+            format!("limited to {most} bytes"),
+            "before Linux 5.11 maps count as locked memory: `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+        ),
+    }
+}
+
+fn tracefs() -> Finding {
+    match (can_read_tracefs(), fs::File::open(VMLINUX).is_ok()) {
+        (true, _) => Finding::ok("tracefs", "can be read"),
+        (false, true) => Finding::ok("tracefs", "can't be read, and is not needed where there is BTF"),
+        (false, false) => Finding::warning(
+            "tracefs",
+            "can't be read, and there is no BTF either",
+            "mount it (mount -t tracefs tracefs /sys/kernel/tracing), and have CAP_DAC_READ_SEARCH",
+        ),
+    }
+}
+
+fn bpf_file_system(bpf_fs: &Path) -> Finding {
+    const CHECK: &str = "BPF file system";
+    match pins::running(bpf_fs) {
+        Ok(agents) if agents.is_empty() => {
+            Finding::ok(CHECK, format!("at {}; no agent is running", bpf_fs.display()))
+        }
+        Ok(agents) => {
+            let pids: Vec<String> = agents.iter().map(|agent| agent.pid.to_string()).collect();
+            Finding::ok(CHECK, format!("at {}; running agents: {}", bpf_fs.display(), pids.join(", ")))
+        }
+        Err(error) => {
+            Finding::warning(CHECK, error.to_string(), "`debug dump` alone needs it, to find a running agent")
+        }
+    }
+}
+
+fn hidden(proc: &Proc, held: CapabilitySet) -> Finding {
+    const CHECK: &str = "hidepid";
+    let root = proc.root().display();
+    let hidden = option(proc, "hidepid").filter(|how| how != "0" && how != "off");
+    match hidden {
+        _ if proc.hides_processes() => Finding::warning(
+            CHECK,
+            format!("{root} hides processes of others"),
+            "give CAP_SYS_PTRACE, or the group of the mount option gid=",
+        ),
+        None => Finding::ok(CHECK, format!("{root} hides no processes")),
+        Some(how) if held.contains(CapabilitySet::SYS_PTRACE) => Finding::ok(
+            CHECK,
+            format!("{root} is mounted with hidepid={how}, which CAP_SYS_PTRACE overrules"),
+        ),
+        Some(how) => Finding::warning(
+            CHECK,
+            format!("{root} is mounted with hidepid={how}"),
+            "files of others can't be read: give CAP_SYS_PTRACE, or the group of the mount option gid=",
+        ),
+    }
+}
+
+fn time() -> Finding {
+    const CHECK: &str = "clock";
+    match clock::state() {
+        Ok(clock) if clock.is_synchronized => {
+            let most = 1e3 * clock.most_off.as_secs_f64();
+            Finding::ok(CHECK, format!("synchronized, at most {most:.0} ms off"))
+        }
+        Ok(_) => Finding::warning(
+            CHECK,
+            "nobody tells the kernel that the clock is right",
+            "let chrony, systemd-timesyncd or the like keep it: receivers place figures by it",
+        ),
+        Err(error) => Finding::warning(CHECK, format!("its state can't be had: {error}"), "check it by hand"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Mark;
+
+    #[test]
+    fn a_release_begins_with_its_version() {
+        assert_eq!(version_of("5.10.0-46-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version_of("6.18.5+"), Some((6, 18)));
+        assert_eq!(version_of("7.2"), Some((7, 2)));
+        assert_eq!(version_of("next"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_a_warning() {
+        assert_eq!(kernel("5.4.0", Some((5, 4))).mark, Mark::Warning);
+        assert_eq!(kernel("5.10.0", Some((5, 10))).mark, Mark::Ok);
+        assert_eq!(kernel("next", None).mark, Mark::Ok);
+    }
+
+    #[test]
+    fn the_coarse_capability_stands_for_the_finer_ones() {
+        assert_eq!(missing(CapabilitySet::SYS_ADMIN), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(missing(CapabilitySet::all()), [""; 0]);
+        assert_eq!(missing(CapabilitySet::empty()).len(), 4);
+    }
+
+    #[test]
+    fn locked_memory_matters_before_maps_were_accounted_elsewhere() {
+        assert_eq!(memory_lock(Some((5, 11)), CapabilitySet::empty()).mark, Mark::Ok);
+        let old = memory_lock(Some((5, 10)), CapabilitySet::empty());
+        let is_limited = getrlimit(Resource::Memlock).maximum.is_some();
+        assert_eq!(old.mark == Mark::Warning, is_limited);
+        assert_eq!(memory_lock(Some((5, 10)), CapabilitySet::SYS_RESOURCE).mark, Mark::Ok);
+    }
+}

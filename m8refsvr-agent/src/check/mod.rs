@@ -1,0 +1,66 @@
+//! What the agent needs, tried one thing after the other, with what to do where it is not to be had. Each file looks at
+//! one side; none prints.
+
+mod hooks;
+mod machine;
+mod processes;
+mod receiver;
+
+pub use hooks::hooks;
+pub use machine::machine;
+pub use processes::processes;
+pub use receiver::receiver;
+
+use serde::Serialize;
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// As it should be.
+    Ok,
+    /// The agent goes on, with less.
+    Warning,
+    /// The settings require it, and it does not work.
+    Failure,
+}
+
+impl Mark {
+    /// As a word of the same length, for lines that stand below each other.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok     ",
+            Self::Warning => "warning",
+            Self::Failure => "FAILURE",
+        }
+    }
+}
+
+/// What was found of one thing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How it stands.
+    pub mark: Mark,
+    /// What was seen.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, mark: Mark::Ok, found: found.into(), advice: None }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, mark: Mark::Warning, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    /// A failure; its message says already what to do.
+    pub(crate) fn failure(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, mark: Mark::Failure, found: found.into(), advice: None }
+    }
+}

@@ -1,0 +1,57 @@
+//! The processes that match, and what of them can be read. One look, with /proc alone.
+
+use super::Finding;
+use crate::{
+    proc::{Proc, limits::real_user, system::user_name},
+    sample::{Observer, ProcessSample},
+    selector::Selector,
+};
+
+const CHECK: &str = "process";
+/// So many are shown one by one.
+const SHOWN: usize = 20;
+
+/// Looks for processes that `selector` selects in `proc`.
+pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
+    let words = selector.in_words();
+    let mut observer = Observer::new(proc, selector, None);
+    let sample = match observer.look() {
+        Ok(sample) => sample,
+        Err(error) => return vec![Finding::failure(CHECK, format!("cannot read /proc: {error}"))],
+    };
+    if sample.processes.is_empty() {
+        let found = format!("No processes found matching {words}");
+        let advice = "the agent goes on and waits for them; if they run, give their name by --process";
+        return vec![Finding::warning(CHECK, found, advice)];
+    }
+    let mut findings: Vec<Finding> =
+        sample.processes.iter().take(SHOWN).map(|process| finding(observer.proc(), process)).collect();
+    let others = sample.processes.len().saturating_sub(SHOWN);
+    if others > 0 {
+        findings.push(Finding::ok(CHECK, format!("{others} more match")));
+    }
+    findings
+}
+
+fn finding(proc: &Proc, process: &ProcessSample) -> Finding {
+    let user = proc.process(process.identity.pid).and_then(|it| real_user(&it, &mut Vec::new()));
+    let user = match user {
+        Ok(id) => user_name(id).unwrap_or_else(|| id.to_string()),
+        Err(_) => "an unknown user".to_owned(),
+    };
+    // A name may hold anything.
+    let found = format!("{} {} of {user}", process.identity.pid, process.name.escape_debug());
+    let unreadable: Vec<&str> = [
+        (process.storage.is_some(), "io"),
+        (process.open_files.is_some(), "fd"),
+        (process.executable.is_some(), "exe"),
+    ]
+    .into_iter()
+    .filter_map(|(is_readable, what)| (!is_readable).then_some(what))
+    .collect();
+    if unreadable.is_empty() {
+        return Finding::ok(CHECK, format!("{found}: io, fd and exe can be read"));
+    }
+    let found = format!("{found}: {} can't be read", unreadable.join(", "));
+    Finding::warning(CHECK, found, "other users' processes need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+}

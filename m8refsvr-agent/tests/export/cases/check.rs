@@ -1,0 +1,109 @@
+//! `check`: what it says of the way to the receiver, with real ones at its end.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{
+    Case,
+    Need::{Mock, Nginx},
+    agent::command,
+    certificates::Certificates,
+    nginx,
+    receiver::{Kind, Receiver},
+    server::Reserved,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "check goes all the way to the receiver, and tells which step fails",
+        needs: &[Mock, Nginx],
+        run: steps,
+    },
+    Case { name: "check says of wrong settings what is wrong", needs: &[], run: wrong_settings },
+];
+
+/// What was found of one thing.
+#[derive(Debug)]
+struct Found {
+    check: String,
+    mark: String,
+    words: String,
+}
+
+/// Exit code, and what was found.
+fn check(arguments: &[&str]) -> (Option<i32>, Vec<Found>) {
+    let output = command(&[&["check", "--json", "--ebpf", "off"], arguments].concat()).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = answer["checks"].as_array().unwrap().iter().map(|one| {
+        let text = |field: &str| one[field].as_str().unwrap().to_owned();
+        Found { check: text("check"), mark: text("mark"), words: text("found") }
+    });
+    let found: Vec<Found> = found.collect();
+    let is_ready = !found.iter().any(|found| found.mark == "failure");
+    assert_eq!(
+        (answer["is_ready"].as_bool(), output.status.success()),
+        (Some(is_ready), is_ready),
+        "{answer}"
+    );
+    (output.status.code(), found)
+}
+
+fn assert_found(found: &[Found], check: &str, mark: &str, words: &str) {
+    let found = found.iter().find(|found| found.check == check).unwrap();
+    assert!(found.mark == mark && found.words.contains(words), "{check}: {} {}", found.mark, found.words);
+}
+
+fn steps() {
+    let certificates = Certificates::new();
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), None);
+    let refusing = nginx::Nginx::unavailable();
+    let nobody = Reserved::new();
+    let grpc = ("grpc", receiver.grpc_port(), proxy.grpc_port(), refusing.grpc_port());
+    let http = ("http/protobuf", receiver.http_port(), proxy.http_port(), refusing.http_port());
+    for (protocol, plain, tls, refused) in [grpc, http] {
+        let at = |port: u16, more: &[&str]| {
+            let port = port.to_string();
+            let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
+            check(&[&place[..], more].concat())
+        };
+        let (code, found) = at(plain, &[]);
+        assert_eq!(code, Some(0), "{protocol}: {found:?}");
+        assert_found(&found, "receiver's name", "ok", "is at 127.0.0.1");
+        assert_found(&found, "TLS", "ok", "not used");
+        assert_found(&found, "export", "ok", "round trip ");
+
+        let trusting = |path: &Path| at(tls, &["--tls", "--ca-cert", path.to_str().unwrap()]);
+        let (code, found) = trusting(&certificates.authority());
+        assert_eq!(code, Some(0), "{protocol}: {found:?}");
+        assert_found(&found, "TLS", "ok", "TLS 1.3, the receiver's certificate is valid until ");
+        assert_found(&found, "export", "ok", "round trip ");
+        let (code, found) = trusting(&certificates.other_authority());
+        assert_eq!(code, Some(3), "{protocol}: {found:?}");
+        assert_found(&found, "TLS", "failure", "unknown authority: give that authority's with --ca-cert");
+        assert_eq!(found.last().unwrap().check, "TLS");
+
+        let (code, found) = at(refused, &[]);
+        assert_eq!(code, Some(3), "{protocol}: {found:?}");
+        assert_found(&found, "export", "failure", "503");
+        let (code, found) = at(nobody.port, &[]);
+        assert_eq!(code, Some(3), "{protocol}: {found:?}");
+        assert_found(&found, "connection", "failure", "connection refused");
+    }
+    let (code, found) = check(&["--endpoint", "http://receiver.invalid:1"]);
+    assert_eq!(code, Some(3));
+    assert_found(&found, "receiver's name", "failure", "receiver.invalid can't be resolved");
+}
+
+fn wrong_settings() {
+    for (arguments, check_name, words) in [
+        (&["--endpoint", "no endpoint"][..], "receiver", "is no endpoint"),
+        (&["--client-cert", "/nowhere"], "receiver", "is given without --client-key"),
+        (&["--tls", "--ca-cert", "/nowhere"], "TLS", "cannot read the certificate of an authority /nowhere"),
+    ] {
+        let (code, found) = check(arguments);
+        assert_eq!(code, Some(2), "{words}");
+        assert_found(&found, check_name, "failure", words);
+    }
+}

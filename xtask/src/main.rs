@@ -6,6 +6,8 @@ mod bench;
 mod build;
 mod demo;
 mod host;
+mod keep;
+mod kubernetes;
 mod receivers;
 mod run;
 mod test;

@@ -2,19 +2,16 @@
 //! nothing of them is installed into the system but the libraries and interpreters they need.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::host;
+use crate::{host, keep};
 
 const ROTEL_VERSION: &str = "0.0.1a15";
 const MOCKOTLPSERVER_VERSION: &str = "0.10.0";
-/// Debian's own: rotel's program is linked with this Python's library.
-const PYTHON: &str = "/usr/bin/python3";
 const NGINX: &str = "usr/sbin/nginx";
 
 /// Where the programs are.
@@ -41,29 +38,16 @@ fn rotel(folder: &Path) -> Result<PathBuf> {
         return Ok(program);
     }
     host::install(&["python3-venv"])?;
+    // Its program is linked with the library of Debian's Python.
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";
-    let version = host::output(Command::new(PYTHON).args(["-c", version]))?;
+    let version = host::output(Command::new(keep::PYTHON).args(["-c", version]))?;
     host::install(&[&format!("libpython{}", version.trim_end())])?;
     if host::runs(&program, "--version") {
         return Ok(program);
     }
-    make(&home, |scratch| {
-        let venv = scratch.join("venv");
-        host::run(Command::new(PYTHON).args(["-m", "venv"]).arg(&venv))?;
-        let packages = scratch.join("packages");
-        // Beside the environment, which does not work under another name.
-        host::run(
-            Command::new(venv.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-                .args(["--only-binary", ":all:", "--target"])
-                .arg(&packages)
-                .arg(format!("rotel=={ROTEL_VERSION}")),
-        )
-        .context(
-            "pip got no rotel: it needs a way to its index, and rotel a Linux with glibc 2.34 or later",
-        )?;
-        Ok(packages)
-    })?;
+    keep::pip(&home, &format!("rotel=={ROTEL_VERSION}"), &["--no-deps"]).context(
+        "pip got no rotel: it needs a way to its index, and rotel a Linux with glibc 2.34 or later",
+    )?;
     if !host::runs(&program, "--version") {
         bail!("{} was installed but does not run", program.display());
     }
@@ -78,7 +62,7 @@ fn mockotlpserver(folder: &Path) -> Result<PathBuf> {
     host::install(&needs)?;
     let home = folder.join(format!("mockotlpserver-{MOCKOTLPSERVER_VERSION}"));
     if !home.is_dir() {
-        make(&home, |scratch| {
+        keep::make(&home, |scratch| {
             // What it says when all went well is of no interest.
             host::output(
                 Command::new("npm")
@@ -106,28 +90,9 @@ fn nginx(folder: &Path) -> Result<PathBuf> {
     if host::runs(&program, "-v") {
         return Ok(program);
     }
-    make(&home, |scratch| host::unpack("nginx", scratch))?;
+    keep::make(&home, |scratch| host::unpack("nginx", scratch))?;
     if !host::runs(&program, "-v") {
         bail!("{} lacks libraries; install the whole package: apt-get install nginx", program.display());
     }
     Ok(program)
-}
-
-/// Makes a folder whole or not at all: `how` works in a scratch folder beside it, and returns what is to take its name.
-fn make(folder: &Path, how: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
-    host::step(&format!("installing {} (once)", folder.display()));
-    let scratch = folder.with_added_extension("partial");
-    remove(&scratch)?;
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let made = how(&scratch)?;
-    remove(folder)?;
-    fs::rename(&made, folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    remove(&scratch)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, host, receivers};
+use crate::{build, host, kubernetes, receivers};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -34,6 +34,8 @@ pub(crate) fn test() -> Result<()> {
         "testing the agent without the feature ebpf",
         host::cargo(&["test", "--quiet", "--package", "m8refsvr-agent", "--no-default-features"]),
     )?;
+    host::step("checking the manifests for Kubernetes");
+    kubernetes::check_manifests()?;
     let log_object = build::log_object()?;
     let receivers = receivers::install()?;
     let mut tests = host::cargo(&["test"]);
@@ -41,7 +43,8 @@ pub(crate) fn test() -> Result<()> {
         .env("M8REFSVR_LOG_OBJECT", log_object)
         .env("M8REFSVR_ROTEL", receivers.rotel)
         .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
-        .env("M8REFSVR_NGINX", receivers.nginx);
+        .env("M8REFSVR_NGINX", receivers.nginx)
+        .env("M8REFSVR_RUNC", kubernetes::runc()?);
     step("testing, with the real programs in this kernel", tests)
 }
 

@@ -46,6 +46,8 @@ enum Need {
     ThreadGroup,
     /// Memory of processes that are killed is written to files.
     CoreFiles,
+    /// runc, which starts containers.
+    Runc,
 }
 
 type Case = harness::Case<Need>;
@@ -106,6 +108,7 @@ fn reason_against(need: Need) -> Result<(), String> {
             Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),
             _ => Err("kernel.core_pattern writes no files".to_owned()),
         },
+        Need::Runc => cases::container::runc().map(|_| ()),
         Need::LogObject => cases::log::object().map(|_| ()),
     }
 }

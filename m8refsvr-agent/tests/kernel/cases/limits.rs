@@ -66,10 +66,10 @@ fn own_limits() {
 }
 
 /// A control group within another, which is removed in the end.
-struct Group(PathBuf);
+pub(crate) struct Group(pub(crate) PathBuf);
 
 impl Group {
-    fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         let outer = root.join(format!("m8refsvr-limit-{}", std::process::id()));
         fs::create_dir(&outer).unwrap();
         // With version 2 the inner has no controller, and needs none.
@@ -77,7 +77,7 @@ impl Group {
         Self(outer)
     }
 
-    fn inner(&self) -> PathBuf {
+    pub(crate) fn inner(&self) -> PathBuf {
         self.0.join("inner")
     }
 }

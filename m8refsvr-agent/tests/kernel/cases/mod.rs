@@ -4,6 +4,7 @@ use crate::Case;
 
 pub(crate) mod block;
 mod capacity;
+pub(crate) mod container;
 mod dump;
 mod figures;
 pub(crate) mod lifecycle;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         names::CASES,
         rights::CASES,
         service::CASES,
+        container::CASES,
         dump::CASES,
         log::CASES,
     ]

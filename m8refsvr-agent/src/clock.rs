@@ -1,7 +1,21 @@
 //! When looks are due: at whole multiples of the interval on the clock, so that all hosts look at the same moments and
-//! nothing drifts. Decides; parameters tell the time.
+//! nothing drifts. And how long after its looks a host exports, so that not all of them do at the same moment.
+//! Decides; parameters tell the time.
 
 use std::time::Duration;
+
+/// So much of the interval is there for the exports of all hosts.
+const SPREAD: u32 = 4;
+/// However long the interval is, nobody waits longer.
+const LONGEST_SPREAD: Duration = Duration::from_secs(15);
+
+/// How long after its looks a host exports: evenly spread over the hosts, and always the same for one of them, so that
+/// what arrives from it has one distance in time. `host` is a number that is evenly spread too.
+pub fn turn(interval: Duration, host: u32) -> Duration {
+    let spread = (interval / SPREAD).min(LONGEST_SPREAD);
+    let turn = (spread.as_nanos() * u128::from(host)) >> u32::BITS;
+    Duration::from_nanos(u64::try_from(turn).unwrap_or(u64::MAX))
+}
 
 /// The moments at which looks are due.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +82,15 @@ mod tests {
         grid.wait(ms(5_000_300));
         assert_eq!(grid.wait(ms(300)), ms(700));
         assert_eq!(grid.wait(ms(90_000_300)), ms(700));
+    }
+
+    #[test]
+    fn turns_are_spread_over_a_quarter_of_the_interval_and_at_most_15_seconds() {
+        let turns = |interval| [0, 1 << 31, u32::MAX].map(|host| turn(ms(interval), host).as_millis());
+        assert_eq!(turns(60_000), [0, 7_500, 14_999]);
+        assert_eq!(turns(3_600_000), [0, 7_500, 14_999]);
+        assert_eq!(turns(1_000), [0, 125, 249]);
+        assert_eq!(turns(100), [0, 12, 24]);
     }
 
     #[test]

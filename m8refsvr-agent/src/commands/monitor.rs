@@ -16,10 +16,12 @@ use super::{
     signals::{Signals, by_signal},
 };
 use crate::{
-    export::otlp::{Client, Compression, Counts, Deliverer, Newest, Protocol},
+    clock,
+    export::otlp::{self, Client, Compression, Counts, Deliverer, Newest, Protocol},
     kernel::Kernel,
     logging::Log,
     privileges,
+    proc::system::Host,
     report::Reporter,
     sample::Observer,
     service::Service,
@@ -55,7 +57,9 @@ pub(super) async fn monitor(
     let patterns = observer.selector().patterns().map(str::to_owned).collect();
     let reporter = Reporter::new(started, patterns, export.listed);
     let (sender, newest) = watch::channel(Newest::default());
-    let deliverer = Deliverer::new(client, export.resource, export.names, Arc::clone(&counts));
+    let turn = clock::turn(settings.interval, otlp::number(&Host::this()));
+    tracing::debug!("exports are {turn:?} after the looks");
+    let deliverer = Deliverer::new(client, export.resource, export.names, turn, Arc::clone(&counts));
     let mut delivery = tokio::spawn(deliverer.run(newest));
     let service = Service::new(observer, reporter, settings.interval, sender, counts);
     let observer = tokio::select! {

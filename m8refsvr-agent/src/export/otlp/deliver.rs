@@ -93,6 +93,7 @@ pub struct Deliverer {
     client: Client,
     resource: Resource,
     names: Names,
+    turn: Duration,
     counts: Arc<Counts>,
     unreachable: Episode,
     not_accepted: Episode,
@@ -100,12 +101,20 @@ pub struct Deliverer {
 }
 
 impl Deliverer {
-    /// Delivers by `client`, and counts in `counts`.
-    pub fn new(client: Client, resource: Resource, names: Names, counts: Arc<Counts>) -> Self {
+    /// Delivers by `client`, and counts in `counts`. Each report but the first and the last is sent `turn` after its
+    /// look: those two are at no moment that hosts share, and somebody may wait for them.
+    pub fn new(
+        client: Client,
+        resource: Resource,
+        names: Names,
+        turn: Duration,
+        counts: Arc<Counts>,
+    ) -> Self {
         Self {
             client,
             resource,
             names,
+            turn,
             counts,
             unreachable: Episode::default(),
             not_accepted: Episode::default(),
@@ -131,13 +140,21 @@ impl Deliverer {
                     None => std::future::pending().await,
                 }
             };
+            let mut not_before = paused_until;
             tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return },
+                changed = newest.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if taken > 0 {
+                        not_before = not_before.max(self.turn_of(&newest.borrow()));
+                    }
+                }
                 () = again => {}
             }
-            if Instant::now() < paused_until {
+            if Instant::now() < not_before {
                 tokio::select! {
-                    () = sleep_until(paused_until) => {}
+                    () = sleep_until(not_before) => {}
                     _ = last.wait_for(|newest| newest.last_by.is_some()) => {}
                 }
             }
@@ -168,6 +185,13 @@ impl Deliverer {
                 error.is_retryable().then(|| ((now + wait).max(paused_until), wait))
             });
         }
+    }
+
+    /// When a report may be sent.
+    fn turn_of(&self, newest: &Newest) -> Instant {
+        // What was on its way when it was made took of its time. A clock that was set in between tells nothing.
+        let age = newest.report.as_ref().and_then(|report| report.at.elapsed().ok()).unwrap_or_default();
+        Instant::now() + self.turn.saturating_sub(age)
     }
 
     /// Tries once; `None` when the last report came before the end of it.

@@ -21,6 +21,6 @@ pub use deliver::{Counts, Deliverer, Newest, attempt};
 pub use encode::{Names, metrics};
 pub use error::ExportError;
 pub use handshake::{Shown, handshake};
-pub use resource::{NoAttribute, resource};
+pub use resource::{NoAttribute, number, resource};
 pub use split::{LIMIT, requests};
 pub use tls::{Files, TlsError};

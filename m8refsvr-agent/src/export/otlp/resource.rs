@@ -29,7 +29,7 @@ pub fn resource(
     let mut all: Vec<(String, String)> = vec![
         ("service.name".into(), SERVICE.into()),
         ("service.version".into(), env!("CARGO_PKG_VERSION").into()),
-        ("service.instance.id".into(), instance(host)),
+        ("service.instance.id".into(), instance(host).to_string()),
         ("host.name".into(), host.name.clone()),
         ("os.type".into(), "linux".into()),
     ];
@@ -60,8 +60,14 @@ fn set(all: &mut Vec<(String, String)>, name: String, value: String) {
 }
 
 /// The same for as long as the machine is the same.
-fn instance(host: &Host) -> String {
-    Uuid::new_v5(&INSTANCES, host.id.as_ref().unwrap_or(&host.name).as_bytes()).to_string()
+fn instance(host: &Host) -> Uuid {
+    Uuid::new_v5(&INSTANCES, host.id.as_ref().unwrap_or(&host.name).as_bytes())
+}
+
+/// A number that is evenly spread over hosts, and the same for as long as the machine is the same.
+pub fn number(host: &Host) -> u32 {
+    // These bits are the hash's alone: the version and the variant stand in others.
+    instance(host).as_fields().0
 }
 
 #[cfg(test)]
@@ -96,6 +102,16 @@ mod tests {
         assert_eq!(own, attributes(Some(" "), None));
         // By `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123")` of Python's uuid.
         assert_eq!(get(&own, "service.instance.id"), "da530515-bf1f-5ae8-a24d-affcf5ec8e55");
+    }
+
+    #[test]
+    fn the_numbers_of_many_hosts_are_evenly_spread() {
+        let mut fifteenths = [0; 15];
+        for host in 0..10_000 {
+            let host = Host { name: format!("host-{host}"), id: Some(format!("{host:032x}")) };
+            fifteenths[((u64::from(number(&host)) * 15) >> 32) as usize] += 1;
+        }
+        assert!(fifteenths.iter().all(|hosts| (560..780).contains(hosts)), "{fifteenths:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod outage;
 mod receivers;
 mod tls;
 mod totals;
+mod turn;
 
 pub(crate) fn all() -> Vec<Case> {
     [
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         outage::CASES,
         ending::CASES,
         totals::CASES,
+        turn::CASES,
         log::CASES,
         manager::CASES,
         check::CASES,

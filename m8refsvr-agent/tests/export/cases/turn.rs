@@ -1,0 +1,106 @@
+//! When what was seen is sent: each report in the host's turn, so that hosts don't export all at once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use m8refsvr_agent::{
+    export::otlp::{Client, Compression, Counts, Deliverer, Names, Newest, Protocol, Target},
+    own::{self, Looks},
+    proc::Proc,
+    report::{Report, Reporter},
+    sample::Observer,
+    selector::Selector,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
+
+use crate::{
+    Case,
+    Need::Mock,
+    receiver::{Kind, Receiver},
+    server::PATIENCE,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "a report is sent in the host's turn", needs: &[Mock], run: in_turn },
+    Case {
+        name: "the first report and the last wait for no turn, and one that waits makes room for a newer one",
+        needs: &[Mock],
+        run: first_and_last,
+    },
+];
+
+/// A deliverer, and what looks hand over to it.
+struct Delivery {
+    runtime: Runtime,
+    task: JoinHandle<()>,
+    newest: watch::Sender<Newest>,
+    observer: Observer,
+    reporter: Reporter,
+    counts: Arc<Counts>,
+}
+
+impl Delivery {
+    fn new(receiver: &Receiver, turn: Duration) -> Self {
+        let target = Target {
+            protocol: Protocol::Grpc,
+            endpoint: format!("http://127.0.0.1:{}/", receiver.grpc_port()).parse().unwrap(),
+            tls: None,
+            headers: http::HeaderMap::new(),
+            compression: Compression::Gzip,
+            timeout: PATIENCE,
+        };
+        let names = Names { otel: true, instana: false };
+        let counts = Arc::new(Counts::default());
+        let (newest, handed) = watch::channel(Newest::default());
+        let client = Client::new(target).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let deliverer = Deliverer::new(client, Resource::default(), names, turn, Arc::clone(&counts));
+        let task = runtime.spawn(deliverer.run(handed));
+        let selector = Selector::new(&["no-process-is-called-like-this".to_owned()], &[]).unwrap();
+        let observer = Observer::new(Proc::new("/proc"), selector, None);
+        let reporter = Reporter::new(SystemTime::now(), vec![String::new()], None);
+        Self { runtime, task, newest, observer, reporter, counts }
+    }
+
+    /// One more look; the last one, where it must be delivered by then.
+    fn look(&mut self, last_by: Option<Instant>) {
+        let sample = self.observer.look().unwrap();
+        let agent = own::agent(&self.observer, Looks::default(), self.counts.now());
+        let report: Report = self.reporter.report(&sample, own::machine(&self.observer), agent);
+        self.newest.send_modify(|newest| {
+            newest.number += 1;
+            newest.report = Some(Arc::new(report));
+            newest.last_by = last_by.map(Into::into);
+        });
+    }
+}
+
+fn in_turn() {
+    const TURN: Duration = Duration::from_secs(2);
+    let receiver = Receiver::start(Kind::Mock);
+    let mut delivery = Delivery::new(&receiver, TURN);
+    delivery.look(None);
+    receiver.wait_for("the first export", |exports| exports.len() == 1);
+    for number in 2..=3 {
+        let before = Instant::now();
+        delivery.look(None);
+        receiver.wait_for("the next export", |exports| exports.len() == number);
+        assert!(before.elapsed() >= TURN, "it came {:?} after the look", before.elapsed());
+    }
+}
+
+fn first_and_last() {
+    const NEVER: Duration = Duration::from_secs(86_400);
+    let receiver = Receiver::start(Kind::Mock);
+    let mut delivery = Delivery::new(&receiver, NEVER);
+    delivery.look(None);
+    receiver.wait_for("the first export", |exports| exports.len() == 1);
+    delivery.look(None);
+    delivery.look(Some(Instant::now() + PATIENCE));
+    delivery.runtime.block_on(delivery.task).unwrap();
+    assert_eq!(receiver.exports().len(), 2);
+    assert_eq!(delivery.counts.now().superseded, 1);
+}

@@ -17,6 +17,7 @@ mod harness;
 mod mock;
 mod nginx;
 mod receiver;
+mod relay;
 mod rotel;
 mod send;
 mod server;

@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
+/// Held by a test to which it matters whether the kernel measures BPF programs: two of them would take that from one
+/// another.
+pub(crate) static STATISTICS_USER: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Has the kernel measure BPF programs, for as long as it is held by anyone.
@@ -44,9 +48,7 @@ impl Drop for Statistics {
 }
 
 fn arrives_at(kind: receiver::Kind) {
-    // Both of these tests at once would take it from one another.
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = STATISTICS_USER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let _statistics = Statistics::on();
     let receiver = Receiver::start(kind);
     let name = Name::new("catalogue");

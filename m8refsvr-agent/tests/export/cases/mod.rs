@@ -4,6 +4,7 @@ use crate::Case;
 
 mod catalogue;
 mod check;
+mod cost;
 mod ending;
 mod log;
 mod manager;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         ending::CASES,
         totals::CASES,
         turn::CASES,
+        cost::CASES,
         log::CASES,
         manager::CASES,
         check::CASES,

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod host;
 mod keep;
 mod kubernetes;
@@ -32,6 +33,8 @@ enum Command {
     Test,
     /// Build the eBPF object and the release agent
     Build,
+    /// Build what users install, into target/dist: a tarball, a .deb and an .rpm
+    Dist,
     /// Build only the eBPF object, into target/bpf/m8refsvr.o
     BuildEbpf {
         /// With log statements, which the agent forwards to its own log
@@ -61,6 +64,7 @@ fn run() -> anyhow::Result<()> {
         Command::Run => run::run(),
         Command::Test => test::test(),
         Command::Build => build::agent().map(|_| ()),
+        Command::Dist => dist::dist(),
         Command::BuildEbpf { log } => build::ebpf_object(log),
         Command::Bench(bench) => bench::bench(&bench),
         Command::DemoLoad => demo::load(),

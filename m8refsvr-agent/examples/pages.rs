@@ -1,0 +1,18 @@
+//! Writes the man pages and the completions for bash, zsh and fish into a folder: `pages DIR`. They come from the
+//! command line's own definition, so that they can't say anything else than `--help`.
+
+use std::{env, io, path::PathBuf};
+
+use clap_complete::{Shell, generate_to};
+
+const NAME: &str = "m8refsvr-agent";
+
+fn main() -> io::Result<()> {
+    let folder = env::args_os().nth(1).map(PathBuf::from);
+    let folder = folder.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "usage: pages DIR"))?;
+    let mut command = m8refsvr_agent::cli::command();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut command, NAME, &folder)?;
+    }
+    clap_mangen::generate_to(command, &folder)
+}

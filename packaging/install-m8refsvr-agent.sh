@@ -1,0 +1,421 @@
+#!/bin/sh
+# Installs m8refsvr-agent as a service that starts at boot, upgrades it, or removes it. Every change is noted before it
+# is made, and taken back in reverse order when a later step fails.
+set -eu
+umask 022
+
+name=m8refsvr-agent
+unit=$name.service
+here=$(cd "$(dirname "$0")" && pwd)
+
+usage() {
+    cat <<END
+Usage: $0 [OPTIONS]
+
+Installs m8refsvr-agent from the folder of this script, or upgrades what is installed. As root it becomes a service of
+the system; as an ordinary user a service of that user, or where there is no systemd for users, a line in the crontab.
+
+  -d, --directory DIR  where to [default: as before; at first $default_directory]
+  -r, --restart        start it too, or restart it on an upgrade, so that the new code runs
+  -u, --uninstall      remove it, with its settings and logs
+  -h, --help           show this
+END
+}
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# --- Whose service it is ---
+
+if [ "$(id -u)" -eq 0 ]; then
+    is_root=true
+    default_directory=/opt/instana/agent/plugins/custom_sensors/microstrategy_m8refsvr
+    units=/etc/systemd/system
+    ctl() { systemctl "$@"; }
+else
+    is_root=false
+    : "${HOME:?is not set}" "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"
+    export XDG_RUNTIME_DIR
+    default_directory=$HOME/instana-plugins/custom_sensors/microstrategy_m8refsvr
+    units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
+    ctl() { systemctl --user "$@"; }
+fi
+
+# Whether systemd is there to be talked to: in an image that is being built, root can only prepare the next boot.
+manager_runs() {
+    if $is_root; then [ -d /run/systemd/system ]; else ctl show-environment >/dev/null 2>&1; fi
+}
+
+# Whether a distribution's package is installed beside.
+is_packaged() {
+    $is_root && { [ -e "/usr/lib/systemd/system/$unit" ] || [ -e "/lib/systemd/system/$unit" ]; }
+}
+
+# --- The crontab, where there is no systemd for users ---
+
+mark="# $name"
+cron_line() {
+    say "@reboot cd $directory && set -a && . ./agent.env && exec $directory/$name \$M8REFSVR_ARGS >>agent.log 2>&1 $mark"
+}
+
+# The crontab without our line.
+other_cron_lines() { crontab -l 2>/dev/null | grep -v "$mark\$" || true; }
+
+has_cron_line() { ! $is_root && command -v crontab >/dev/null && crontab -l 2>/dev/null | grep -q "$mark\$"; }
+
+# write_crontab FILE
+write_crontab() {
+    if [ -s "$1" ]; then crontab "$1"; else crontab -r; fi
+}
+
+# The agents that were started from the crontab. With capabilities of its own, an agent's /proc/PID/exe is not ours to
+# read, but its command line is.
+running_agents() {
+    for process in /proc/[0-9]*; do
+        { read -r comm <"$process/comm"; } 2>/dev/null || continue
+        [ "$comm" = "$name" ] || continue
+        program=$(tr '\0' '\n' 2>/dev/null <"$process/cmdline" | head -n 1) || continue
+        if [ "$program" = "$directory/$name" ]; then say "${process#/proc/}"; fi
+    done
+}
+
+stop_agents() {
+    for signal in TERM KILL; do
+        for attempt in 1 2 3 4 5 6 7 8; do
+            pids=$(running_agents)
+            if [ -z "$pids" ]; then return; fi
+            if [ "$attempt" -eq 1 ]; then
+                # shellcheck disable=SC2086  # several words
+                kill -s "$signal" $pids 2>/dev/null || true
+            fi
+            sleep 1
+        done
+    done
+}
+
+start_agent() {
+    command=$(cron_line)
+    command=${command#@reboot }
+    nohup /bin/sh -c "$command" </dev/null >/dev/null 2>&1 &
+    # What is wrong with the settings it says within a moment.
+    sleep 2
+    if ! kill -0 $! 2>/dev/null; then
+        tail -n 5 "$directory/agent.log" >&2
+        return 1
+    fi
+}
+
+# --- Changes that can be taken back ---
+
+# What to do to be where we were, the newest first.
+journal=
+folders=
+work=
+
+note() { journal="$1
+$journal"; }
+
+undo() {
+    printf 'taking back what was done\n' >&2
+    say "$journal" | while read -r verb path; do
+        case $verb in
+        remove) rm -f "$path" "$path.partial" ;;
+        restore)
+            rm -f "$path.partial"
+            if [ -e "$path.before" ]; then mv -f "$path.before" "$path"; fi
+            ;;
+        folder) rmdir "$path" 2>/dev/null ;;
+        crontab) write_crontab "$work/crontab.before" ;;
+        disable) ctl --quiet disable "$unit" 2>/dev/null ;;
+        stop) ctl stop "$unit" ;;
+        kill) stop_agents ;;
+        reload) if manager_runs; then ctl daemon-reload; fi ;;
+        restart) ctl restart "$unit" ;;
+        start) start_agent ;;
+        esac
+    done
+}
+
+finish() {
+    status=$?
+    trap - EXIT
+    trap '' HUP INT TERM
+    if [ "$status" -ne 0 ] && [ -n "$journal" ]; then
+        set +e
+        undo
+    fi
+    if [ -n "$work" ]; then rm -rf "$work"; fi
+    exit "$status"
+}
+
+# From here on nothing is taken back.
+keep() {
+    say "$journal" | while read -r verb path; do
+        if [ "$verb" = restore ]; then rm -f "$path.before"; fi
+    done
+    journal=
+}
+
+# folder PATH: makes a folder, and those above it.
+folder() {
+    if [ -d "$1" ]; then return; fi
+    folder "$(dirname "$1")"
+    note "folder $1"
+    mkdir "$1"
+    folders="$folders$1
+"
+}
+
+# put MODE SOURCE TARGET: a file appears in its place at once and whole. One that is the same stays as it is, so that
+# the program keeps the capabilities that setcap gave it.
+put() {
+    if cmp -s "$2" "$3"; then return; fi
+    if [ -e "$3" ]; then
+        note "restore $3"
+        ln -f "$3" "$3.before"
+    else
+        note "remove $3"
+    fi
+    rm -f "$3.partial"
+    cp "$2" "$3.partial"
+    chmod "$1" "$3.partial"
+    mv -f "$3.partial" "$3"
+}
+
+# --- Installing ---
+
+# The folder of what is installed, if anything is.
+installed_directory() {
+    if [ -e "$units/$unit" ]; then
+        sed -n "s|^ExecStart=\(/.*\)/$name .*|\1|p" "$units/$unit"
+    elif has_cron_line; then
+        crontab -l | sed -n "s|^@reboot cd \(/.*\) && set -a .*$mark\$|\1|p"
+    fi
+}
+
+check_directory() {
+    case $directory/ in
+    *[!A-Za-z0-9_./@:+,=~-]*) die "$directory: letters, digits and any of _ . / @ : + , = ~ - may be in the folder's path" ;;
+    */../* | */./* | *//*) die "$directory: give the folder's path without . and .. in it" ;;
+    esac
+    if ! $is_root; then return; fi
+    case $directory/ in
+    /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
+        die "$directory: the service can't see files there (ProtectHome, PrivateTmp)"
+        ;;
+    esac
+}
+
+# The settings that are there stay, if they have been edited. Then new ones are put beside them, if these have changed.
+install_settings() {
+    old=$directory/agent.env.default
+    new=$here/agent.env
+    current=$settings/agent.env
+    if [ ! -e "$current" ] || cmp -s "$old" "$current"; then
+        put 600 "$new" "$current"
+    elif ! cmp -s "$new" "$current" && ! cmp -s "$old" "$new"; then
+        put 600 "$new" "$current.new"
+        say "kept $current as it was edited; the new one is $current.new"
+    fi
+    put 644 "$new" "$old"
+}
+
+install_unit() {
+    folder "$units"
+    if $is_root; then
+        sed "s|^ExecStart=/usr/bin/|ExecStart=$directory/|" "$here/$unit" >"$work/$unit"
+    else
+        sed "s|@DIR@|$directory|" "$here/$name.user.service" >"$work/$unit"
+    fi
+    grep -q "^ExecStart=$directory/$name " "$work/$unit" || die "the unit beside this script has no place for $directory"
+    put 644 "$work/$unit" "$units/$unit"
+    if manager_runs; then ctl daemon-reload; fi
+    if ! ctl --quiet is-enabled "$unit" 2>/dev/null; then note disable; fi
+    ctl --quiet enable "$unit"
+}
+
+install_cron_line() {
+    command -v crontab >/dev/null || die "there is neither a systemd for users nor a crontab to start the agent at boot"
+    crontab -l >"$work/crontab.before" 2>/dev/null || true
+    other_cron_lines >"$work/crontab"
+    cron_line >>"$work/crontab"
+    note crontab
+    crontab "$work/crontab"
+}
+
+restart_service() {
+    if ! $was_active; then note stop; fi
+    if ! ctl restart "$unit"; then
+        ctl --no-pager --full --lines 10 status "$unit" >&2 || true
+        die "the service did not start"
+    fi
+}
+
+restart_agent() {
+    if ! $was_active; then note kill; fi
+    stop_agents
+    start_agent || die "the agent did not start"
+}
+
+install() {
+    for file in "$name" "$unit" "$name.user.service" agent.env LICENSE; do
+        [ -f "$here/$file" ] || die "$here/$file is missing: run this script in the folder that the tarball unpacks to"
+    done
+    "$here/$name" --version >/dev/null || die "$here/$name does not run on this machine"
+    before=$(installed_directory)
+    : "${directory:=${before:-$default_directory}}"
+    check_directory
+    if [ -n "$before" ] && [ "$before" != "$directory" ]; then
+        die "it is installed in $before already: $before/$(basename "$0") --uninstall removes it from there"
+    fi
+    if $is_root; then
+        command -v systemctl >/dev/null || die "this machine has no systemd"
+        with_systemd=true settings=/etc/m8refsvr
+    else
+        if manager_runs; then with_systemd=true; else with_systemd=false; fi
+        settings=$directory
+    fi
+    if is_packaged; then
+        say "note: the package $name is installed too. The unit in $units wins over the package's until it is removed."
+    fi
+
+    trap finish EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    work=$(mktemp -d)
+    was_active=false
+    if $with_systemd; then
+        if manager_runs && ctl --quiet is-active "$unit"; then was_active=true; fi
+        if $was_active && $restart; then note restart; fi
+        note reload
+    elif [ -n "$(running_agents)" ]; then
+        was_active=true
+        if $restart; then note start; fi
+    fi
+
+    folder "$directory"
+    folder "$settings"
+    put 755 "$here/$name" "$directory/$name"
+    put 755 "$here/$(basename "$0")" "$directory/install-$name.sh"
+    put 644 "$here/LICENSE" "$directory/LICENSE"
+    install_settings
+    if $with_systemd; then install_unit; else install_cron_line; fi
+    # For --uninstall, which removes no folder that was there before.
+    { cat "$directory/.folders" 2>/dev/null || true; printf %s "$folders"; } >"$work/folders"
+    put 644 "$work/folders" "$directory/.folders"
+    if $restart; then
+        if ! $with_systemd; then
+            restart_agent
+        elif manager_runs; then
+            restart_service
+        fi
+    fi
+    keep
+    report
+}
+
+report() {
+    say "installed $("$directory/$name" --version) in $directory, with its settings in $settings/agent.env"
+    if $was_active && ! $restart; then
+        say "the agent that runs is still the one from before: $0 --restart replaces it"
+    elif $with_systemd && ! $restart; then
+        if $is_root; then say "it starts at boot, and now with: systemctl start $name"
+        else say "it starts with your session, and now with: systemctl --user start $name"; fi
+    elif ! $restart; then
+        say "it starts at boot, and now with: $0 --restart"
+    fi
+    if $is_root; then return; fi
+    if $with_systemd && [ "$(loginctl show-user "$(id -un)" --property Linger 2>/dev/null)" != Linger=yes ]; then
+        say "to have it run from boot on, and not only while you are logged in:"
+        say "    sudo loginctl enable-linger $(id -un)"
+    fi
+    say "to let it count in the kernel and read other users' processes (again after each upgrade):"
+    say "    sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep $directory/$name"
+}
+
+# --- Removing ---
+
+uninstall() {
+    before=$(installed_directory)
+    : "${directory:=${before:-$default_directory}}"
+    check_directory
+    if [ -n "$before" ] && [ "$before" != "$directory" ]; then die "it is installed in $before, not in $directory"; fi
+    if [ -z "$before" ] && [ ! -e "$directory/$name" ]; then
+        say "it is not installed in $directory"
+        return
+    fi
+    work=$(mktemp -d)
+    trap finish EXIT
+    if $is_root; then settings=/etc/m8refsvr; else settings=$directory; fi
+    if [ -e "$units/$unit" ]; then remove_unit; fi
+    if has_cron_line; then
+        other_cron_lines >"$work/crontab"
+        write_crontab "$work/crontab"
+    fi
+    if ! $is_root; then stop_agents; fi
+
+    if ! is_packaged; then
+        rm -f "$settings/agent.env" "$settings/agent.env.new"
+        if $is_root; then rm -rf /var/log/m8refsvr /var/log/private/m8refsvr; fi
+    fi
+    sort -r "$directory/.folders" >"$work/folders" 2>/dev/null || true
+    for file in "$name" "install-$name.sh" LICENSE agent.env.default agent.log .folders; do
+        rm -f "$directory/$file" "$directory/$file.before" "$directory/$file.partial"
+    done
+    # Those that others use too stay.
+    while read -r path; do rmdir "$path" 2>/dev/null || true; done <"$work/folders"
+    say "removed it from $directory"
+}
+
+remove_unit() {
+    if manager_runs; then ctl stop "$unit"; fi
+    if ! is_packaged; then ctl --quiet disable "$unit"; fi
+    rm -rf "${units:?}/$unit" "${units:?}/$unit.d"
+    if manager_runs; then
+        ctl daemon-reload
+        ctl reset-failed "$unit" 2>/dev/null || true
+    fi
+    if is_packaged; then
+        ctl --quiet reenable "$unit"
+        say "the package $name is still installed, and its service in force: systemctl start $name"
+    fi
+}
+
+# --- The command line ---
+
+directory=
+restart=false
+action=install
+while [ $# -gt 0 ]; do
+    case $1 in
+    -d | --directory)
+        [ $# -gt 1 ] || { usage >&2; exit 2; }
+        directory=$2
+        shift
+        ;;
+    --directory=*) directory=${1#*=} ;;
+    -r | --restart) restart=true ;;
+    -u | --uninstall) action=uninstall ;;
+    -h | --help)
+        usage
+        exit
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+if [ -n "$directory" ]; then
+    case $directory in
+    /*) ;;
+    *) directory=$PWD/$directory ;;
+    esac
+    directory=${directory%/}
+fi
+$action

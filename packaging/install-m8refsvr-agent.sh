@@ -255,6 +255,7 @@ restart_service() {
 }
 
 restart_agent() {
+    if [ ! -e "$directory/agent.log" ]; then note "remove $directory/agent.log"; fi
     if ! $was_active; then note kill; fi
     stop_agents
     start_agent || die "the agent did not start"

@@ -1,0 +1,219 @@
+//! A machine of a few folders: the programs are this machine's, and everything that can be installed to is its own.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The folder from which the script installs.
+const SOURCE: &str = "/srv/m8refsvr-agent";
+/// The ordinary user: Debian's `nobody`.
+const USER: u32 = 65534;
+/// Enters the machine whose folder is `$0` by the arguments of `chroot`, with mounts that nobody else sees.
+const ENTER: &str =
+    r#"for folder in usr proc dev; do mount --rbind "/$folder" "$0/$folder" || exit; done; exec chroot "$@""#;
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    root: TempDir,
+    is_root: bool,
+}
+
+/// Every file, folder and link that is there, by its path: its owner, mode, and content or target.
+pub(crate) type Files = BTreeMap<PathBuf, (u32, u32, String)>;
+
+impl Machine {
+    /// A machine whose systemd runs, on which root installs.
+    pub(crate) fn of_root() -> Self {
+        Self::new(true)
+    }
+
+    /// A machine on which an ordinary user installs, with a systemd for users.
+    pub(crate) fn of_user() -> Self {
+        Self::new(false)
+    }
+
+    fn new(is_root: bool) -> Self {
+        let machine = Self { root: TempDir::new().unwrap(), is_root };
+        fs::set_permissions(machine.root.path(), Permissions::from_mode(0o755)).unwrap();
+        for folder in ["usr", "proc", "dev", "stubs", "opt", "var/log/private", "tmp", "run/systemd/system"] {
+            fs::create_dir_all(machine.at(folder)).unwrap();
+        }
+        for folder in ["etc/systemd/system", SOURCE] {
+            fs::create_dir_all(machine.at(folder)).unwrap();
+        }
+        for folder in ["tmp", "run"] {
+            fs::set_permissions(machine.at(folder), Permissions::from_mode(0o777)).unwrap();
+        }
+        for folder in ["bin", "sbin", "lib", "lib64"] {
+            symlink(format!("usr/{folder}"), machine.at(folder)).unwrap();
+        }
+        let home = machine.home();
+        fs::create_dir_all(machine.at(&home)).unwrap();
+        chown(machine.at(&home), Some(USER), Some(USER)).unwrap();
+        let user = format!("user:x:{USER}:{USER}::{home}:/bin/sh");
+        machine.write("/etc/passwd", &format!("root:x:0:0::/root:/bin/sh\n{user}\n"));
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for stub in ["systemctl", "crontab"] {
+            fs::copy(checkout.join("xtask/tests/install").join(stub), machine.at("stubs").join(stub))
+                .unwrap();
+        }
+        let source = machine.at(SOURCE);
+        for file in [
+            "install-m8refsvr-agent.sh",
+            "m8refsvr-agent.service",
+            "m8refsvr-agent.user.service",
+            "agent.env",
+        ] {
+            fs::copy(checkout.join("packaging").join(file), source.join(file)).unwrap();
+        }
+        fs::copy(checkout.join("LICENSE"), source.join("LICENSE")).unwrap();
+        // It runs for as many seconds as M8REFSVR_ARGS says, and fails when that says nothing.
+        fs::copy("/usr/bin/sleep", source.join("m8refsvr-agent")).unwrap();
+        machine
+    }
+
+    /// The ordinary user's home. No other machine has it: they see each other's processes.
+    pub(crate) fn home(&self) -> String {
+        format!("/home/{}", self.root.path().file_name().unwrap().display())
+    }
+
+    /// A path on this machine.
+    pub(crate) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.path().join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Makes the files to install those of a later version.
+    pub(crate) fn release(&self) {
+        let program = self.at(SOURCE).join("m8refsvr-agent");
+        // What follows an ELF file's last section is of no meaning.
+        fs::write(&program, [fs::read(&program).unwrap(), b"later".to_vec()].concat()).unwrap();
+        for file in ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"] {
+            let path = format!("{SOURCE}/{file}");
+            self.write(&path, &(self.read(&path) + "# later\n"));
+        }
+    }
+
+    /// Runs the script of the source.
+    pub(crate) fn install(&self, arguments: &[&str]) -> Output {
+        self.run(&format!("{SOURCE}/install-m8refsvr-agent.sh"), arguments)
+    }
+
+    /// Runs the script, which must succeed; returns what it says.
+    pub(crate) fn installs(&self, arguments: &[&str]) -> String {
+        let output = self.install(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{said}");
+        said
+    }
+
+    /// Runs the script, which must fail; returns what it says about that.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.install(arguments);
+        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs a program of this machine as its user.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let user = if self.is_root { 0 } else { USER };
+        let home = if self.is_root { "/root".into() } else { self.home() };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER]).arg(self.root.path());
+        command.arg(format!("--userspec={user}:{user}")).arg(self.root.path());
+        command.arg(program).args(arguments);
+        command.env_clear().env("PATH", "/stubs:/usr/bin:/usr/sbin:/bin:/sbin").env("HOME", home);
+        command.current_dir("/").output().unwrap()
+    }
+
+    /// What systemd was asked to do since the last time.
+    pub(crate) fn did(&self) -> Vec<String> {
+        let did = fs::read_to_string(self.at("run/did")).unwrap_or_default();
+        let _ = fs::remove_file(self.at("run/did"));
+        did.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.at("run/active").exists()
+    }
+
+    /// Everything that can be installed to, and where scratch files could be left.
+    pub(crate) fn files(&self) -> Files {
+        let mut files = Files::new();
+        for folder in ["etc", "home", "opt", "tmp", "var"] {
+            self.collect(Path::new(folder), &mut files);
+        }
+        files
+    }
+
+    fn collect(&self, path: &Path, files: &mut Files) {
+        let full = self.at(path);
+        let metadata = fs::symlink_metadata(&full).unwrap();
+        let content = if metadata.is_symlink() {
+            fs::read_link(&full).unwrap().display().to_string()
+        } else if metadata.is_dir() {
+            fs::read_dir(&full)
+                .unwrap()
+                .for_each(|entry| self.collect(&path.join(entry.unwrap().file_name()), files));
+            String::new()
+        } else {
+            String::from_utf8_lossy(&fs::read(&full).unwrap()).into_owned()
+        };
+        files.insert(path.to_owned(), (metadata.uid(), metadata.mode(), content));
+    }
+
+    /// The agents that run on this machine, as soon as there are any.
+    pub(crate) fn started(&self) -> Vec<Pid> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let agents = self.agents();
+            if !agents.is_empty() {
+                return agents;
+            }
+            assert!(Instant::now() < deadline, "no agent was started");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The agents that run on this machine.
+    pub(crate) fn agents(&self) -> Vec<Pid> {
+        let here =
+            |process: &Path| fs::read_link(process.join("root")).is_ok_and(|root| root == self.root.path());
+        let is_agent = |process: &Path| {
+            fs::read(process.join("comm")).is_ok_and(|comm| comm.trim_ascii() == b"m8refsvr-agent")
+        };
+        let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
+        processes
+            .filter(|process| here(process) && is_agent(process))
+            .filter_map(|process| Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?))
+            .collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for agent in self.agents() {
+            let _ = kill_process(agent, Signal::KILL);
+        }
+    }
+}

@@ -10,9 +10,10 @@ const NAME: &str = "m8refsvr-agent";
 fn main() -> io::Result<()> {
     let folder = env::args_os().nth(1).map(PathBuf::from);
     let folder = folder.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "usage: pages DIR"))?;
-    let mut command = m8refsvr_agent::cli::command();
+    let command = m8refsvr_agent::cli::command();
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut command, NAME, &folder)?;
+        generate_to(shell, &mut command.clone(), NAME, &folder)?;
     }
-    clap_mangen::generate_to(command, &folder)
+    // A page that tells of `help` would tell nothing else.
+    clap_mangen::generate_to(command.disable_help_subcommand(true), &folder)
 }

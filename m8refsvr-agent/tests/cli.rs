@@ -287,13 +287,35 @@ fn readme_and_help_say_the_same_of_every_flag() {
     assert_eq!(of_readme.len(), of_help.len());
 }
 
-fn flags_of_readme() -> Vec<Flag> {
+#[test]
+fn the_service_s_settings_have_every_variable_of_the_readme() {
+    let settings = include_str!("../../packaging/agent.env");
+    let examples = settings.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let is_name =
+        |name: &str| name.chars().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '_');
+    let mut examples: Vec<&str> = examples.map(|(name, _)| name).filter(|name| is_name(name)).collect();
+    let rows: Vec<String> = rows_of_readme().collect();
+    let cells = rows.iter().flat_map(|row| row.split('|').nth(2).unwrap().split(", "));
+    let cells = cells.map(|name| name.trim().trim_matches('`'));
+    let mut variables: Vec<&str> = cells.filter(|name| !name.is_empty()).collect();
+    // For flags without a variable, which the unit passes on.
+    variables.push("M8REFSVR_ARGS");
+    examples.sort_unstable();
+    variables.sort_unstable();
+    assert!(variables.len() > 20, "{variables:?}");
+    assert_eq!(examples, variables);
+}
+
+/// The rows of README's table of settings, in which only the cells' borders are still `|`.
+fn rows_of_readme() -> impl Iterator<Item = String> {
     let readme = include_str!("../../README.md");
     let table = readme.split("| flag | variables | default | meaning |").nth(1).unwrap();
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    table.lines().skip(2).take_while(|line| line.starts_with('|')).map(|line| line.replace("\\|", "\u{1}"))
+}
+
+fn flags_of_readme() -> Vec<Flag> {
     let mut flags: Vec<Flag> = Vec::new();
-    for row in rows {
-        let row = row.replace("\\|", "\u{1}");
+    for row in rows_of_readme() {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         if cells[1].is_empty() {
             continue;

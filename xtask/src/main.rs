@@ -9,6 +9,7 @@ mod dist;
 mod host;
 mod keep;
 mod kubernetes;
+mod lint;
 mod receivers;
 mod run;
 mod test;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, host, kubernetes, receivers};
+use crate::{build, host, kubernetes, lint, receivers};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -14,21 +14,22 @@ pub(crate) fn test() -> Result<()> {
         );
     }
     step("checking the format", host::cargo(&["fmt", "--all", "--check"]))?;
+    lint::all()?;
     build::ebpf_object(false)?;
-    let lint = |arguments: &[&str]| {
+    let clippy = |arguments: &[&str]| {
         let mut command = host::cargo(&["clippy", "--quiet"]);
         command.args(arguments).args(["--", "-D", "warnings"]);
         command
     };
-    step("linting the agent", lint(&["--all-targets"]))?;
+    step("linting the agent", clippy(&["--all-targets"]))?;
     step(
         "linting the agent without the feature ebpf",
-        lint(&["--package", "m8refsvr-agent", "--no-default-features", "--all-targets"]),
+        clippy(&["--package", "m8refsvr-agent", "--no-default-features", "--all-targets"]),
     )?;
     // On its own: with the others its features would be unified, and its panic handler meet the standard one.
     step(
         "linting the eBPF crate",
-        lint(&["--package", "m8refsvr-ebpf", "--profile", "ebpf", "--bins", "--features", "bench,log"]),
+        clippy(&["--package", "m8refsvr-ebpf", "--profile", "ebpf", "--bins", "--features", "bench,log"]),
     )?;
     step(
         "testing the agent without the feature ebpf",

@@ -15,9 +15,7 @@ use crate::host;
 
 pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     let tree = product.tree(work, "vendor-completions")?;
-    let documents = "usr/share/doc/m8refsvr-agent";
-    tree.put(&host::root().join("LICENSE"), &format!("{documents}/copyright"), FILE)?;
-    tree.put_compressed(&host::root().join("CHANGELOG.md"), &format!("{documents}/changelog"))?;
+    tree.put(&host::root().join("LICENSE"), "usr/share/doc/m8refsvr-agent/copyright", FILE)?;
 
     let control = Product::packaging("debian/control");
     let control =

@@ -56,7 +56,10 @@ impl Product {
         // Headers of requests may be secret.
         tree.put(&Self::packaging("agent.env"), SETTINGS, 0o600)?;
         pages::install(&self.pages, &tree, zsh)?;
-        tree.put(&host::root().join("README.md"), "usr/share/doc/m8refsvr-agent/README.md", FILE)?;
+        for document in ["README.md", "CHANGELOG.md"] {
+            let path = format!("usr/share/doc/m8refsvr-agent/{document}");
+            tree.put(&host::root().join(document), &path, FILE)?;
+        }
         Ok(tree)
     }
 
@@ -102,7 +105,10 @@ fn epoch() -> Result<u64> {
     let text = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
         Err(_) => {
-            host::output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(host::root()))
+            let mut git = Command::new("git");
+            // The checkout may belong to another user than the one who packages it.
+            git.args(["-c", "safe.directory=*", "log", "-1", "--format=%ct"]).current_dir(host::root());
+            host::output(&mut git)
                 .context("without a git checkout, SOURCE_DATE_EPOCH must say the time of the files")?
         }
     };

@@ -12,7 +12,6 @@ use crate::host;
 
 pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     let tree = product.tree(&work.join("tree"), "site-functions")?;
-    tree.put(&host::root().join("CHANGELOG.md"), "usr/share/doc/m8refsvr-agent/CHANGELOG.md", FILE)?;
     tree.put(&host::root().join("LICENSE"), "usr/share/licenses/m8refsvr-agent/LICENSE", FILE)?;
     tree.settle()?;
 

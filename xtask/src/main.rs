@@ -65,7 +65,7 @@ fn run() -> anyhow::Result<()> {
         Command::Run => run::run(),
         Command::Test => test::test(),
         Command::Build => build::agent().map(|_| ()),
-        Command::Dist => dist::dist(),
+        Command::Dist => dist::dist().map(|_| ()),
         Command::BuildEbpf { log } => build::ebpf_object(log),
         Command::Bench(bench) => bench::bench(&bench),
         Command::DemoLoad => demo::load(),

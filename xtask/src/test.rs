@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, host, kubernetes, lint, receivers};
+use crate::{build, dist, host, kubernetes, lint, receivers};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -39,9 +39,11 @@ pub(crate) fn test() -> Result<()> {
     kubernetes::check_manifests()?;
     let log_object = build::log_object()?;
     let receivers = receivers::install()?;
+    let packages = dist::dist()?;
     let mut tests = host::cargo(&["test"]);
     tests
         .env("M8REFSVR_LOG_OBJECT", log_object)
+        .env("M8REFSVR_DIST", packages)
         .env("M8REFSVR_ROTEL", receivers.rotel)
         .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
         .env("M8REFSVR_NGINX", receivers.nginx)

@@ -75,7 +75,8 @@ impl Product {
     }
 }
 
-pub(crate) fn dist() -> Result<()> {
+/// Makes them all; returns the folder that they are in.
+pub(crate) fn dist() -> Result<PathBuf> {
     let needs: Vec<_> = TOOLS
         .into_iter()
         .filter_map(|(program, package)| (!host::has_program(program)).then_some(package))
@@ -97,7 +98,7 @@ pub(crate) fn dist() -> Result<()> {
     for file in made {
         host::step(&format!("made {}", file.display()));
     }
-    Ok(())
+    Ok(product.dist)
 }
 
 /// The time of the last commit, or what SOURCE_DATE_EPOCH says.

@@ -1,0 +1,45 @@
+#!/bin/sh
+# What dpkg does with the package $1, on a machine on which systemd does not run, as when an image is built.
+set -eu
+wants=/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service
+settings=/etc/m8refsvr/agent.env
+export DEBIAN_FRONTEND=noninteractive
+
+step() { echo "step: $*"; }
+later() {
+    mkdir /later
+    dpkg-deb --raw-extract "$1" /later/tree
+    sed -i 's/^Version: .*/Version: 999/' /later/tree/DEBIAN/control
+    dpkg-deb --build --root-owner-group /later/tree /later/package.deb >/dev/null
+}
+
+step "installed: it runs, it is enabled, and its settings are root's"
+dpkg --install "$1" >/dev/null
+m8refsvr-agent --version
+[ -L "$wants" ]
+[ "$(stat -c %a:%u "$settings")" = 600:0 ]
+
+step "upgraded: edited settings stay"
+later "$1"
+echo PROCESS_NAME=nginx >"$settings"
+dpkg --force-confold --install /later/package.deb >/dev/null
+[ "$(cat "$settings")" = PROCESS_NAME=nginx ]
+[ -L "$wants" ]
+
+step "upgraded: what was disabled stays so"
+systemctl --quiet disable m8refsvr-agent
+dpkg --install /later/package.deb >/dev/null
+[ ! -e "$wants" ]
+systemctl --quiet enable m8refsvr-agent
+
+step "removed: only settings stay"
+dpkg --remove m8refsvr-agent >/dev/null
+[ ! -e /usr/bin/m8refsvr-agent ]
+[ -e "$settings" ]
+
+step "purged: nothing stays"
+mkdir -p /var/log/private/m8refsvr
+ln -s private/m8refsvr /var/log/m8refsvr
+dpkg --purge m8refsvr-agent >/dev/null
+left=$(find /etc /usr /var -xdev -name '*m8refsvr*')
+[ -z "$left" ] || { echo "left: $left" >&2; exit 1; }

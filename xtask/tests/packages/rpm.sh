@@ -1,0 +1,35 @@
+#!/bin/sh
+# What rpm does with the package $1. What it depends on is there, but in no database of rpm's.
+set -eu
+wants=/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service
+settings=/etc/m8refsvr/agent.env
+
+step() { echo "step: $*"; }
+
+step "installed: it runs, presets decide whether it is enabled, and its settings are root's"
+mkdir -p /etc/systemd/system-preset
+echo "enable m8refsvr-agent.service" >/etc/systemd/system-preset/10-test.preset
+rpm --install --nodeps "$1" 2>/dev/null
+m8refsvr-agent --version
+[ -L "$wants" ]
+[ "$(stat -c %a:%u "$settings")" = 600:0 ]
+rpm --verify --nodeps m8refsvr-agent
+
+step "upgraded: edited settings stay"
+echo PROCESS_NAME=nginx >"$settings"
+rpm --upgrade --force --nodeps "$1" 2>/dev/null
+[ "$(cat "$settings")" = PROCESS_NAME=nginx ]
+[ -L "$wants" ]
+
+step "removed: only edited settings stay, under another name"
+mkdir -p /var/log/private/m8refsvr
+ln -s private/m8refsvr /var/log/m8refsvr
+rpm --erase m8refsvr-agent 2>/dev/null
+[ "$(cat "$settings.rpmsave")" = PROCESS_NAME=nginx ]
+left=$(find /etc /usr /var -xdev -name '*m8refsvr*' ! -path /etc/m8refsvr)
+[ -z "$left" ] || { echo "left: $left" >&2; exit 1; }
+
+step "a preset against it keeps it from being enabled"
+echo "disable m8refsvr-agent.service" >/etc/systemd/system-preset/10-test.preset
+rpm --install --nodeps "$1" 2>/dev/null
+[ ! -e "$wants" ]

@@ -35,7 +35,7 @@ const VERIFIER_STATISTICS: [&str; 4] =
     ["processed ", "verification time", "stack depth", "max_states_per_insn"];
 
 /// The object that is built in.
-pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("M8REFSVR_EBPF_OBJECT"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/m8refsvr.o"));
 
 /// The loaded programs and their maps; detached and freed when dropped.
 #[derive(Debug)]

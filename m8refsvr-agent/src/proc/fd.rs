@@ -26,13 +26,21 @@ fn list(process: &Process) -> Result<u64, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        process::{Command, Stdio},
+    };
+
     use super::*;
     use crate::proc::Proc;
 
     #[test]
     fn the_size_of_the_folder_and_its_listing_agree() {
         let process = Proc::new("/proc").process(std::process::id()).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Once it answers, it has opened and closed what it needs to start, and waits.
+        child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let of_child = Proc::new("/proc").process(child.id()).unwrap();
         let outcome = (count(&of_child), list(&of_child));
         child.kill().unwrap();
@@ -44,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_is_gone() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
         let process = Proc::new("/proc").process(child.id()).unwrap();
         child.wait().unwrap();
         assert_eq!(count(&process), Err(Unreadable::Gone));

@@ -132,8 +132,6 @@ impl Over {
         };
         let peak = self.peak_bytes.map(|bytes| format!(", peak RSS {}", memory_in_words(bytes)));
         let (name, pid) = (&self.name, self.identity.pid);
-        // A name may hold anything.
-        let name = name.escape_debug();
         Some(format!("{name} {pid} {what} after {}{}", time_in_words(self.lasted), peak.unwrap_or_default()))
     }
 }

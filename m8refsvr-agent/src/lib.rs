@@ -31,6 +31,7 @@ pub mod sample;
 pub mod selector;
 pub mod service;
 pub mod settings;
+pub mod shown;
 pub mod source;
 mod storage;
 pub mod told;

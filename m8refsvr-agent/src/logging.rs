@@ -14,14 +14,21 @@ use thiserror::Error;
 use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _,
+    field::RecordFields,
     filter::Targets,
-    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{DefaultFields, Format, Json, JsonFields, Writer},
+    },
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
-use crate::cli::{LogFormat, LogLevel};
+use crate::{
+    cli::{LogFormat, LogLevel},
+    shown,
+};
 
 /// Libraries whose `debug` is about single instructions and frames.
 const CHATTY: [&str; 8] = ["aya", "aya_obj", "h2", "hyper", "hyper_util", "hyper_rustls", "rustls", "tower"];
@@ -60,9 +67,14 @@ impl Log {
             .log_internal_errors(false)
             .with_ansi(log.file.is_none() && io::stderr().is_terminal());
         let layer = match format {
-            LogFormat::Json => layer.json().flatten_event(true).boxed(),
-            LogFormat::Text if log.file.is_none() && is_journal() => layer.event_format(ForJournal).boxed(),
-            LogFormat::Text => layer.with_target(false).boxed(),
+            LogFormat::Json => {
+                let form = InJson(tracing_subscriber::fmt::format().json().flatten_event(true));
+                layer.fmt_fields(JsonFields::new()).event_format(form).boxed()
+            }
+            LogFormat::Text if log.file.is_none() && is_journal() => {
+                layer.fmt_fields(InLine).event_format(ForJournal).boxed()
+            }
+            LogFormat::Text => layer.fmt_fields(InLine).with_target(false).boxed(),
         };
         // Fails only when a log was started before, and then that one stays.
         let _ = tracing_subscriber::registry().with(layer.with_filter(targets(level))).try_init();
@@ -152,6 +164,37 @@ impl Write for Out<'_> {
     }
 }
 
+/// What is logged, on one line: names of processes are in it, which may hold anything.
+struct InLine;
+
+impl<'w> FormatFields<'w> for InLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&shown::in_line(&text))
+    }
+}
+
+/// A JSON object a line.
+struct InJson(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for InJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        writer.write_str(&shown::in_json(&text))
+    }
+}
+
 /// Lines as the journal takes them: `sd-daemon(3)`, a priority in angle brackets first. It has times of its own.
 struct ForJournal;
 
@@ -172,9 +215,8 @@ where
             Level::INFO => 6,
             Level::DEBUG | Level::TRACE => 7,
         };
-        let mut text = String::new();
-        context.field_format().format_fields(Writer::new(&mut text), event)?;
-        // Each line of several would need a priority.
-        writeln!(writer, "<{priority}>{}", text.replace('\n', " "))
+        write!(writer, "<{priority}>")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }

@@ -30,6 +30,7 @@ use crate::{
         Settings,
         export::{Export, ExportSettingsError, Given},
     },
+    shown,
     told::Told,
 };
 use signals::Handed;
@@ -220,10 +221,10 @@ async fn follow(
     }
 }
 
-/// Says something to the user, on standard error.
+/// Says something to the user, on a line of standard error.
 fn say(what: &dyn Display) {
     // Where nobody listens, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "m8refsvr-agent: {what}");
+    let _ = writeln!(io::stderr(), "m8refsvr-agent: {}", shown::in_line(&what.to_string()));
 }
 
 /// Writes a result to standard output. One who closes the other end has seen enough: no error.
@@ -240,5 +241,5 @@ fn print(text: &str) -> Result<(), Failure> {
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::Io { action: "write JSON", source: error.into() })?;
-    Ok(text + "\n")
+    Ok(shown::in_json(&text) + "\n")
 }

@@ -414,7 +414,7 @@ fn program_refused(name: &str, error: &ProgramError) -> KernelError {
     match error {
         ProgramError::LoadError { verifier_log, io_error } if !verifier_log.to_string().trim().is_empty() => {
             let log = verifier_log.to_string();
-            tracing::debug!("{what}; the verifier's log:\n{log}");
+            log.lines().for_each(|line| tracing::debug!("{what}; the verifier's log: {line}"));
             // The last lines say what was not accepted; those after it count what was looked at.
             let reason = log.lines().rfind(|line| {
                 let line = line.trim();

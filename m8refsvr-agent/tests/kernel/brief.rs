@@ -129,6 +129,13 @@ fn follow(mut words: &[&str]) {
                 }
                 rest
             }
+            // As many threads as can be had up to this number, which wait until the process ends.
+            ("crowd", [count, rest @ ..]) => {
+                let one =
+                    || thread::Builder::new().stack_size(16 << 10).spawn(|| thread::sleep(Duration::MAX));
+                let _ = (0..count.parse::<u32>().unwrap()).try_for_each(|_| one().map(|_| ()));
+                rest
+            }
             ("naps", [count, rest @ ..]) => {
                 (0..count.parse::<u32>().unwrap()).for_each(|_| thread::sleep(Duration::from_micros(500)));
                 rest

@@ -50,7 +50,7 @@ fn look(words: &str) -> ProcessSample {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn part(used: u64, of: u64) -> Option<f64> {
+pub(crate) fn part(used: u64, of: u64) -> Option<f64> {
     Some(used as f64 / of as f64)
 }
 

@@ -7,6 +7,7 @@ mod capacity;
 pub(crate) mod container;
 mod dump;
 mod figures;
+mod hostile;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod log;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         capacity::CASES,
         lifecycle::CASES,
         limits::CASES,
+        hostile::CASES,
         figures::CASES,
         names::CASES,
         rights::CASES,

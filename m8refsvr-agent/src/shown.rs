@@ -1,0 +1,61 @@
+//! Text from outside as it is shown to people and written to logs. The name of a process may hold anything: what moves a
+//! terminal's cursor, what turns the direction of writing, a newline with a line of the log behind it that nobody wrote.
+//! So this is applied where text leaves, to whatever leaves there, and not where somebody thought of it.
+
+use std::fmt::Write as _;
+
+/// On one line: what would do something instead of being seen stands as in a string of Rust, `\n` or `\u{9b}`.
+pub fn in_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+/// A text of JSON that means the same. Newlines stay: JSON has them between its values alone.
+pub fn in_json(text: &str) -> String {
+    let mut json = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) && character != '\n' {
+            // Strings take any writer.
+            let _ = write!(json, "\\u{:04x}", u32::from(character));
+        } else {
+            json.push(character);
+        }
+    }
+    json
+}
+
+/// Whether a character does something instead of being seen: one that controls (C1's too, which terminals take for
+/// escape sequences), ends a line, or turns the direction of writing (`Bidi_Control` of Unicode's UAX #9). All have
+/// numbers of at most four hexadecimal digits.
+fn acts(character: char) -> bool {
+    let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_line_acts_and_all_else_stays() {
+        assert_eq!(in_line("a\nb\t\x1b[31m\x7f\u{9b}0m"), r"a\nb\t\u{1b}[31m\u{7f}\u{9b}0m");
+        assert_eq!(in_line("x\u{202e}y\u{2066}\u{2028}"), r"x\u{202e}y\u{2066}\u{2028}");
+        assert_eq!(in_line("M8 \"Ref\" 'Svr' \\ é 日本 e\u{301}"), "M8 \"Ref\" 'Svr' \\ é 日本 e\u{301}");
+    }
+
+    #[test]
+    fn json_means_the_same_and_nothing_in_it_acts() {
+        let value = serde_json::json!({"a\u{9b}": ["\x1b\x7f\u{202e}\u{2029}\n", "é"]});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = in_json(&text);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert!(shown.lines().all(|line| in_line(line) == line) && shown.contains('é'), "{shown}");
+    }
+}

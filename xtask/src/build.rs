@@ -89,17 +89,13 @@ fn replace_if_changed(new: &Path, old: &Path) -> Result<()> {
 
 /// The same object from every checkout: paths of this machine are mapped to fixed ones.
 fn rustflags(toolchain: &Toolchain, linker: &Path) -> Result<Vec<String>> {
-    let cargo_home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
-        .context("neither CARGO_HOME nor HOME is set")?;
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     Ok(vec![
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".into(),
         "-Cdebuginfo=2".into(),
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
-        remap(&cargo_home, "/cargo"),
+        remap(&host::cargo_home()?, "/cargo"),
         remap(&toolchain.sysroot, "/rust"),
         // The last that fits wins, and the others may lie within the checkout.
         remap(&host::root(), "/m8refsvr"),

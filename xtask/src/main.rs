@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod demo;
+mod deny;
 mod dist;
 mod host;
 mod keep;
@@ -14,6 +15,7 @@ mod receivers;
 mod run;
 mod test;
 mod toolchain;
+mod tools;
 
 use std::process::ExitCode;
 

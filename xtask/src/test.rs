@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, dist, host, kubernetes, lint, receivers};
+use crate::{build, deny, dist, host, kubernetes, lint, receivers};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -15,6 +15,7 @@ pub(crate) fn test() -> Result<()> {
     }
     step("checking the format", host::cargo(&["fmt", "--all", "--check"]))?;
     lint::all()?;
+    let not_checked = deny::check()?;
     build::ebpf_object(false)?;
     let clippy = |arguments: &[&str]| {
         let mut command = host::cargo(&["clippy", "--quiet"]);
@@ -48,7 +49,11 @@ pub(crate) fn test() -> Result<()> {
         .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
         .env("M8REFSVR_NGINX", receivers.nginx)
         .env("M8REFSVR_RUNC", kubernetes::runc()?);
-    step("testing, with the real programs in this kernel", tests)
+    step("testing, with the real programs in this kernel", tests)?;
+    if let Some(reason) = not_checked {
+        host::say(&format!("could not run here: {reason}"));
+    }
+    Ok(())
 }
 
 fn step(what: &str, mut command: Command) -> Result<()> {

@@ -3,14 +3,13 @@
 //! majors are compared before anything is built.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use crate::host;
+use crate::{host, tools};
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// The LLVM majors that this version of bpf-linker has a feature for.
@@ -92,37 +91,11 @@ impl Toolchain {
 
     /// The linker, built once into the cache.
     pub(crate) fn bpf_linker(&self) -> Result<PathBuf> {
-        let folder = host::cache()?.join(format!("bpf-linker-{BPF_LINKER_VERSION}-llvm-{}", self.llvm.major));
-        let linker = folder.join("bin/bpf-linker");
-        if host::runs(&linker, "--version") {
-            return Ok(linker);
-        }
-        host::step(&format!(
-            "building bpf-linker {BPF_LINKER_VERSION} for LLVM {} into {} (about a minute, once)",
-            self.llvm.major,
-            folder.display()
-        ));
-        let scratch = folder.join("build");
-        host::run(
-            host::cargo(&[
-                "install",
-                "--quiet",
-                "--force",
-                "--locked",
-                "bpf-linker",
-                "--no-default-features",
-            ])
-            .args(["--version", BPF_LINKER_VERSION, "--features", &format!("llvm-{}", self.llvm.major)])
-            .arg("--root")
-            .arg(&folder)
-            .env("LLVM_PREFIX", &self.llvm.prefix)
-            .env("CARGO_TARGET_DIR", &scratch),
-        )?;
-        fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
-        if !host::runs(&linker, "--version") {
-            bail!("{} was built but does not run", linker.display());
-        }
-        Ok(linker)
+        let llvm = format!("llvm-{}", self.llvm.major);
+        let folder = format!("bpf-linker-{BPF_LINKER_VERSION}-{llvm}");
+        tools::built("bpf-linker", BPF_LINKER_VERSION, &folder, |command| {
+            command.args(["--no-default-features", "--features", &llvm]).env("LLVM_PREFIX", &self.llvm.prefix)
+        })
     }
 }
 

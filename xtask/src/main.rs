@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod deny;
 mod dist;
+mod fuzz;
 mod host;
 mod keep;
 mod kubernetes;
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long)]
         log: bool,
     },
+    /// Look for input that breaks a parser of what comes from outside: the long test, a minute for each
+    Fuzz(fuzz::Fuzz),
     /// Measure: what is promised about cost, beside what it is compared with
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -69,6 +72,7 @@ fn run() -> anyhow::Result<()> {
         Command::Build => build::agent().map(|_| ()),
         Command::Dist => dist::dist().map(|_| ()),
         Command::BuildEbpf { log } => build::ebpf_object(log),
+        Command::Fuzz(fuzz) => fuzz::fuzz(&fuzz),
         Command::Bench(bench) => bench::bench(&bench),
         Command::DemoLoad => demo::load(),
     }

@@ -11,7 +11,7 @@ use std::{
 
 use m8refsvr_common::{
     comm,
-    record::{Bytes, Counts, Event, EventKind, Form, LAYOUT, Losses, Settings, State, Target},
+    record::{Bytes, Counts, Form, LAYOUT, Losses, Settings, State, Target},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -24,6 +24,7 @@ use super::{
     meeting::meeting_point,
     pins::{PinError, PinnedAgent, Pins},
 };
+use crate::proc::system;
 
 const PID_MAX: &str = "/proc/sys/kernel/pid_max";
 const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
@@ -187,7 +188,7 @@ impl Kernel {
             self.free(slot);
         }
         let mut happened = Vec::new();
-        while let Some(event) = self.events.next(event) {
+        while let Some(event) = self.events.next(Happened::parse) {
             happened.extend(event);
         }
         let lost = self.maps.losses().events;
@@ -370,21 +371,6 @@ impl Watch {
     }
 }
 
-/// What the bytes of an event say; `None` for what no program writes.
-fn event(bytes: &[u8]) -> Option<Happened> {
-    let (kind, subject) = bytes.split_at_checked(size_of::<u32>())?;
-    let event = Event {
-        kind: u32::from_ne_bytes(kind.try_into().ok()?),
-        subject: u32::from_ne_bytes(subject.try_into().ok()?),
-    };
-    Some(match EventKind::from_word(event.kind)? {
-        EventKind::Began => Happened::Began(event.subject),
-        EventKind::Over => Happened::Over(event.subject),
-        EventKind::Unclear => Happened::Unclear(event.subject),
-        EventKind::NoSlot => Happened::NoSlot(event.subject),
-    })
-}
-
 /// The maps of another agent at this moment.
 pub fn snapshot_of(agent: &PinnedAgent) -> Result<Snapshot, KernelError> {
     load::pinned_maps(agent).map(|maps| snapshot(&maps))
@@ -423,12 +409,9 @@ fn is_of_this_namespace(proc: &Path) -> bool {
     fs::read_link(proc.join("self")).is_ok_and(|pid| pid.to_str() == Some(&this))
 }
 
-/// Whether /proc tells this process the starts of processes by another clock than that of the programs: it is told the
-/// offset in seconds and nanoseconds.
+/// Whether /proc tells this process the starts of processes by another clock than that of the programs.
 fn has_own_boot_time() -> bool {
-    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let mut lines = offsets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines.any(|words| words.first() == Some(&"boottime") && words[1..].iter().any(|&word| word != "0"))
+    system::has_boot_offset(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default())
 }
 
 fn number(path: &'static str) -> Result<u32, KernelError> {
@@ -436,11 +419,10 @@ fn number(path: &'static str) -> Result<u32, KernelError> {
     text.trim().parse().map_err(|_| KernelError::System { path, source: io::ErrorKind::InvalidData.into() })
 }
 
-/// CPUs that could ever come online: the highest number of the list, and one more for CPU 0.
+/// CPUs that could ever come online.
 fn possible_cpus() -> Result<u32, KernelError> {
     let path = POSSIBLE_CPUS;
     let text = fs::read_to_string(path).map_err(|source| KernelError::System { path, source })?;
-    let highest = text.trim().rsplit(['-', ',']).next().and_then(|number| number.parse::<u32>().ok());
-    let cpus = highest.and_then(|highest| highest.checked_add(1));
-    cpus.ok_or(KernelError::System { path, source: io::ErrorKind::InvalidData.into() })
+    system::numbered_cpus(text.trim())
+        .ok_or(KernelError::System { path, source: io::ErrorKind::InvalidData.into() })
 }

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use m8refsvr_common::{
-    record::{Form, Life, State},
+    record::{Event, EventKind, Form, Life, State},
     slot::{DEFAULT_CAPACITY, MAX_CAPACITY},
 };
 use thiserror::Error;
@@ -30,7 +30,7 @@ mod rights;
 #[expect(unsafe_code, reason = "maps memory that it shares with the kernel")]
 mod shared;
 mod snapshot;
-mod tracefs;
+pub mod tracefs;
 
 #[cfg(not(feature = "ebpf"))]
 #[path = "absent.rs"]
@@ -119,6 +119,23 @@ pub enum Happened {
     Unclear(u32),
     /// The same, of one that found no free slot, which is counted already.
     NoSlot(u32),
+}
+
+impl Happened {
+    /// What the bytes of an event say; `None` for what no program writes.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (kind, subject) = bytes.split_at_checked(size_of::<u32>())?;
+        let event = Event {
+            kind: u32::from_ne_bytes(kind.try_into().ok()?),
+            subject: u32::from_ne_bytes(subject.try_into().ok()?),
+        };
+        Some(match EventKind::from_word(event.kind)? {
+            EventKind::Began => Self::Began(event.subject),
+            EventKind::Over => Self::Over(event.subject),
+            EventKind::Unclear => Self::Unclear(event.subject),
+            EventKind::NoSlot => Self::NoSlot(event.subject),
+        })
+    }
 }
 
 /// Who holds a slot, as the programs or the agent noted it.

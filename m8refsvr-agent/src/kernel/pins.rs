@@ -89,7 +89,8 @@ impl PinnedAgent {
         Ok(Self { pid, start_ticks, namespace, folder })
     }
 
-    fn from_folder(folder: PathBuf) -> Option<Self> {
+    /// The agent whose maps are in a folder, by its name.
+    pub fn from_folder(folder: PathBuf) -> Option<Self> {
         let mut numbers = folder.file_name()?.to_str()?.splitn(3, '-').map(str::parse);
         let mut next = || numbers.next()?.ok();
         let (pid, start_ticks, namespace): (u64, u64, u64) = (next()?, next()?, next()?);

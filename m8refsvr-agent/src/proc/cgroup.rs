@@ -86,18 +86,29 @@ impl Hierarchies {
         Self { mounts }
     }
 
-    /// The folders of the cgroup at `path` and of all above it, as far as a mount shows them.
-    fn folders(&self, hierarchy: Hierarchy, path: &Path) -> impl Iterator<Item = PathBuf> {
-        let mut mounts = self.mounts.iter().filter(move |mount| mount.hierarchies.contains(&hierarchy));
-        let shown = mounts.find_map(|mount| Some((mount, mount.below(path)?)));
-        shown.into_iter().flat_map(|(mount, below)| below.ancestors().map(|folder| mount.point.join(folder)))
+    /// The folders of the cgroup in which a controller has a process, and of all above it, as far as a mount shows them:
+    /// `membership` is the process's file.
+    pub fn folders(
+        &self,
+        membership: &[u8],
+        controller: Controller,
+    ) -> impl Iterator<Item = (Hierarchy, PathBuf)> {
+        let shown = place(membership, controller).and_then(|(hierarchy, path)| {
+            let mut mounts = self.mounts.iter().filter(|mount| mount.hierarchies.contains(&hierarchy));
+            mounts.find_map(|mount| Some((hierarchy, mount, mount.below(path)?)))
+        });
+        shown.into_iter().flat_map(|(hierarchy, mount, below)| {
+            below.ancestors().map(move |folder| (hierarchy, mount.point.join(folder)))
+        })
     }
 }
 
 /// A controller that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Controller {
+pub enum Controller {
+    /// Of threads.
     Pids,
+    /// Of memory.
     Memory,
 }
 
@@ -113,7 +124,7 @@ impl Controller {
 
 /// A hierarchy that has such controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hierarchy {
+pub enum Hierarchy {
     /// That of version 2.
     Unified,
     /// The one of version 1 that has this one.
@@ -210,11 +221,7 @@ impl Cgroups {
         if !is_whole(buffer) {
             return Err(Unreadable::Unknown);
         }
-        let folders = |controller| {
-            place(buffer, controller).into_iter().flat_map(|(hierarchy, path)| {
-                self.hierarchies.folders(hierarchy, path).map(move |folder| (hierarchy, folder))
-            })
-        };
+        let folders = |controller| self.hierarchies.folders(buffer, controller);
         let pids = folders(Controller::Pids).filter_map(|(_, folder)| {
             *self.pids.entry(folder).or_insert_with_key(|folder| Pids::read(folder))
         });

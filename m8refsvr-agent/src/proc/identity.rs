@@ -25,12 +25,17 @@ pub struct Names {
 impl Names {
     /// Reads what is to be read.
     pub fn read(process: &Process, comm: &[u8], buffer: &mut Vec<u8>) -> Self {
-        let executable = readlinkat(&process.folder, "exe", Vec::new()).ok().map(|link| {
-            let path = link.as_bytes();
-            file_name(path.strip_suffix(DELETED).unwrap_or(path)).to_vec()
-        });
-        let argv0 = process.read("cmdline", ARGV0_LIMIT, buffer).ok().and_then(|()| {
-            let argv0 = buffer.split(|&byte| byte == 0).next()?;
+        let link = readlinkat(&process.folder, "exe", Vec::new()).ok();
+        let cmdline = process.read("cmdline", ARGV0_LIMIT, buffer).ok().map(|()| buffer.as_slice());
+        Self::new(comm, link.as_ref().map(|link| link.as_bytes()), cmdline)
+    }
+
+    /// From the path that `/proc/PID/exe` leads to, and the beginning of `/proc/PID/cmdline`.
+    pub fn new(comm: &[u8], executable: Option<&[u8]>, cmdline: Option<&[u8]>) -> Self {
+        let executable =
+            executable.map(|path| file_name(path.strip_suffix(DELETED).unwrap_or(path)).to_vec());
+        let argv0 = cmdline.and_then(|cmdline| {
+            let argv0 = cmdline.split(|&byte| byte == 0).next()?;
             Some(file_name(argv0).to_vec()).filter(|name| !name.is_empty())
         });
         Self { comm: comm.to_vec(), executable, argv0 }

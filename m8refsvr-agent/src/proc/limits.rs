@@ -78,8 +78,8 @@ pub fn real_user(process: &Process, buffer: &mut Vec<u8>) -> Result<u32, Unreada
     parse_real_user(buffer).ok_or(Unreadable::Unknown)
 }
 
-/// Lines before it hold a name, in which the kernel escapes newlines.
-fn parse_real_user(status: &[u8]) -> Option<u32> {
+/// The real user id in a status file. Lines before it hold a name, in which the kernel escapes newlines.
+pub fn parse_real_user(status: &[u8]) -> Option<u32> {
     u32::try_from(number(columns(status, b"Uid:\t")?.next()?)?).ok()
 }
 

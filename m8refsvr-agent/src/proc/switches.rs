@@ -45,8 +45,9 @@ impl ThreadSwitches {
     }
 }
 
-/// The last two lines of a status file. Lines before them hold a name, in which the kernel escapes newlines.
-fn parse(status: &[u8]) -> Option<(u64, u64)> {
+/// Voluntary and involuntary switches of a thread: the last two lines of its status file. Lines before them hold a name,
+/// in which the kernel escapes newlines.
+pub fn parse(status: &[u8]) -> Option<(u64, u64)> {
     let value = |name: &[u8]| {
         let line = status.rsplit(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
         number(line.trim_ascii())

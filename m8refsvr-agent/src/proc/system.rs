@@ -1,6 +1,6 @@
 //! What is known of the machine as a whole.
 
-use std::{fs, io::BufReader};
+use std::{fs, io::Read};
 
 use nix::unistd::{Uid, User};
 use procfs::FromRead as _;
@@ -42,11 +42,12 @@ pub fn user_name(id: u32) -> Option<String> {
 
 /// Memory of the machine in bytes; `None` when it could not be read.
 pub fn memory_bytes(proc: &Proc) -> Option<u64> {
-    let file = fs::File::open(proc.root().join("meminfo")).ok()?;
-    procfs::Meminfo::from_read(BufReader::new(file))
-        .ok()
-        .map(|memory| memory.mem_total)
-        .filter(|&total| total > 0)
+    memory_in(fs::File::open(proc.root().join("meminfo")).ok()?)
+}
+
+/// The memory of the machine that `/proc/meminfo` tells.
+pub fn memory_in(meminfo: impl Read) -> Option<u64> {
+    procfs::Meminfo::from_read(meminfo).ok().map(|memory| memory.mem_total).filter(|&total| total > 0)
 }
 
 /// CPUs that are online; `None` when that could not be read.
@@ -55,12 +56,24 @@ pub fn online_cpus() -> Option<u64> {
 }
 
 /// How many CPUs are in a list such as `0-3,5`.
-fn cpus_in(list: &str) -> Option<u64> {
+pub fn cpus_in(list: &str) -> Option<u64> {
     list.split(',').try_fold(0_u64, |sum, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
         sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
     })
+}
+
+/// How many CPUs have a number up to the highest of such a list: that, and one more for CPU 0.
+pub fn numbered_cpus(list: &str) -> Option<u32> {
+    list.rsplit(['-', ',']).next()?.parse::<u32>().ok()?.checked_add(1)
+}
+
+/// Whether `/proc/PID/timens_offsets` tells of another clock since boot: of each clock its offset in seconds and
+/// nanoseconds.
+pub fn has_boot_offset(offsets: &str) -> bool {
+    let mut lines = offsets.lines().map(|line| line.split_whitespace());
+    lines.any(|mut words| words.next() == Some("boottime") && words.any(|word| word != "0"))
 }
 
 #[cfg(test)]
@@ -76,6 +89,23 @@ mod tests {
             assert_eq!(cpus_in(nonsense), None, "{nonsense}");
         }
         assert!(online_cpus().unwrap() > 0);
+    }
+
+    #[test]
+    fn the_highest_number_tells_how_many_cpus_are_numbered() {
+        assert_eq!(numbered_cpus("0"), Some(1));
+        assert_eq!(numbered_cpus("0-3,5"), Some(6));
+        for nonsense in ["", "0-", "a", "4294967295"] {
+            assert_eq!(numbered_cpus(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_clock_of_its_own_is_told_by_seconds_or_nanoseconds() {
+        assert!(!has_boot_offset("monotonic           0         0\nboottime            0         0\n"));
+        assert!(!has_boot_offset("monotonic           1         0\n"));
+        assert!(has_boot_offset("monotonic           0         0\nboottime           -1         0\n"));
+        assert!(has_boot_offset("boottime            0         1\n"));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl ExportError {
     }
 
     /// From an answer that is not one of success.
-    pub(super) fn of_response(status: http::StatusCode, headers: &http::HeaderMap, body: &Bytes) -> Self {
+    pub fn of_response(status: http::StatusCode, headers: &http::HeaderMap, body: &Bytes) -> Self {
         let header = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let is_protobuf = header(http::header::CONTENT_TYPE) == Some("application/x-protobuf");
         let message = match tonic_types::pb::Status::decode(body.clone()) {

@@ -23,4 +23,4 @@ pub use error::ExportError;
 pub use handshake::{Shown, handshake};
 pub use resource::{NoAttribute, number, resource};
 pub use split::{LIMIT, requests};
-pub use tls::{Files, TlsError};
+pub use tls::{Files, TlsError, authorities_in, key_in};

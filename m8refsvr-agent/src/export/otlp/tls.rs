@@ -113,11 +113,11 @@ impl Files {
     pub fn load(&self) -> Result<ClientConfig, TlsError> {
         let now = SystemTime::now();
         let builder = builder()?.with_root_certificates(match &self.authorities {
-            Some(path) => authorities(path, now)?,
+            Some(path) => authorities_in(&read(AUTHORITIES, path)?, path, now)?,
             None => system_authorities()?,
         });
         let Some((path, key_path)) = &self.client else { return Ok(builder.with_no_client_auth()) };
-        let chain = certificates(CERTIFICATE, path)?;
+        let chain = certificates_in(&read(CERTIFICATE, path)?, CERTIFICATE, path)?;
         // The first is ours. Those after it may serve a receiver that knows a newer one of the same authority.
         for (place, certificate) in chain.iter().enumerate() {
             match in_time(CERTIFICATE, path, certificate, now) {
@@ -127,7 +127,8 @@ impl Files {
                 outcome => outcome?,
             }
         }
-        builder.with_client_auth_cert(chain, key(key_path)?).map_err(|error| match error {
+        let key = key_in(&read(KEY, key_path)?, key_path)?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::Mismatch { certificate: path.clone(), key: key_path.clone() }
             }
@@ -176,11 +177,11 @@ impl Stamp {
     }
 }
 
-/// The authorities in a file that are in their time; an error when none is.
-fn authorities(path: &Path, now: SystemTime) -> Result<RootCertStore, TlsError> {
+/// The authorities in the text of a file that are in their time; an error when none is. The path is for people.
+pub fn authorities_in(text: &[u8], path: &Path, now: SystemTime) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     let mut out_of_time = None;
-    for certificate in certificates(AUTHORITIES, path)? {
+    for certificate in certificates_in(text, AUTHORITIES, path)? {
         match in_time(AUTHORITIES, path, &certificate, now) {
             Ok(()) => store.add(certificate).map_err(|error| TlsError::Unusable {
                 what: AUTHORITIES,
@@ -206,9 +207,12 @@ fn system_authorities() -> Result<RootCertStore, TlsError> {
     if store.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(store) }
 }
 
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(what, path)?;
-    let certificates = CertificateDer::pem_slice_iter(&text)
+fn certificates_in(
+    text: &[u8],
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Unusable { what, path: path.into(), reason: in_words(&error) })?;
     if certificates.is_empty() {
@@ -217,10 +221,10 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(certificates)
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(KEY, path)?;
+/// The key in the text of a file. The path is for people.
+pub fn key_in(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let is_encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         _ if is_encrypted => TlsError::Encrypted(path.into()),
         pem::Error::NoItemsFound => TlsError::Empty { what: KEY, path: path.into() },
         error => TlsError::Unusable { what: KEY, path: path.into(), reason: in_words(&error) },

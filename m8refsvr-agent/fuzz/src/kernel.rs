@@ -1,0 +1,152 @@
+//! What the kernel and its programs tell.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use m8refsvr_agent::{
+    exit::{Exit, How, Over},
+    export::dump::Dump,
+    kernel::{
+        Happened, OverSlot, Slot, Snapshot,
+        btf::{Btf, Parameter},
+        pins::PinnedAgent,
+        tracefs::Format,
+    },
+    sample::Identity,
+    totals::Totals,
+};
+use m8refsvr_common::{
+    comm,
+    record::{Counts, Figures, Life, Losses, Settings, State, Target},
+};
+
+use super::tells;
+
+pub(crate) fn btf(data: &[u8]) {
+    let Ok(btf) = Btf::parse(data.to_vec()) else { return };
+    for tracepoint in ["made", "sched_switch", "task_rename", ""] {
+        let parameters = btf.tracepoint(tracepoint).unwrap_or_default();
+        assert!(parameters.len() <= data.len() / 8, "{} of {} bytes", parameters.len(), data.len());
+        for parameter in parameters {
+            let Parameter::Pointer(Some(name)) = parameter else { continue };
+            assert!(name.len() <= 3 * data.len() && !name.contains('\0'), "{name:?}");
+        }
+    }
+    for (structure, path) in [
+        ("bio", &["inner"][..]),
+        ("bio", &["iter", "size"]),
+        ("task_struct", &["se", "sum_exec_runtime"]),
+        ("task_struct", &["__state"]),
+        ("", &[""]),
+    ] {
+        let whole = btf.member_offset(structure, path);
+        // What lies within something does not lie before it.
+        let outer = btf.member_offset(structure, &path[..1]);
+        assert!(whole.is_none() || outer <= whole, "{outer:?} {whole:?}");
+    }
+}
+
+/// The name of a field on the first line, and the format after it.
+pub(crate) fn tracefs(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (field, text) = text.split_once('\n').unwrap_or(("nr_sector", &text));
+    let format = Format::new(text.to_owned());
+    for field in [field, "nr_sector", "rwbs", "prev_state"] {
+        if let Some(offset) = format.offset(field) {
+            assert!(text.contains(field) && tells(text.as_bytes(), offset.into()), "{field} {offset}");
+        }
+    }
+}
+
+pub(crate) fn event(data: &[u8]) {
+    let Some(happened) = Happened::parse(data) else {
+        let known = data.len() == 8 && (1..=4).contains(&data[0]) && data[1..4] == [0; 3];
+        assert!(!known, "{data:?} is an event");
+        return;
+    };
+    let (kind, subject) = match happened {
+        Happened::Began(subject) => (1_u32, subject),
+        Happened::Over(subject) => (2, subject),
+        Happened::Unclear(subject) => (3, subject),
+        Happened::NoSlot(subject) => (4, subject),
+    };
+    assert_eq!(data, [kind.to_ne_bytes(), subject.to_ne_bytes()].concat());
+}
+
+/// Records in maps, which another version or another program may have written.
+pub(crate) fn maps(data: &[u8]) {
+    let mut words = data.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    });
+    let mut word = || words.next().unwrap_or_default();
+    let counts = |word: &mut dyn FnMut() -> u64| Counts {
+        voluntary: word(),
+        involuntary: word(),
+        read_bytes: word(),
+        write_bytes: word(),
+        read_operations: word(),
+        write_operations: word(),
+    };
+    let target = Target {
+        tgid: word(),
+        start_ticks: word(),
+        state: word(),
+        parent: word(),
+        comm: [word(), word()],
+        offset: counts(&mut word),
+    };
+    let life = Life {
+        end: word(),
+        peak_pages: word(),
+        status: word(),
+        last: Figures { runtime: word(), ..Figures::default() },
+        ..Life::default()
+    };
+    let cpus = vec![counts(&mut word), counts(&mut word)];
+    let settings = Settings { capacity: word(), context_switches: word(), ..Settings::default() };
+    let losses = Losses { no_free_slot: word(), ..Losses::default() };
+    assert!(State::from_word(target.state).is_none_or(|state| state as u64 == target.state));
+
+    let (bytes, length) = comm::bytes(target.comm);
+    assert!(length <= bytes.len() && !bytes[..length].contains(&0));
+
+    let slot = Slot { tgid: 1, slot: 1, target, cpus };
+    // Offsets wrap, so that what is taken away can be given back.
+    assert_eq!(slot.totals().minus(&target.offset), slot.sum());
+    let over = vec![OverSlot { slot: 2, target, life }];
+    let dump = Dump::new(&Snapshot { settings, slots: vec![slot], over, losses }, 1, true);
+    assert!(dump.to_string().lines().all(|line| !line.chars().any(char::is_control)));
+    let json = serde_json::to_value(&dump).expect("a dump is JSON");
+    assert_eq!(json["over"][0]["status"], life.status);
+
+    let exit = Exit::of_status(life.status);
+    assert_eq!(exit.code().is_some(), exit.reason() == "error");
+    assert_eq!(exit.signal().is_some(), ["signal", "oom"].contains(&exit.reason()));
+    let over = Over {
+        identity: Identity { pid: 1, start_ticks: target.start_ticks },
+        name: String::from_utf8_lossy(&bytes[..length]).into_owned(),
+        group: 0,
+        how: How::Ended(exit),
+        started: UNIX_EPOCH,
+        at: UNIX_EPOCH,
+        lasted: Duration::from_nanos(life.end),
+        peak_bytes: Some(life.peak_pages),
+        first: None,
+        last: Totals::default(),
+    };
+    assert!(over.in_words().is_some_and(|words| words.contains(" after ") && words.contains(&over.name)));
+}
+
+/// Names of folders in a file system to which everybody may write.
+pub(crate) fn pin(data: &[u8]) {
+    let folder = Path::new("/sys/fs/bpf/m8refsvr-0").join(OsStr::from_bytes(data));
+    let Some(agent) = PinnedAgent::from_folder(folder.clone()) else { return };
+    assert_eq!(agent.folder, folder);
+    assert!(tells(data, agent.pid.into()) && tells(data, agent.start_ticks), "{agent:?}");
+}

@@ -1,0 +1,153 @@
+//! Files of /proc.
+
+use std::path::{Component, Path};
+
+use m8refsvr_agent::{
+    proc::{
+        cgroup::{Controller, Hierarchies},
+        identity::Names,
+        io::StorageIo,
+        limits::{Limit, Limits, parse_real_user},
+        program::ProgramInfo,
+        stat::Stat,
+        switches,
+        system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
+    },
+    selector::Selector,
+    shown::in_line,
+};
+
+use super::{parts, tells};
+
+pub(crate) fn stat(data: &[u8]) {
+    let Some(stat) = Stat::parse(data) else { return };
+    let after_name = &data[data.iter().rposition(|&byte| byte == b')').expect("the name ends")..];
+    for number in [
+        stat.parent,
+        stat.minor_faults,
+        stat.major_faults,
+        stat.user_ticks,
+        stat.system_ticks,
+        stat.threads,
+        stat.start_ticks,
+        stat.virtual_bytes,
+    ] {
+        assert!(tells(after_name, number), "{number} of {stat:?}");
+    }
+    assert!(!(stat.is_zombie() && stat.has_no_leader()));
+    assert!(data.windows(stat.comm.len() + 2).any(|part| part[1..part.len() - 1] == stat.comm));
+    // As the kernel writes what was understood, it is understood alike.
+    let Stat { parent, minor_faults, major_faults, user_ticks, system_ticks, .. } = &stat;
+    let Stat { threads, start_ticks, virtual_bytes, resident_bytes, .. } = &stat;
+    let flags = if stat.is_kernel_thread { 0x0020_0000 } else { 0 };
+    let mut line = [b"1 (", stat.comm.as_slice(), b") "].concat();
+    line.push(stat.state);
+    let pages = resident_bytes / 4096;
+    line.extend(
+        format!(
+            " {parent} 0 0 0 -1 {flags} {minor_faults} 0 {major_faults} 0 {user_ticks} {system_ticks} 0 0 20 0 \
+             {threads} 0 {start_ticks} {virtual_bytes} {pages} 0\n"
+        )
+        .into_bytes(),
+    );
+    let again = Stat::parse(&line).expect("what was printed is understood");
+    assert_eq!(again, Stat { resident_bytes: pages * 4096, ..stat });
+}
+
+pub(crate) fn io(data: &[u8]) {
+    let Some(io) = StorageIo::parse(data) else { return };
+    assert!(tells(data, io.read_bytes) && tells(data, io.write_bytes), "{io:?}");
+    let text = format!("read_bytes: {}\nwrite_bytes: {}\n", io.read_bytes, io.write_bytes);
+    assert_eq!(StorageIo::parse(text.as_bytes()), Some(io));
+}
+
+pub(crate) fn status(data: &[u8]) {
+    if let Some(user) = parse_real_user(data) {
+        assert!(tells(data, user.into()), "{user}");
+    }
+    if let Some((voluntary, involuntary)) = switches::parse(data) {
+        assert!(tells(data, voluntary) && tells(data, involuntary), "{voluntary} {involuntary}");
+    }
+}
+
+pub(crate) fn limits(data: &[u8]) {
+    let Some(limits) = Limits::parse(data) else { return };
+    for limit in [limits.open_files, limits.processes] {
+        match limit {
+            Limit::Of(number) => assert!(tells(data, number), "{number}"),
+            Limit::Unlimited => assert!(data.windows(9).any(|part| part == b"unlimited")),
+        }
+        for used in [0, 1, u64::MAX] {
+            assert!(limit.ratio(used).is_none_or(|ratio| ratio.is_finite() && ratio >= 0.0), "{limit:?}");
+        }
+    }
+}
+
+/// The mounts, and after a zero the process's own file.
+pub(crate) fn cgroup(data: &[u8]) {
+    const ROOT: &str = "/root of the machine";
+    const USUAL: &[u8] = b"31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                           35 31 0:32 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+    let mut texts = parts(data);
+    let (mounts, membership) = (texts.next().unwrap_or_default(), texts.next().unwrap_or(data));
+    for (mounts, is_usual) in [(mounts, false), (USUAL, true)] {
+        let hierarchies = Hierarchies::parse(mounts, Path::new(ROOT));
+        for controller in [Controller::Pids, Controller::Memory] {
+            let folders: Vec<_> = hierarchies.folders(membership, controller).collect();
+            // A path of 4096 bytes has no more folders.
+            assert!(folders.len() <= membership.len().min(4096) / 2 + 2, "{}", folders.len());
+            for (_, folder) in &folders {
+                assert!(folder.starts_with(ROOT), "{folder:?}");
+                assert!(folder.as_os_str().len() <= ROOT.len() + mounts.len() + membership.len() + 2);
+                let is_plain = |part: Component<'_>| part != Component::ParentDir;
+                assert!(!is_usual || folder.components().all(is_plain), "{folder:?} leads out");
+            }
+        }
+    }
+}
+
+/// `comm`, where `exe` leads to, and the command line, with zeros between them.
+pub(crate) fn names(data: &[u8]) {
+    let mut texts = data.splitn(3, |&byte| byte == 0);
+    let comm = texts.next().unwrap_or_default();
+    let names = Names::new(comm, texts.next(), texts.next());
+    for name in names.all() {
+        assert!(name.is_empty() || data.windows(name.len()).any(|part| part == name));
+    }
+    let files = names.executable.iter().chain(&names.argv0);
+    files.for_each(|name| assert!(!name.contains(&b'/'), "{names:?}"));
+    assert_ne!(names.argv0.as_deref(), Some(&b""[..]));
+    let shown = names.shown();
+    // A byte that is no text becomes a character of three.
+    assert!(shown.len() <= 3 * data.len());
+    assert!(!in_line(&shown).chars().any(char::is_control), "{shown:?}");
+    let selector = Selector::new(&["a".into(), "\u{fc}".into()], &["^b+$".into()]).expect("they are names");
+    let selected = selector.select(&names);
+    assert!(selected.is_none_or(|place| place < 3));
+    if let Some(0) = selected {
+        assert!(names.all().any(|name| name.contains(&b'a') || name.contains(&b'A')));
+    }
+}
+
+pub(crate) fn fdinfo(data: &[u8]) {
+    let info = ProgramInfo::parse(data);
+    if let Some((time, count)) = info.runs {
+        let nanoseconds = u64::try_from(time.as_nanos()).expect("it was read as one");
+        assert!(count > 0 && tells(data, count) && tells(data, nanoseconds), "{info:?}");
+    }
+    assert!(info.missed.is_none_or(|missed| tells(data, missed)), "{info:?}");
+}
+
+pub(crate) fn system(data: &[u8]) {
+    if let Some(bytes) = memory_in(data) {
+        assert!(bytes > 0 && tells(data, bytes / 1024), "{bytes}");
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let text = text.trim();
+    if let Some(cpus) = cpus_in(text) {
+        assert!(cpus > 0);
+        let highest = numbered_cpus(text);
+        assert!(highest.is_none_or(|highest| tells(data, u64::from(highest) - 1)), "{highest:?}");
+    }
+    assert!(!has_boot_offset(text) || text.contains("boottime"));
+}

@@ -1,0 +1,146 @@
+//! What users say: by flags, variables and files.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path, time::Duration, time::UNIX_EPOCH};
+
+use clap::Parser as _;
+use m8refsvr_agent::{
+    cli::Cli,
+    export::otlp::{authorities_in, key_in},
+    proc::{identity::Names, system::Host},
+    selector::Selector,
+    settings::{
+        Settings,
+        export::{Export, Given},
+    },
+};
+
+use super::parts;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn export(cli: &Cli, variable: impl Fn(&str) -> Option<OsString>) -> Option<Export> {
+    let host = Host { name: "host".into(), id: None };
+    match Export::new(&cli.export, Given::default(), &host, variable) {
+        Ok(export) => Some(export),
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            None
+        }
+    }
+}
+
+/// Arguments, with zeros between them.
+pub(crate) fn command_line(data: &[u8]) {
+    let arguments = parts(data).map(|part| OsString::from_vec(part.to_vec()));
+    let cli = match Cli::try_parse_from(std::iter::once("agent".into()).chain(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert!((Duration::from_millis(100)..=DAY).contains(&cli.interval), "{:?}", cli.interval);
+    assert!((Duration::from_millis(10)..=DAY).contains(&cli.common.sample), "{:?}", cli.common.sample);
+    assert!((1..=65535).contains(&cli.common.capacity) && cli.export.max_processes > 0);
+    assert!(!cli.no_export || cli.once);
+    if let Ok(settings) = Settings::new(&cli.common, None, cli.interval) {
+        assert!(settings.selector.patterns().all(|pattern| !pattern.is_empty()));
+    }
+    export(&cli, |_| None);
+}
+
+/// The endpoint, and after a zero the host of an agent.
+pub(crate) fn endpoint(data: &[u8]) {
+    let mut texts = parts(data).map(|text| String::from_utf8_lossy(text).into_owned());
+    let (url, host) = (texts.next(), texts.next());
+    for protocol in ["grpc", "http/protobuf"] {
+        for tls in [None, Some(true), Some(false)] {
+            let mut cli = Cli::parse_from(["agent", "--protocol", protocol]);
+            (cli.export.endpoint, cli.export.tls) = (url.clone(), tls);
+            if let Some(host) = &host {
+                (cli.export.endpoint, cli.export.agent_host) = (None, host.clone());
+            }
+            let Some(export) = export(&cli, |_| None) else { continue };
+            let uri = export.target.endpoint;
+            let scheme = uri.scheme_str().expect("it has a scheme");
+            assert!(scheme == "https" || (scheme == "http" && tls != Some(true)), "{uri}");
+            assert_eq!(export.target.tls.is_some(), scheme == "https");
+            let authority = uri.authority().expect("there is a host");
+            assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{uri}");
+            assert_ne!(uri.port_u16(), Some(0), "{uri}");
+            assert!(protocol == "grpc" || uri.path().ends_with("/v1/metrics"), "{uri}");
+            assert!(!uri.to_string().chars().any(char::is_control), "{uri}");
+            // What is understood once is understood alike when it is said again.
+            cli.export.endpoint = Some(uri.to_string());
+            let again = self::export(&cli, |_| None).expect("it was an endpoint");
+            assert_eq!(again.target.endpoint, uri);
+        }
+    }
+}
+
+/// The environment's variables without a flag, with zeros between them.
+pub(crate) fn variables(data: &[u8]) {
+    const NAMES: [&str; 6] = [
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        "OTEL_SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_TEMPORALITY_PREFERENCE",
+    ];
+    let values: Vec<_> = parts(data).map(|part| OsString::from_vec(part.to_vec())).collect();
+    let variable = |name: &str| values.get(NAMES.iter().position(|known| *known == name)?).cloned();
+    let Some(export) = export(&Cli::parse_from(["agent"]), variable) else { return };
+    assert!((Duration::from_millis(1)..=DAY).contains(&export.target.timeout), "{:?}", export.target.timeout);
+    let headers = &export.target.headers;
+    assert!(headers.values().all(http::HeaderValue::is_sensitive), "{headers:?}");
+    assert!(!headers.contains_key("content-type") && headers.len() <= data.len());
+    match export.masked_headers.as_str() {
+        "none" | "" => assert!(headers.is_empty()),
+        masked => assert!(masked.split(',').all(|header| header.ends_with("=***")), "{masked}"),
+    }
+    let attributes = &export.resource.attributes;
+    assert!(attributes.iter().all(|attribute| !attribute.key.is_empty()));
+    let mut keys: Vec<_> = attributes.iter().map(|attribute| &attribute.key).collect();
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "{keys:?}");
+    let service = values.get(4).filter(|value| !value.is_empty()).and_then(|value| value.to_str());
+    if let Some(service) = service {
+        let named = attributes.iter().find(|attribute| attribute.key == "service.name");
+        assert!(named.is_some_and(|named| format!("{named:?}").contains(&format!("{service:?}"))));
+    }
+}
+
+/// Names and expressions in turns, with zeros between them; the first is also what a process is called.
+pub(crate) fn names(data: &[u8]) {
+    let texts: Vec<String> = parts(data).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    let every_second = |from| texts.iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
+    let (names, expressions) = (every_second(0), every_second(1));
+    let selector = match Selector::new(&names, &expressions) {
+        Ok(selector) => selector,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert!(selector.patterns().count() <= texts.len());
+    assert!(selector.comms().names.len() <= names.len());
+    let called = Names { comm: b"M8RefSvr".into(), executable: Some(names[0].clone().into()), argv0: None };
+    let selected = selector.select(&called);
+    // A name is part of itself, whatever is in it; the agent alone is never selected.
+    assert!(selected == Some(0) || names[0] == "m8refsvr-agent", "{names:?} {selected:?}");
+}
+
+pub(crate) fn certificates(data: &[u8]) {
+    let path = Path::new("file.pem");
+    // A day on which the certificates of the corpus are in their time.
+    let now = UNIX_EPOCH + 21_000 * DAY;
+    match authorities_in(data, path, now) {
+        Ok(store) => assert!(!store.is_empty() && store.len() <= data.len() / 64),
+        Err(error) => assert!(error.to_string().contains("file.pem"), "{error}"),
+    }
+    match key_in(data, path) {
+        Ok(key) => assert!(key.secret_der().len() <= data.len()),
+        Err(error) => assert!(error.to_string().contains("file.pem"), "{error}"),
+    }
+}

@@ -1,0 +1,48 @@
+//! What the fuzzer found worth keeping, through the same targets again; `cargo xtask fuzz` looks for more.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "../fuzz/src/lib.rs"]
+pub mod fuzz;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+}
+
+fn files(name: &str) -> Vec<PathBuf> {
+    fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn each_input_of_the_corpus_is_taken_as_its_target_wants_it() {
+    for (name, _) in fuzz::ALL {
+        for path in files(&format!("corpus/{name}")) {
+            let data = fs::read(&path).unwrap();
+            let outcome = catch_unwind(AssertUnwindSafe(|| fuzz::run(name, &data)));
+            assert!(outcome.is_ok(), "{} breaks it", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_target_has_a_program_and_a_corpus() {
+    let targets: BTreeSet<String> = fuzz::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let stems = |folder: &str| -> BTreeSet<String> {
+        let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+        files(folder).iter().map(stem).collect()
+    };
+    assert_eq!(stems("fuzz_targets"), targets);
+    assert_eq!(stems("corpus"), targets);
+    for name in &targets {
+        let program = fs::read_to_string(folder(&format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(program.contains(&format!("\"{name}\"")), "{name} runs another target");
+        assert!(!files(&format!("corpus/{name}")).is_empty(), "{name} has no corpus");
+    }
+}

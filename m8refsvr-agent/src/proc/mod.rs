@@ -1,10 +1,10 @@
 //! What /proc knows of processes: the only room that reads it. Its root is a parameter, so that a folder of
 //! fixtures is a /proc. Knows neither BPF nor what becomes of the figures.
 //!
-//! The procfs crate reads what is read once (memory of the machine, own capabilities). For what is read of every
-//! process at every look it takes strings and maps where a few numbers are wanted, opens files by path each
-//! time, so that a process can be exchanged between two files, and has no access to the size of `fd`; these
-//! readers hold the process by a descriptor of its folder and parse the bytes in place.
+//! The procfs crate reads the agent's own capabilities, once. For the rest it takes strings and maps where a few numbers
+//! are wanted, panics on bytes that no kernel writes, opens files by path each time, so that a process can be exchanged
+//! between two files, and has no access to the size of `fd`; these readers hold the process by a descriptor of its
+//! folder and parse the bytes in place.
 
 pub mod cgroup;
 pub mod fd;

@@ -1,11 +1,10 @@
 //! What is known of the machine as a whole.
 
-use std::{fs, io::Read};
+use std::fs;
 
 use nix::unistd::{Uid, User};
-use procfs::FromRead as _;
 
-use super::Proc;
+use super::{Proc, number};
 
 /// Where the identity of the machine is kept, the newer place first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
@@ -42,12 +41,14 @@ pub fn user_name(id: u32) -> Option<String> {
 
 /// Memory of the machine in bytes; `None` when it could not be read.
 pub fn memory_bytes(proc: &Proc) -> Option<u64> {
-    memory_in(fs::File::open(proc.root().join("meminfo")).ok()?)
+    memory_in(&fs::read(proc.root().join("meminfo")).ok()?)
 }
 
-/// The memory of the machine that `/proc/meminfo` tells.
-pub fn memory_in(meminfo: impl Read) -> Option<u64> {
-    procfs::Meminfo::from_read(meminfo).ok().map(|memory| memory.mem_total).filter(|&total| total > 0)
+/// The memory of the machine that `/proc/meminfo` tells, in bytes. What the file calls kB is 1024 of them.
+pub fn memory_in(meminfo: &[u8]) -> Option<u64> {
+    let line = meminfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"MemTotal:"))?;
+    let total = number(line.strip_suffix(b" kB")?.trim_ascii())?.checked_mul(1024);
+    total.filter(|&total| total > 0)
 }
 
 /// CPUs that are online; `None` when that could not be read.
@@ -106,6 +107,26 @@ mod tests {
         assert!(!has_boot_offset("monotonic           1         0\n"));
         assert!(has_boot_offset("monotonic           0         0\nboottime           -1         0\n"));
         assert!(has_boot_offset("boottime            0         1\n"));
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes_and_nonsense_is_not() {
+        assert_eq!(
+            memory_in(b"MemTotal:       24684368 kB\nMemFree:          1 kB\n"),
+            Some(24_684_368 << 10)
+        );
+        let nonsense: [&[u8]; 7] = [
+            b"",
+            b"MemTotal: 1",
+            b"MemTotal: 0 kB\n",
+            b"MemTotal: -1 kB\n",
+            b"MemTotal: 18014398509481984 kB\n",
+            b"MemFree: 1 kB\n",
+            b"\xe2\x82:\n",
+        ];
+        for nonsense in nonsense {
+            assert_eq!(memory_in(nonsense), None, "{nonsense:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Files of /proc.
 
-use std::path::{Component, Path};
+use std::{
+    path::{Component, Path},
+    sync::LazyLock,
+};
 
 use m8refsvr_agent::{
     proc::{
@@ -108,6 +111,9 @@ pub(crate) fn cgroup(data: &[u8]) {
 
 /// `comm`, where `exe` leads to, and the command line, with zeros between them.
 pub(crate) fn names(data: &[u8]) {
+    static SELECTOR: LazyLock<Selector> = LazyLock::new(|| {
+        Selector::new(&["a".into(), "\u{fc}".into()], &["^b+$".into()]).expect("they are names")
+    });
     let mut texts = data.splitn(3, |&byte| byte == 0);
     let comm = texts.next().unwrap_or_default();
     let names = Names::new(comm, texts.next(), texts.next());
@@ -121,8 +127,7 @@ pub(crate) fn names(data: &[u8]) {
     // A byte that is no text becomes a character of three.
     assert!(shown.len() <= 3 * data.len());
     assert!(!in_line(&shown).chars().any(char::is_control), "{shown:?}");
-    let selector = Selector::new(&["a".into(), "\u{fc}".into()], &["^b+$".into()]).expect("they are names");
-    let selected = selector.select(&names);
+    let selected = SELECTOR.select(&names);
     assert!(selected.is_none_or(|place| place < 3));
     if let Some(0) = selected {
         assert!(names.all().any(|name| name.contains(&b'a') || name.contains(&b'A')));

@@ -1,10 +1,16 @@
 //! What users say: by flags, variables and files.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path, time::Duration, time::UNIX_EPOCH};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::Path,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::Parser as _;
 use m8refsvr_agent::{
-    cli::Cli,
+    cli::{Cli, Protocol},
     export::otlp::{authorities_in, key_in},
     proc::{identity::Names, system::Host},
     selector::Selector,
@@ -15,6 +21,9 @@ use m8refsvr_agent::{
 };
 
 use super::parts;
+
+/// What a command line without words says: to take one apart costs more than all else here.
+static CLI: LazyLock<Mutex<Cli>> = LazyLock::new(|| Mutex::new(Cli::parse_from(["agent"])));
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -53,13 +62,12 @@ pub(crate) fn command_line(data: &[u8]) {
 pub(crate) fn endpoint(data: &[u8]) {
     let mut texts = parts(data).map(|text| String::from_utf8_lossy(text).into_owned());
     let (url, host) = (texts.next(), texts.next());
-    for protocol in ["grpc", "http/protobuf"] {
+    let mut cli = CLI.lock().unwrap_or_else(PoisonError::into_inner);
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         for tls in [None, Some(true), Some(false)] {
-            let mut cli = Cli::parse_from(["agent", "--protocol", protocol]);
-            (cli.export.endpoint, cli.export.tls) = (url.clone(), tls);
-            if let Some(host) = &host {
-                (cli.export.endpoint, cli.export.agent_host) = (None, host.clone());
-            }
+            (cli.export.protocol, cli.export.tls) = (protocol, tls);
+            cli.export.endpoint = url.clone().filter(|_| host.is_none());
+            cli.export.agent_host = host.clone().unwrap_or_default();
             let Some(export) = export(&cli, |_| None) else { continue };
             let uri = export.target.endpoint;
             let scheme = uri.scheme_str().expect("it has a scheme");
@@ -68,7 +76,7 @@ pub(crate) fn endpoint(data: &[u8]) {
             let authority = uri.authority().expect("there is a host");
             assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{uri}");
             assert_ne!(uri.port_u16(), Some(0), "{uri}");
-            assert!(protocol == "grpc" || uri.path().ends_with("/v1/metrics"), "{uri}");
+            assert!(protocol == Protocol::Grpc || uri.path().ends_with("/v1/metrics"), "{uri}");
             assert!(!uri.to_string().chars().any(char::is_control), "{uri}");
             // What is understood once is understood alike when it is said again.
             cli.export.endpoint = Some(uri.to_string());
@@ -90,7 +98,9 @@ pub(crate) fn variables(data: &[u8]) {
     ];
     let values: Vec<_> = parts(data).map(|part| OsString::from_vec(part.to_vec())).collect();
     let variable = |name: &str| values.get(NAMES.iter().position(|known| *known == name)?).cloned();
-    let Some(export) = export(&Cli::parse_from(["agent"]), variable) else { return };
+    let mut cli = CLI.lock().unwrap_or_else(PoisonError::into_inner);
+    (cli.export.protocol, cli.export.tls, cli.export.endpoint) = (Protocol::Grpc, None, Some("host".into()));
+    let Some(export) = export(&cli, variable) else { return };
     assert!((Duration::from_millis(1)..=DAY).contains(&export.target.timeout), "{:?}", export.target.timeout);
     let headers = &export.target.headers;
     assert!(headers.values().all(http::HeaderValue::is_sensitive), "{headers:?}");

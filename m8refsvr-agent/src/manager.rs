@@ -6,6 +6,8 @@ use std::{future::pending, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
 
+use crate::shown::in_line;
+
 /// The service manager that started this process, if one did.
 #[derive(Debug)]
 pub struct Manager {
@@ -32,7 +34,7 @@ impl Manager {
     /// Tells what a look saw. The first one makes the agent ready.
     pub fn looked(&mut self, status: &str) {
         // A line each is what the protocol separates.
-        let status = status.replace(char::is_control, " ");
+        let status = in_line(status);
         let ready = (!self.is_ready).then_some(NotifyState::Ready);
         self.is_ready = true;
         if ready.is_some() || status != self.status {

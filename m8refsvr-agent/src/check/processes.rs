@@ -39,8 +39,7 @@ fn finding(proc: &Proc, process: &ProcessSample) -> Finding {
         Ok(id) => user_name(id).unwrap_or_else(|| id.to_string()),
         Err(_) => "an unknown user".to_owned(),
     };
-    // A name may hold anything.
-    let found = format!("{} {} of {user}", process.identity.pid, process.name.escape_debug());
+    let found = format!("{} {} of {user}", process.identity.pid, process.name);
     let unreadable: Vec<&str> = [
         (process.storage.is_some(), "io"),
         (process.open_files.is_some(), "fd"),

@@ -12,6 +12,7 @@ use crate::{
         Settings,
         export::{Export, ExportSettingsError},
     },
+    shown::in_line,
 };
 
 /// The answer for programs.
@@ -57,7 +58,7 @@ fn lines(findings: &[Finding]) -> String {
         let advice = advice.iter().map(|advice| format!("; {advice}")).collect::<String>();
         let line = format!("{}  {check:width$}  {found}{advice}", mark.word());
         // One line, whatever somebody else wrote into it.
-        let line = line.replace(char::is_control, " ");
+        let line = in_line(&line);
         // A string takes everything.
         let _ = writeln!(text, "{line}");
         text
@@ -81,7 +82,7 @@ mod tests {
             finding(Mark::Warning, "odd\nok       other", Some("mend it")),
             finding(Mark::Failure, "\u{1b}[31mbroken", None),
         ];
-        let text = "ok       thing  fine\nwarning  thing  odd ok       other; mend it\nFAILURE  thing   [31mbroken\n";
+        let text = "ok       thing  fine\nwarning  thing  odd\\nok       other; mend it\nFAILURE  thing  \\u{1b}[31mbroken\n";
         assert_eq!(lines(&findings), text);
     }
 }

@@ -124,7 +124,28 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-fn apt() -> Command {
+/// The address of Debian's archive, by the machine's own sources of packages. Other suites are there too.
+pub(crate) fn archive() -> Result<String> {
+    if !has_program("apt-get") {
+        bail!("there is no apt-get to download Debian's packages with");
+    }
+    let address = || {
+        let mut list = Command::new("apt-get");
+        list.args(["indextargets", "--format", "$(REPO_URI)"]);
+        output(list.args(["Created-By: Packages", "Origin: Debian", "Label: Debian"]))
+    };
+    let mut addresses = address()?;
+    if addresses.is_empty() && is_root() {
+        // Whose archive it is apt knows once it has seen what is in it.
+        run(apt().arg("update"))?;
+        addresses = address()?;
+    }
+    let first = addresses.lines().next().context("the sources of packages name no archive of Debian's")?;
+    Ok(first.trim_end_matches('/').to_owned())
+}
+
+/// apt-get, with little to say.
+pub(crate) fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]);
     command

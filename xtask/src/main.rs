@@ -17,6 +17,7 @@ mod run;
 mod test;
 mod toolchain;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 

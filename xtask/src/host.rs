@@ -107,20 +107,34 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks one of Debian's packages in a folder, without installing it; returns the folder that is its root.
-pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
+/// Unpacks Debian's packages in a folder with all that they need and this machine lacks, without installing them;
+/// returns the folder that is their root.
+pub(crate) fn unpack(packages: &[&str], folder: &Path) -> Result<PathBuf> {
     if !has_program("apt-get") {
-        bail!("there is no apt-get to download Debian's package {package}: install what it holds yourself");
+        bail!("there is no apt-get to download {} from Debian's packages", packages.join(" "));
     }
     if is_root() {
         run(apt().arg("update"))?;
     }
-    // As ourselves: another user may have no way into the folder.
-    run(apt().args(["-o", "APT::Sandbox::User=root", "download", package]).current_dir(folder))?;
-    let mut files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let file = files.next().with_context(|| format!("apt-get downloaded no {package}"))??.path();
+    let archives = folder.join("archives");
+    let partial = archives.join("partial");
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    let mut download = apt();
+    download
+        .args(["install", "--download-only", "-y", "--no-install-recommends", "-o"])
+        .arg(format!("Dir::Cache::archives={}", archives.display()))
+        // As ourselves: another user may have no way into the folder, and nothing of the machine's is changed.
+        .args(["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]);
+    output(download.args(packages))?;
     let root = folder.join("root");
-    run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&root))?;
+    fs::create_dir(&root).with_context(|| format!("cannot make {}", root.display()))?;
+    let files = fs::read_dir(&archives).with_context(|| format!("cannot read {}", archives.display()))?;
+    for file in files {
+        let file = file.with_context(|| format!("cannot read {}", archives.display()))?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&root))?;
+        }
+    }
     Ok(root)
 }
 

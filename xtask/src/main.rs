@@ -36,6 +36,14 @@ enum Command {
     Run,
     /// Format, lint and test everything; lists what can't run on this machine
     Test,
+    /// Run the tests that need a kernel on other kernels, in machines that qemu emulates
+    Vm {
+        /// Which: 5.10, 6.1, 6.12, 7.2; all, unless some are named
+        kernels: Vec<String>,
+        /// Only tests with this in their names
+        #[arg(long, default_value = "")]
+        tests: String,
+    },
     /// Build the eBPF object and the release agent
     Build,
     /// Build what users install, into target/dist: a tarball, a .deb and an .rpm
@@ -70,6 +78,7 @@ fn run() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run => run::run(),
         Command::Test => test::test(),
+        Command::Vm { kernels, tests } => vm::vm(&kernels, &tests),
         Command::Build => build::agent().map(|_| ()),
         Command::Dist => dist::dist().map(|_| ()),
         Command::BuildEbpf { log } => build::ebpf_object(log),

@@ -90,7 +90,7 @@ fn nginx(folder: &Path) -> Result<PathBuf> {
     if host::runs(&program, "-v") {
         return Ok(program);
     }
-    keep::make(&home, |scratch| host::unpack("nginx", scratch))?;
+    keep::make(&home, |scratch| host::unpack(&["nginx"], scratch))?;
     if !host::runs(&program, "-v") {
         bail!("{} lacks libraries; install the whole package: apt-get install nginx", program.display());
     }

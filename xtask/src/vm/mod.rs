@@ -1,6 +1,135 @@
-//! Machines with other kernels.
+//! `cargo xtask vm`: the tests that need a kernel, on kernels other than the running one. Each kernel boots in a machine of
+//! its own, and the tests are its only processes.
 
-#![expect(dead_code, reason = "the command follows")]
+mod guest;
+mod initramfs;
+mod kernels;
+mod qemu;
 
-pub(crate) mod kernels;
-pub(crate) mod qemu;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use guest::Guest;
+use qemu::Machine;
+
+use crate::{build, host};
+
+const MEMORY_MIB: u32 = 1536;
+/// Some of the tests need two.
+const CPUS: u32 = 2;
+/// Emulation is slow, and a machine that hangs must not take for ever.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+const DISK_BYTES: u64 = 2 << 30;
+const SPARE_DISK_BYTES: u64 = 64 << 20;
+
+/// Runs the tests on these kernels, or on all; of the tests those that contain `tests` in their names.
+pub(crate) fn vm(kernels: &[String], tests: &str) -> Result<()> {
+    host::install(&["qemu-system-x86", "e2fsprogs", "xz-utils"])?;
+    let all = kernels::series().map(str::to_owned).collect();
+    let kernels: Vec<String> = if kernels.is_empty() { all } else { kernels.to_vec() };
+    let work = build::target_folder().join("vm");
+    fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    let guest = Guest::new(&work)?;
+    let machines = kernels
+        .into_iter()
+        .map(|series| Ok((Prepared::new(&guest, &work, &series, tests)?, series)))
+        .collect::<Result<Vec<_>>>()?;
+    let at_once = at_once()?;
+    host::step(&format!("testing on {} other kernels, {at_once} at once", machines.len()));
+    let failed = Mutex::new(Vec::new());
+    let queue = Mutex::new(machines.into_iter());
+    let next = || queue.lock().ok()?.next();
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some((machine, series)) = next() {
+                    if let Err(error) = machine.run(&series)
+                        && let Ok(mut failed) = failed.lock()
+                    {
+                        host::say(&format!("Linux {series}: {error:#}"));
+                        failed.push(series);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().map_err(|_| anyhow!("a machine's thread has panicked"))?;
+    if !failed.is_empty() {
+        bail!("the tests failed on Linux {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// How many machines the processors and the memory suffice for.
+fn at_once() -> Result<usize> {
+    let processors = thread::available_parallelism().context("cannot count the processors")?.get();
+    let memory = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let available =
+        memory.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next());
+    let kib: u64 = available.and_then(|kib| kib.parse().ok()).context("no MemAvailable in /proc/meminfo")?;
+    let machines = usize::try_from(kib / 1024 / u64::from(MEMORY_MIB))?;
+    Ok(processors.min(machines).max(1))
+}
+
+/// A machine that can be started.
+struct Prepared {
+    machine: Machine,
+    console: PathBuf,
+}
+
+impl Prepared {
+    fn new(guest: &Guest, work: &Path, series: &str, tests: &str) -> Result<Self> {
+        let folder = work.join(series);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let kernel = kernels::get(series)?;
+        let initrd = folder.join("initrd");
+        guest.write_initramfs(&kernel, &initrd)?;
+        let disks = ["disk", "spare-1", "spare-2"].map(|name| folder.join(name)).to_vec();
+        guest::disk(&disks[0], DISK_BYTES)?;
+        guest::format(&disks[0])?;
+        for spare in &disks[1..] {
+            guest::disk(spare, SPARE_DISK_BYTES)?;
+        }
+        // What the kernel does not know goes to its first process.
+        let command_line = format!("quiet FOLDER={} TESTS={tests:?}", guest.folder.display());
+        let machine = Machine {
+            kernel: kernel.image,
+            initrd,
+            command_line,
+            memory_mib: MEMORY_MIB,
+            cpus: CPUS,
+            disks,
+            network: false,
+            reboots: false,
+        };
+        Ok(Self { machine, console: folder.join("console") })
+    }
+
+    /// Boots it and says what the tests said; an error shows the console.
+    fn run(&self, series: &str) -> Result<()> {
+        let start = Instant::now();
+        let mut running = self.machine.start(&self.console, LIMIT)?;
+        let outcome = running.wait_for("machine: ").and_then(|end| running.wait().map(|()| end));
+        let console = fs::read_to_string(&self.console).unwrap_or_default();
+        match outcome.as_deref() {
+            Ok("tests ended with 0") => {}
+            Ok(end) => bail!("{end}\n{console}"),
+            Err(error) => bail!("{error:#}\n{console}"),
+        }
+        let told = console.lines().filter(|line| {
+            ["test result: ", "could not run here: "].iter().any(|start| line.starts_with(start))
+        });
+        let told: Vec<&str> = told.map(str::trim_end).collect();
+        if told.iter().any(|line| line.contains(" 0 passed")) {
+            bail!("no test has run\n{console}");
+        }
+        host::say(&format!("Linux {series}, {} s: {}", start.elapsed().as_secs(), told.join("\n    ")));
+        Ok(())
+    }
+}

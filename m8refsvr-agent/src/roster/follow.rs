@@ -99,6 +99,7 @@ impl Roster {
             if !member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot) {
                 let old = std::mem::replace(&mut member.watch, Ok(kernel.adopt(slot)));
                 old.into_iter().for_each(|watch| kernel.release(watch));
+                member.is_whole = true;
             }
             return;
         }

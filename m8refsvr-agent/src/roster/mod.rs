@@ -24,7 +24,7 @@ use crate::{
     sample::Identity,
     selector::Selector,
     storage::Offset,
-    totals::Totals,
+    totals::{Counter, Totals},
 };
 
 /// How often all processes are looked at although the programs tell of those that begin to match.
@@ -70,6 +70,8 @@ pub(crate) struct Member {
     pub(crate) first: Option<Totals>,
     /// How the programs count for it.
     pub(crate) watch: Result<Watch, NotWatched>,
+    /// Whether a program gave it its slot, so that none of its threads ended unseen.
+    is_whole: bool,
     /// Where it has matching children: how to read its storage I/O without theirs.
     pub(crate) storage: Option<Offset>,
     /// Whether it is counted as lost, if it found no free slot.
@@ -213,8 +215,20 @@ impl Roster {
         let Match { identity, group, name, executable, .. } = found;
         tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
         let (storage, was_gone) = (None, false);
-        let member =
-            Member { identity, name, executable, group, first, watch, storage, is_counted, was_gone };
+        let is_given = |watch: &Watch| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
+        let is_whole = watch.as_ref().is_ok_and(is_given);
+        let member = Member {
+            identity,
+            name,
+            executable,
+            group,
+            first,
+            watch,
+            is_whole,
+            storage,
+            is_counted,
+            was_gone,
+        };
         self.ids.insert(identity.pid, identity);
         self.members.insert(identity, member);
     }
@@ -225,14 +239,22 @@ impl Roster {
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let Member { name, group, first, watch, is_counted, .. } = member;
+        let Member { name, group, first, watch, is_whole, is_counted, .. } = member;
         tracing::debug!("{name:?} {} is over: {how:?}, {watch:?}", identity.pid);
         let mut last = last;
         match (&mut self.kernel, watch) {
             (Some(kernel), Ok(watch)) => {
                 let forms = kernel.forms();
                 if forms.context_switches != Form::None {
-                    last = last.with_counts(&kernel.totals(&watch), forms.block_io != Form::None);
+                    let mut counts = kernel.totals(&watch);
+                    // The kernel accounts for a thread's last switch a moment before a program sees it. Where it let go of
+                    // the thread just then, the switch is missing here, and not there.
+                    if is_whole && matches!(how, How::Ended(_)) {
+                        let accounted = [Counter::Voluntary, Counter::Involuntary].map(|kind| last.get(kind));
+                        let accounted: u64 = accounted.into_iter().flatten().sum();
+                        counts.voluntary += accounted.saturating_sub(counts.voluntary + counts.involuntary);
+                    }
+                    last = last.with_counts(&counts, forms.block_io != Form::None);
                 }
                 kernel.release(watch);
             }

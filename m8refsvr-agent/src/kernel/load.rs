@@ -188,7 +188,10 @@ impl Loaded {
             let outcome = fits(form)
                 .map_err(str::to_owned)
                 .and_then(|()| attach(self, form).map_err(|error| error.to_string()));
-            let Err(problem) = outcome else { return Attached { form: name(form), problem: None } };
+            let Err(problem) = outcome else {
+                tracing::debug!("attached: {form:?}");
+                return Attached { form: name(form), problem: None };
+            };
             tracing::debug!("{form:?} can't be used: {problem}");
             // One reason for all of them is said once.
             if !problems.contains(&problem) {

@@ -221,6 +221,7 @@ impl Acting {
                 };
                 wait_for((0..number(1)).map(write).collect());
             }
+            "overwrite" => write_direct(Path::new(words[1]), number(2)),
             "read" => read_direct(Path::new(words[1])),
             // The first thread ends, and another follows the commands from here on.
             "end-leader" => {

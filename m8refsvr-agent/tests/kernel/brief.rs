@@ -7,6 +7,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     thread,
     time::Duration,
 };
@@ -54,6 +55,10 @@ impl Programs {
     }
 }
 
+/// Held from fork to exec, and during a look: what a process did as another program before a look is not told, but
+/// `wait4` tells it.
+pub(crate) static STARTING: Mutex<()> = Mutex::new(());
+
 /// What a process had that has ended, by `wait4`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
@@ -92,7 +97,10 @@ impl Usage {
     pub(crate) fn run(&mut self, times: u32, mut command: impl FnMut() -> Command) {
         for _ in 0..times {
             // The program itself waits for no end of its input here.
-            let child = command().stdin(Stdio::null()).spawn().unwrap();
+            let child = {
+                let _started = STARTING.lock().unwrap();
+                command().stdin(Stdio::null()).spawn().unwrap()
+            };
             self.wait(child);
         }
     }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use crate::brief::STARTING;
 use m8refsvr_agent::{
     exit::Over,
     export::document::{Context, Document},
@@ -63,7 +64,10 @@ impl Watching {
     }
 
     pub(crate) fn look(&mut self) -> Sample {
-        let sample = self.observer.look().unwrap();
+        let sample = {
+            let _nobody_starts = STARTING.lock().unwrap();
+            self.observer.look().unwrap()
+        };
         self.ledger.record(&sample);
         self.over.extend(sample.over.iter().cloned());
         sample

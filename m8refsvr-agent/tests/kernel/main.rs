@@ -28,6 +28,8 @@ use taskstats::Taskstats;
 enum Need {
     /// Loading and attaching programs.
     Bpf,
+    /// A kernel of this release or later.
+    Linux([u32; 2]),
     /// The kernel's accounting over netlink.
     Taskstats,
     /// A tracefs, for the classic tracepoints.
@@ -44,6 +46,12 @@ enum Need {
     Strace,
     /// Control groups that limit threads.
     ThreadGroup,
+    /// Two disks that may be overwritten, and what makes devices of them: the device mapper,
+    DeviceMapper,
+    /// LVM,
+    Lvm,
+    /// and md.
+    Md,
     /// Memory of processes that are killed is written to files.
     CoreFiles,
     /// runc, which starts containers.
@@ -87,9 +95,20 @@ fn own_mounts() -> Result<(), rustix::io::Errno> {
     Ok(())
 }
 
+/// The first two numbers of the kernel's release.
+fn release() -> [u32; 2] {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap().split(['.', '-', '+']);
+    [(); 2].map(|()| numbers.next().unwrap().parse().unwrap())
+}
+
 fn reason_against(need: Need) -> Result<(), String> {
     match need {
         Need::Bpf => harness::reason_against_bpf().map_or(Ok(()), Err),
+        Need::Linux(least) if release() < least => {
+            Err(format!("this kernel is older than Linux {}.{}", least[0], least[1]))
+        }
+        Need::Linux(_) => Ok(()),
         Need::Taskstats => Taskstats::connect().map(|_| ()),
         Need::Tracefs => fs::metadata("/sys/kernel/tracing/events/sched/sched_switch/format")
             .map(|_| ())
@@ -108,6 +127,9 @@ fn reason_against(need: Need) -> Result<(), String> {
             Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),
             _ => Err("kernel.core_pattern writes no files".to_owned()),
         },
+        Need::DeviceMapper => cases::stacked::reason_against("dmsetup", "/dev/mapper/control"),
+        Need::Lvm => cases::stacked::reason_against("lvm", "/dev/mapper/control"),
+        Need::Md => cases::stacked::reason_against("mdadm", "/proc/mdstat"),
         Need::Runc => cases::container::runc().map(|_| ()),
         Need::LogObject => cases::log::object().map(|_| ()),
     }

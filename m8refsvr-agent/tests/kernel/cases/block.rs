@@ -19,12 +19,12 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "what dd writes past the page cache is counted to the byte",
         needs: &[Bpf, Disk],
-        run: || dd_is_counted(BlockForm::Raw),
+        run: || dd_is_counted(&[BlockForm::Raw, BlockForm::RawWithQueue]),
     },
     Case {
         name: "what dd writes past the page cache is counted to the byte by the classic tracepoints",
         needs: &[Bpf, Disk, Tracefs],
-        run: || dd_is_counted(BlockForm::Classic),
+        run: || dd_is_counted(&[BlockForm::Classic]),
     },
     Case {
         name: "two processes that write at once do not disturb each other",
@@ -57,7 +57,7 @@ pub(crate) fn reason_against_disk() -> Result<(), String> {
 }
 
 /// dd under a name that matches, fed by us, so that it lives before the first byte and after the last.
-fn dd_is_counted(form: BlockForm) {
+fn dd_is_counted(forms: &[BlockForm]) {
     let folder = work_folder();
     let program = folder.path().join("M8RefSvr_dd");
     fs::copy("/bin/dd", &program).unwrap();
@@ -71,7 +71,7 @@ fn dd_is_counted(form: BlockForm) {
     let mut input = dd.stdin.take().unwrap();
     // After the first block dd has surely its name, and its file exists.
     input.write_all(&vec![1; BLOCK]).unwrap();
-    let options = Options { capacity: 16, bpf_fs: None, block_forms: vec![form], ..Options::default() };
+    let options = Options { capacity: 16, bpf_fs: None, block_forms: forms.to_vec(), ..Options::default() };
     let mut observer = observer_with("M8RefSvr_dd", &options);
     while fs::metadata(folder.path().join("written")).map_or(0, |file| file.len()) < MIB {
         std::thread::yield_now();

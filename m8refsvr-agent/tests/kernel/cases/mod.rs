@@ -14,12 +14,14 @@ pub(crate) mod log;
 mod names;
 mod rights;
 mod service;
+pub(crate) mod stacked;
 mod switches;
 
 pub(crate) fn all() -> Vec<Case> {
     [
         switches::CASES,
         block::CASES,
+        stacked::CASES,
         capacity::CASES,
         lifecycle::CASES,
         limits::CASES,

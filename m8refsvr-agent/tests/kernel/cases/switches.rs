@@ -7,7 +7,7 @@ use m8refsvr_agent::{
 
 use crate::{
     Case,
-    Need::{Bpf, Taskstats as Accounting, Tracefs},
+    Need::{Bpf, Linux, Taskstats as Accounting, Tracefs},
     actor::Actor,
     looking::{observer, observer_of_proc, observer_with, of},
     taskstats::Taskstats,
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "switches of threads that live and of threads that ended equal the kernel's",
-        needs: &[Bpf, Accounting],
+        needs: &[Bpf, Accounting, Linux([5, 18])],
         run: || equal_the_kernels(SwitchForm::RawWithState),
     },
     Case {
@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "switches equal the kernel's where the state is read from the running task",
-        needs: &[Bpf, Accounting],
+        needs: &[Bpf, Accounting, Linux([5, 11])],
         run: || equal_the_kernels(SwitchForm::RawWithCurrent),
     },
     Case {
@@ -61,17 +61,18 @@ fn equal_the_kernels(form: SwitchForm) {
 
     // Four threads that wait and spin while we look at them.
     actor.tell("start 4");
-    let mut seen = Switches::default();
+    // On each other CPU one switch may be accounted for that the program is just about to count.
+    let in_flight = std::thread::available_parallelism().unwrap().get() as u64 - 1;
+    let (mut before, mut seen) = (Switches::default(), Switches::default());
     for _ in 0..50 {
-        let before = accounting.of(pid).unwrap();
+        before = accounting.of(pid).unwrap();
         seen = look(&mut observer, pid);
         let after = accounting.of(pid).unwrap();
-        assert!(
-            (before.voluntary..=after.voluntary).contains(&seen.voluntary),
-            "{before:?} {seen:?} {after:?}"
-        );
-        let involuntary = before.involuntary..=after.involuntary;
-        assert!(involuntary.contains(&seen.involuntary), "{before:?} {seen:?} {after:?}");
+        let is_between = |kind: fn(&Switches) -> u64| {
+            (kind(&before).saturating_sub(in_flight)..=kind(&after)).contains(&kind(&seen))
+        };
+        assert!(is_between(|switches| switches.voluntary), "{before:?} {seen:?} {after:?}");
+        assert!(is_between(|switches| switches.involuntary), "{before:?} {seen:?} {after:?}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(seen.voluntary > 50 && seen.involuntary > 50, "it did not work: {seen:?}");
@@ -82,6 +83,10 @@ fn equal_the_kernels(form: SwitchForm) {
     equals_usage(&mut observer, &mut actor);
     let accounted = accounting.of(pid).unwrap();
     let seen = look(&mut observer, pid);
+    if accounted.voluntary < before.voluntary {
+        // Taskstats of Linux 5.10 to 6.12 forget threads that have ended; `getrusage` does not.
+        return;
+    }
     // What the eight threads did on their way out taskstats do not see.
     assert!(accounted.voluntary <= seen.voluntary && accounted.involuntary <= seen.involuntary);
     assert!(seen.voluntary - accounted.voluntary <= 8, "{seen:?} {accounted:?}");

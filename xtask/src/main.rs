@@ -36,7 +36,8 @@ enum Command {
     Run,
     /// Format, lint and test everything; lists what can't run on this machine
     Test,
-    /// Run the tests that need a kernel on other kernels, in machines that qemu emulates
+    /// Run the tests that need a kernel on other kernels, in machines that qemu emulates; all of them on all write the
+    /// README's table of kernels
     Vm {
         /// Which: 5.10, 6.1, 6.12, 7.2; all, unless some are named
         kernels: Vec<String>,
@@ -78,7 +79,7 @@ fn run() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run => run::run(),
         Command::Test => test::test(),
-        Command::Vm { kernels, tests } => vm::vm(&kernels, &tests),
+        Command::Vm { kernels, tests } => vm::vm(&kernels, &tests, vm::Table::Write),
         Command::Build => build::agent().map(|_| ()),
         Command::Dist => dist::dist().map(|_| ()),
         Command::BuildEbpf { log } => build::ebpf_object(log),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, deny, dist, host, kubernetes, lint, receivers};
+use crate::{build, deny, dist, host, kubernetes, lint, receivers, vm};
 
 pub(crate) fn test() -> Result<()> {
     if !host::is_root() {
@@ -50,6 +50,7 @@ pub(crate) fn test() -> Result<()> {
         .env("M8REFSVR_NGINX", receivers.nginx)
         .env("M8REFSVR_RUNC", kubernetes::runc()?);
     step("testing, with the real programs in this kernel", tests)?;
+    vm::vm(&[], "", vm::Table::Check)?;
     if let Some(reason) = not_checked {
         host::say(&format!("could not run here: {reason}"));
     }

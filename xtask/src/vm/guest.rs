@@ -13,17 +13,17 @@ use super::{
     initramfs::Initramfs,
     kernels::{Kernel, Module},
 };
-use crate::{build, host, toolchain::Toolchain};
+use crate::{build, host};
 
 const INIT: &str = include_str!("init.sh");
 /// What `init.sh` and the tests call of busybox.
-const OF_BUSYBOX: [&str; 7] = ["hostname", "insmod", "ip", "mount", "poweroff", "sh", "umount"];
+const OF_BUSYBOX: [&str; 8] = ["hostname", "insmod", "ip", "ln", "mkdir", "mount", "poweroff", "sh"];
 /// What the tests call that has to be the real thing.
 const PROGRAMS: [&str; 7] = ["dd", "dmsetup", "lvm", "mdadm", "sleep", "strace", "unshare"];
 /// Debian's packages with programs that a machine of ours may lack.
 const PACKAGES: [&str; 5] = ["busybox-static", "dmsetup", "lvm2", "mdadm", "strace"];
 /// Modules of the kernel that the disks, and the tests of stacked devices need.
-const MODULES: [&str; 6] = ["virtio_pci", "virtio_blk", "ext4", "dm_mod", "raid1", "loop"];
+const MODULES: [&str; 6] = ["virtio_pci", "virtio_blk", "ext4", "dm_mod", "raid0", "raid1"];
 
 /// The part that is the same in all machines.
 #[derive(Debug)]
@@ -55,14 +55,9 @@ impl Guest {
         for name in PROGRAMS {
             archive.program(&Path::new("/bin").join(name), &program(&tools, name)?, &tools)?;
         }
-        let toolchain = Toolchain::find()?;
-        for (built, path) in [(&tests.program, Path::new("/tests")), (&tests.agent, &tests.agent)] {
-            // Without what is for debuggers an eighth of the size.
-            let stripped = work.join("stripped");
-            let mut strip = Command::new(toolchain.llvm.tool("llvm-objcopy"));
-            host::run(strip.arg("--strip-debug").arg(built).arg(&stripped))?;
-            archive.program(path, &stripped, &tools)?;
-        }
+        archive.program(Path::new("/tests"), &tests.program, &tools)?;
+        archive.program(&tests.agent, &tests.agent, &tools)?;
+        archive.link(Path::new("/bin/m8refsvr-agent"), &tests.agent)?;
         let path = work.join("guest.cpio");
         archive.write(&mut create(&path)?)?;
         Ok(Self { archive: path, folder })
@@ -95,7 +90,9 @@ struct Tests {
 
 impl Tests {
     fn build() -> Result<Self> {
-        let mut build = host::cargo(&["test", "--no-run", "--package", "m8refsvr-agent", "--test", "kernel"]);
+        // As it is shipped; and what is not optimized takes too long in emulation.
+        let mut build = host::cargo(&["test", "--no-run", "--release", "--package", "m8refsvr-agent"]);
+        build.args(["--test", "kernel"]);
         let messages = host::output(build.arg("--message-format=json-render-diagnostics"))?;
         let artifacts: Vec<serde_json::Value> = messages
             .lines()

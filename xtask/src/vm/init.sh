@@ -1,10 +1,11 @@
 #!/bin/sh
-# The first process of a machine: makes it ready, runs the tests as its children, and tells how they ended.
+# The first process of a machine: makes it ready, runs the tests as its children, looks at what the kernel gives, and
+# tells how it went.
 # TESTS and the FOLDER of the tests' files come from the kernel's command line.
 export PATH=/bin RUST_BACKTRACE=0
 
 end() {
-    echo "machine: $1"
+    echo "machine: ended, $1"
     poweroff -f
 }
 need() {
@@ -29,5 +30,25 @@ need mount -t ext4 /dev/vda "$FOLDER"
 
 cd "$FOLDER" || end "no $FOLDER"
 export M8REFSVR_LOG_OBJECT=/m8refsvr-log.o
-/tests $TESTS
-end "tests ended with $?"
+export M8REFSVR_SPARE_DISKS='/dev/vdb /dev/vdc'
+/tests "$TESTS" || end "tests ended with $?"
+[ -z "$TESTS" ] || end 'done'
+
+# What the kernel gives: a process that every figure can be told of, and three looks at it.
+group=/sys/fs/cgroup/looked
+mkdir $group
+echo 100 > $group/pids.max
+echo 1G > $group/memory.max
+ln -s /tests /bin/M8RefSvr
+M8RefSvr --brief join $group limit 100 become 54321 sleep 1000000000 &
+
+look() {
+    echo "machine: looks $1"
+    shift
+    need m8refsvr-agent --once --no-export --sample 0.1 --log-level debug "$@" 2>&1
+}
+look 'with BTF' --ebpf require
+need mount -t tmpfs none /sys/kernel/btf
+look 'without BTF'
+look 'without BPF' --ebpf off
+end 'done'

@@ -5,8 +5,10 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod qemu;
+mod table;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -17,6 +19,8 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use guest::Guest;
 use qemu::Machine;
+use table::Given;
+pub(crate) use table::Table;
 
 use crate::{build, host};
 
@@ -28,42 +32,60 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const DISK_BYTES: u64 = 2 << 30;
 const SPARE_DISK_BYTES: u64 = 64 << 20;
 
-/// Runs the tests on these kernels, or on all; of the tests those that contain `tests` in their names.
-pub(crate) fn vm(kernels: &[String], tests: &str) -> Result<()> {
+/// Runs the tests on these kernels, or on all; of the tests those that contain `tests` in their names. Where all ran on
+/// all, the README's table of kernels is settled.
+pub(crate) fn vm(kernels: &[String], tests: &str, table: Table) -> Result<()> {
     host::install(&["qemu-system-x86", "e2fsprogs", "xz-utils"])?;
     let all = kernels::series().map(str::to_owned).collect();
+    let is_whole = kernels.is_empty() && tests.is_empty();
     let kernels: Vec<String> = if kernels.is_empty() { all } else { kernels.to_vec() };
     let work = build::target_folder().join("vm");
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     let guest = Guest::new(&work)?;
     let machines = kernels
         .into_iter()
-        .map(|series| Ok((Prepared::new(&guest, &work, &series, tests)?, series)))
+        .map(|series| Prepared::new(&guest, &work, series, tests))
         .collect::<Result<Vec<_>>>()?;
     let at_once = at_once()?;
     host::step(&format!("testing on {} other kernels, {at_once} at once", machines.len()));
-    let failed = Mutex::new(Vec::new());
-    let queue = Mutex::new(machines.into_iter());
+    let consoles = run(&machines, at_once)?;
+    if is_whole {
+        let given = machines.iter().zip(&consoles);
+        let given = given.map(|(machine, console)| Ok((machine.series.clone(), Given::on(console)?)));
+        table.settle(&given.collect::<Result<Vec<_>>>()?)?;
+    }
+    Ok(())
+}
+
+/// Runs machines, so many at once; returns what they wrote on their consoles.
+fn run(machines: &[Prepared], at_once: usize) -> Result<Vec<String>> {
+    let outcomes = Mutex::new(BTreeMap::new());
+    let queue = Mutex::new(machines.iter());
     let next = || queue.lock().ok()?.next();
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while let Some((machine, series)) = next() {
-                    if let Err(error) = machine.run(&series)
-                        && let Ok(mut failed) = failed.lock()
-                    {
-                        host::say(&format!("Linux {series}: {error:#}"));
-                        failed.push(series);
+                while let Some(machine) = next() {
+                    let outcome = machine.run();
+                    if let Err(error) = &outcome {
+                        host::say(&format!("Linux {}: {error:#}", machine.series));
+                    }
+                    if let Ok(mut outcomes) = outcomes.lock() {
+                        outcomes.insert(&machine.series, outcome.ok());
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().map_err(|_| anyhow!("a machine's thread has panicked"))?;
+    let mut outcomes = outcomes.into_inner().map_err(|_| anyhow!("a machine's thread has panicked"))?;
+    let mut take = |machine: &Prepared| outcomes.remove(&machine.series).flatten();
+    let consoles: Vec<_> =
+        machines.iter().map(|machine| take(machine).ok_or(machine.series.as_str())).collect();
+    let failed: Vec<&str> = consoles.iter().filter_map(|outcome| outcome.as_ref().err().copied()).collect();
     if !failed.is_empty() {
         bail!("the tests failed on Linux {}", failed.join(", "));
     }
-    Ok(())
+    Ok(consoles.into_iter().flatten().collect())
 }
 
 /// How many machines the processors and the memory suffice for.
@@ -79,15 +101,16 @@ fn at_once() -> Result<usize> {
 
 /// A machine that can be started.
 struct Prepared {
+    series: String,
     machine: Machine,
     console: PathBuf,
 }
 
 impl Prepared {
-    fn new(guest: &Guest, work: &Path, series: &str, tests: &str) -> Result<Self> {
-        let folder = work.join(series);
+    fn new(guest: &Guest, work: &Path, series: String, tests: &str) -> Result<Self> {
+        let folder = work.join(&series);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let kernel = kernels::get(series)?;
+        let kernel = kernels::get(&series)?;
         let initrd = folder.join("initrd");
         guest.write_initramfs(&kernel, &initrd)?;
         let disks = ["disk", "spare-1", "spare-2"].map(|name| folder.join(name)).to_vec();
@@ -108,17 +131,18 @@ impl Prepared {
             network: false,
             reboots: false,
         };
-        Ok(Self { machine, console: folder.join("console") })
+        Ok(Self { series, machine, console: folder.join("console") })
     }
 
-    /// Boots it and says what the tests said; an error shows the console.
-    fn run(&self, series: &str) -> Result<()> {
+    /// Boots it and says what the tests said; returns its console, which an error shows too.
+    fn run(&self) -> Result<String> {
         let start = Instant::now();
         let mut running = self.machine.start(&self.console, LIMIT)?;
-        let outcome = running.wait_for("machine: ").and_then(|end| running.wait().map(|()| end));
-        let console = fs::read_to_string(&self.console).unwrap_or_default();
+        let outcome = running.wait_for("machine: ended, ").and_then(|end| running.wait().map(|()| end));
+        let console = fs::read(&self.console).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console).into_owned();
         match outcome.as_deref() {
-            Ok("tests ended with 0") => {}
+            Ok("done") => {}
             Ok(end) => bail!("{end}\n{console}"),
             Err(error) => bail!("{error:#}\n{console}"),
         }
@@ -129,7 +153,12 @@ impl Prepared {
         if told.iter().any(|line| line.contains(" 0 passed")) {
             bail!("no test has run\n{console}");
         }
-        host::say(&format!("Linux {series}, {} s: {}", start.elapsed().as_secs(), told.join("\n    ")));
-        Ok(())
+        host::say(&format!(
+            "Linux {}, {} s: {}",
+            self.series,
+            start.elapsed().as_secs(),
+            told.join("\n    ")
+        ));
+        Ok(console)
     }
 }

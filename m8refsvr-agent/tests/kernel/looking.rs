@@ -96,6 +96,17 @@ impl Watching {
         }
     }
 
+    /// Looks until so many are over. Who waits for a process may be told of its end before it has left its CPU for the
+    /// last time, which is when the programs tell.
+    pub(crate) fn until_over(&mut self, processes: usize) {
+        let end = Instant::now() + Duration::from_secs(10);
+        self.look();
+        while self.over.len() < processes && Instant::now() < end {
+            self.follow_for(Duration::from_millis(50));
+            self.look();
+        }
+    }
+
     pub(crate) fn total(&self, counter: Counter) -> u64 {
         self.ledger.group(0).now.get(counter).unwrap()
     }

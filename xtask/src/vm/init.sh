@@ -21,6 +21,9 @@ need mount -t cgroup2 groups /sys/fs/cgroup
 echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control || end 'no control groups'
 need ip link set lo up
 hostname machine
+# As systemd has it. The shell is busybox's.
+# shellcheck disable=SC3045
+ulimit -Hn 524288
 echo 1 > /proc/sys/kernel/printk
 
 while read -r module; do

@@ -127,7 +127,8 @@ fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Us
 }
 
 /// The totals are what `wait4` told, of processes that have all ended.
-fn equals(watching: &Watching, usage: &Usage) {
+fn equals(watching: &mut Watching, usage: &Usage) {
+    watching.until_over(usize::try_from(usage.processes).unwrap());
     assert_eq!((watching.turnover().starts, watching.exits()), (usage.processes, usage.processes));
     let switches = watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
     // The switch on exit is after the kernel's own count where the parent is fast.
@@ -151,7 +152,7 @@ fn four_hundred() {
         usage.run(400, || programs.command(NAME, "write 8192 burn 50"));
         usage
     });
-    equals(&watching, &usage);
+    equals(&mut watching, &usage);
     assert!(usage.written_bytes >= 400 * 8192, "{usage:?}");
     assert_eq!(watching.turnover().restarts, 399);
     assert_eq!(losses(&watching), Default::default());
@@ -165,7 +166,7 @@ fn five_thousand() {
         usage.run(5000, || programs.command(NAME, "exit 0"));
         usage
     });
-    equals(&watching, &usage);
+    equals(&mut watching, &usage);
     assert_eq!(losses(&watching), Default::default());
 }
 
@@ -181,13 +182,11 @@ fn too_few_slots() {
     let waiting = watching.observer.snapshot().unwrap().over;
     assert_eq!(waiting.len(), 64);
     assert!(waiting.iter().all(|over| over.life.status == 0 && over.life.last.runtime >= 5_000_000));
-    watching.look();
-    equals(&watching, &with_slot);
+    equals(&mut watching, &with_slot);
     assert_eq!(losses(&watching).no_free_slot, usage.processes);
     // And now they are.
     with_slot.run(1, || programs.command(NAME, "burn 5"));
-    watching.look();
-    equals(&watching, &with_slot);
+    equals(&mut watching, &with_slot);
 }
 
 fn stopped() {
@@ -195,8 +194,7 @@ fn stopped() {
     let mut watching = watching(4096);
     let mut usage = Usage::default();
     usage.run(400, || programs.command(NAME, "write 4096 burn 10"));
-    watching.look();
-    equals(&watching, &usage);
+    equals(&mut watching, &usage);
     assert_eq!(losses(&watching), Default::default());
 }
 
@@ -339,8 +337,7 @@ fn busy_threads() {
     let mut watching = watching(64);
     let mut usage = Usage::default();
     usage.run(30, || programs.command(NAME, "threads 4 sleep 40 exit 0"));
-    watching.look();
-    equals(&watching, &usage);
+    equals(&mut watching, &usage);
 }
 
 fn there_and_back() {
@@ -348,16 +345,16 @@ fn there_and_back() {
     let cpu = |watching: &Watching| {
         (watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem)) / 1_000_000
     };
-    // It computes until it has used so much in all: 20 ms less as another program.
-    let words = "burn 100 exec ./something-else burn 120 exec ./@ burn 140";
+    // It computes until it has used so much in all: 200 ms less as another program.
+    let words = "burn 1000 exec ./something-else burn 1200 exec ./@ burn 1400";
     let mut unseen = watching(8);
     Usage::default().run(1, || programs.command(NAME, words));
-    unseen.look();
-    assert!((115..130).contains(&cpu(&unseen)), "{}", cpu(&unseen));
+    unseen.until_over(1);
+    assert!((1150..1300).contains(&cpu(&unseen)), "{}", cpu(&unseen));
     assert_eq!((unseen.turnover().starts, unseen.exits()), (1, 1));
 
     let mut watching = watching(8);
-    let words = &format!("say hold {words} say hold burn 200");
+    let words = &format!("say hold {words} say hold burn 2000");
     let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let before = watching.look();
@@ -368,12 +365,12 @@ fn there_and_back() {
     let identities = [&before, &sample].map(|sample| sample.processes.first().map(|it| it.identity));
     assert!(identities[0].is_some() && identities[0] == identities[1], "{identities:?}");
     // /proc tells CPU time by the clock tick.
-    assert!((100..140).contains(&cpu(&watching)), "{}", cpu(&watching));
+    assert!((1000..1400).contains(&cpu(&watching)), "{}", cpu(&watching));
     let of_process = watching.ledger.process(&identities[0].unwrap()).now.get(Counter::CpuUser).unwrap();
     assert_eq!(of_process, watching.total(Counter::CpuUser));
     end(&mut child);
-    watching.look();
-    assert!((175..190).contains(&cpu(&watching)), "{}", cpu(&watching));
+    watching.until_over(1);
+    assert!((1750..1900).contains(&cpu(&watching)), "{}", cpu(&watching));
     assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
 }
 
@@ -435,7 +432,7 @@ fn ends() {
         let mut child = programs.command(NAME, &format!("eat 250 {words}")).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        watching.look();
+        watching.until_over(1);
         let [over] = watching.over.as_slice() else { panic!("{words}: {:?}", watching.over) };
         assert_eq!((over.identity.pid, over.how), (pid, How::Ended(expected)), "{words}");
         assert!(over.peak_bytes.unwrap() >= 250 << 20, "{words}: {over:?}");
@@ -467,7 +464,7 @@ fn out_of_memory() {
     let mut watching = watching(8);
     let words = format!("join {} eat 200", group.display());
     let outcome = programs.command(NAME, &words).spawn().unwrap().wait().unwrap();
-    watching.look();
+    watching.until_over(1);
     fs::remove_dir(&group).unwrap();
     assert!(!outcome.success());
     let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
@@ -480,8 +477,7 @@ fn leader_ends_first() {
     let mut watching = watching(64);
     let mut usage = Usage::default();
     usage.run(20, || programs.command(NAME, "burn 20 end-leader burn 60 write 4096"));
-    watching.look();
-    equals(&watching, &usage);
+    equals(&mut watching, &usage);
 }
 
 fn without_bpf() {
@@ -522,7 +518,7 @@ fn children() {
     let mut watching = watching(64);
     let mut usage = Usage::default();
     usage.run(5, || programs.command(NAME, "write 8192 child 1048576 child 65536 write 4096"));
-    watching.look();
+    watching.until_over(15);
     assert_eq!((watching.turnover().starts, written(&watching)), (15, usage.written_bytes));
     assert!(usage.written_bytes >= 5 * (1 << 20), "{usage:?}");
 
@@ -549,7 +545,7 @@ fn children() {
         drop(child.stdin.take());
         let mut usage = Usage::default();
         usage.wait(child);
-        watching.look();
+        watching.until_over(3);
         let earlier = if is_there_before { 8192 } else { 0 };
         assert_eq!(written(&watching), usage.written_bytes - earlier);
     }

@@ -70,7 +70,7 @@ impl Initramfs {
 
     /// Writes the archive.
     pub(crate) fn write(mut self, file: &mut fs::File) -> Result<()> {
-        self.header("TRAILER!!!".as_bytes(), 0, 0);
+        self.header(b"TRAILER!!!", 0, 0)?;
         file.write_all(&self.archive).context("cannot write an initramfs")
     }
 
@@ -86,24 +86,25 @@ impl Initramfs {
         }
         let name = path.strip_prefix("/").with_context(|| format!("{} has no root", path.display()))?;
         let size = u32::try_from(content.len()).with_context(|| format!("{} is too big", path.display()))?;
-        self.header(name.as_os_str().as_bytes(), mode, size);
+        self.header(name.as_os_str().as_bytes(), mode, size)?;
         self.archive.extend_from_slice(content);
         self.align();
         self.paths.insert(path.to_owned());
         Ok(())
     }
 
-    /// Thirteen numbers of eight digits each, and the name with a zero.
-    fn header(&mut self, name: &[u8], mode: u32, size: u32) {
-        let (inode, links, name_size) = (self.paths.len(), 1, name.len() + 1);
-        self.archive.extend_from_slice(b"070701");
-        self.archive.extend_from_slice(
-            format!("{inode:08x}{mode:08x}{0:08x}{0:08x}{links:08x}{0:08x}{size:08x}{0:032x}{name_size:08x}{0:08x}", 0)
-                .as_bytes(),
-        );
-        self.archive.extend_from_slice(name);
-        self.archive.push(0);
+    /// A magic number, thirteen numbers of eight digits each, and the name with a zero.
+    fn header(&mut self, name: &[u8], mode: u32, size: u32) -> Result<()> {
+        let (inode, name_size) = (u32::try_from(self.paths.len())?, u32::try_from(name.len() + 1)?);
+        let (user, group, links, time, checksum) = (0, 0, 1, 0, 0);
+        // Before the size of the name the devices that it is on, and that it is.
+        let numbers = [inode, mode, user, group, links, time, size, 0, 0, 0, 0, name_size, checksum];
+        let numbers = numbers.map(|number| format!("{number:08x}")).concat();
+        for part in [b"070701", numbers.as_bytes(), name, &[0]] {
+            self.archive.extend_from_slice(part);
+        }
         self.align();
+        Ok(())
     }
 
     fn align(&mut self) {

@@ -208,3 +208,29 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(cannot)?;
     entries.map(|entry| Ok(entry.with_context(cannot)?.path())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_their_numbers() {
+        let ordered = ["5.10.0-9", "5.10.0-32", "6.12.90+deb12", "6.12.90+deb12.1", "6.12.95+deb12"];
+        assert!(ordered.is_sorted_by_key(|release| numbers(release)));
+    }
+
+    #[test]
+    fn what_a_module_needs_is_in_its_information() {
+        assert_eq!(
+            needed(b"\x7fELF\0license=GPL\0depends=virtio,virtio_ring\0name=x\0"),
+            ["virtio", "virtio_ring"]
+        );
+        assert_eq!(needed(b"license=GPL\0depends=\0"), [""; 0]);
+    }
+
+    #[test]
+    fn a_module_is_found_by_its_name_however_it_is_written() {
+        assert!(is_module(Path::new("kernel/drivers/md/dm-mod.ko.xz"), "dm_mod"));
+        assert!(!is_module(Path::new("kernel/drivers/md/dm-mod.ko"), "mod"));
+    }
+}

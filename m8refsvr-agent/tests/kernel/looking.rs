@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::brief::STARTING;
 use m8refsvr_agent::{
     exit::Over,
     export::document::{Context, Document},
@@ -20,8 +19,11 @@ use m8refsvr_agent::{
     totals::Counter,
     turnover::Turnover,
 };
+use m8refsvr_common::record::State;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
+
+use crate::brief::STARTING;
 
 /// An observer of the processes with this name, with the programs attached as `options` say.
 pub(crate) fn observer_with(name: &str, options: &Options) -> Observer {
@@ -96,12 +98,20 @@ impl Watching {
         }
     }
 
-    /// Looks until so many are over. Who waits for a process may be told of its end before it has left its CPU for the
-    /// last time, which is when the programs tell.
-    pub(crate) fn until_over(&mut self, processes: usize) {
+    /// Waits until all that were watched have left their CPUs for the last time, which is when the programs know of an
+    /// end and may be long after who waits for a process knows, and looks until so many have ended.
+    pub(crate) fn until_ended(&mut self, processes: u64) {
         let end = Instant::now() + Duration::from_secs(10);
+        let lives = |observer: &Observer| {
+            let kernel = observer.kernel().unwrap();
+            let mut holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            holders.any(|holder| holder.state == State::Living)
+        };
+        while lives(&self.observer) && Instant::now() < end {
+            std::thread::yield_now();
+        }
         self.look();
-        while self.over.len() < processes && Instant::now() < end {
+        while self.exits() < processes && Instant::now() < end {
             self.follow_for(Duration::from_millis(50));
             self.look();
         }

@@ -128,7 +128,7 @@ fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Us
 
 /// The totals are what `wait4` told, of processes that have all ended.
 fn equals(watching: &mut Watching, usage: &Usage) {
-    watching.until_over(usize::try_from(usage.processes).unwrap());
+    watching.until_ended(usage.processes);
     assert_eq!((watching.turnover().starts, watching.exits()), (usage.processes, usage.processes));
     let switches = watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
     // The switch on exit is after the kernel's own count where the parent is fast.
@@ -349,7 +349,7 @@ fn there_and_back() {
     let words = "burn 1000 exec ./something-else burn 1200 exec ./@ burn 1400";
     let mut unseen = watching(8);
     Usage::default().run(1, || programs.command(NAME, words));
-    unseen.until_over(1);
+    unseen.until_ended(1);
     assert!((1150..1300).contains(&cpu(&unseen)), "{}", cpu(&unseen));
     assert_eq!((unseen.turnover().starts, unseen.exits()), (1, 1));
 
@@ -369,7 +369,7 @@ fn there_and_back() {
     let of_process = watching.ledger.process(&identities[0].unwrap()).now.get(Counter::CpuUser).unwrap();
     assert_eq!(of_process, watching.total(Counter::CpuUser));
     end(&mut child);
-    watching.until_over(1);
+    watching.until_ended(1);
     assert!((1750..1900).contains(&cpu(&watching)), "{}", cpu(&watching));
     assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
 }
@@ -432,7 +432,7 @@ fn ends() {
         let mut child = programs.command(NAME, &format!("eat 250 {words}")).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        watching.until_over(1);
+        watching.until_ended(1);
         let [over] = watching.over.as_slice() else { panic!("{words}: {:?}", watching.over) };
         assert_eq!((over.identity.pid, over.how), (pid, How::Ended(expected)), "{words}");
         assert!(over.peak_bytes.unwrap() >= 250 << 20, "{words}: {over:?}");
@@ -464,7 +464,7 @@ fn out_of_memory() {
     let mut watching = watching(8);
     let words = format!("join {} eat 200", group.display());
     let outcome = programs.command(NAME, &words).spawn().unwrap().wait().unwrap();
-    watching.until_over(1);
+    watching.until_ended(1);
     fs::remove_dir(&group).unwrap();
     assert!(!outcome.success());
     let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
@@ -518,7 +518,7 @@ fn children() {
     let mut watching = watching(64);
     let mut usage = Usage::default();
     usage.run(5, || programs.command(NAME, "write 8192 child 1048576 child 65536 write 4096"));
-    watching.until_over(15);
+    watching.until_ended(15);
     assert_eq!((watching.turnover().starts, written(&watching)), (15, usage.written_bytes));
     assert!(usage.written_bytes >= 5 * (1 << 20), "{usage:?}");
 
@@ -545,7 +545,7 @@ fn children() {
         drop(child.stdin.take());
         let mut usage = Usage::default();
         usage.wait(child);
-        watching.until_over(3);
+        watching.until_ended(3);
         let earlier = if is_there_before { 8192 } else { 0 };
         assert_eq!(written(&watching), usage.written_bytes - earlier);
     }

@@ -59,7 +59,7 @@ pub(crate) fn runc() -> Result<PathBuf> {
     let program = home.join("usr/sbin/runc");
     if !host::runs(&program, "--version") {
         host::install(&["libseccomp2"])?;
-        keep::make(&home, |scratch| host::unpack("runc", scratch))?;
+        keep::make(&home, |scratch| host::unpack(&["runc"], scratch))?;
     }
     if !host::runs(&program, "--version") {
         bail!("{} lacks libraries; install the whole package: apt-get install runc", program.display());

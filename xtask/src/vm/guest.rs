@@ -13,7 +13,7 @@ use super::{
     initramfs::Initramfs,
     kernels::{Kernel, Module},
 };
-use crate::{build, host};
+use crate::{build, host, keep};
 
 const INIT: &str = include_str!("init.sh");
 /// What `init.sh` and the tests call of busybox.
@@ -112,7 +112,7 @@ impl Tests {
 fn tools() -> Result<PathBuf> {
     let home = host::cache()?.join("guest-tools");
     if !home.is_dir() {
-        host::make(&home, |scratch| host::unpack(&PACKAGES, scratch))?;
+        keep::make(&home, |scratch| host::unpack(&PACKAGES, scratch))?;
     }
     Ok(home)
 }

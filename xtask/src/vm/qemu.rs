@@ -55,8 +55,9 @@ impl Machine {
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"])
             // Without cmpxchg16b: qemu 7.2 emulates it wrongly, and Linux 6.12 panics of it at boot. Nor the fast ways to
-            // move single bytes, which are slow in emulation.
-            .args(["-machine", "q35", "-accel", "tcg", "-cpu", "max,-cx16,-erms,-fsrm"])
+            // move single bytes, which are slow in emulation. All its CPUs are one thread of this host: with several, one
+            // may run what another has just replaced in the kernel's code, and they wait for each other for long.
+            .args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max,-cx16,-erms,-fsrm"])
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(&self.kernel)

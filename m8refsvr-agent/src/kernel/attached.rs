@@ -23,6 +23,7 @@ use super::{
     maps::{Maps, NotGiven},
     meeting::meeting_point,
     pins::{PinError, PinnedAgent, Pins},
+    rights::Rights,
 };
 use crate::proc::system;
 
@@ -81,6 +82,10 @@ impl Kernel {
         if let (Attached { form: Form::None, problem: Some(first) }, Attached { form: Form::None, .. }) =
             (&switches, &block)
         {
+            let rights = Rights::of_this_process();
+            if rights.is_confidential() {
+                return Err(KernelError::Refused { advice: rights.advice() });
+            }
             return Err(KernelError::Failed {
                 what: "no BPF program could be attached".into(),
                 cause: first.clone(),

@@ -31,6 +31,11 @@ impl Rights {
         }
     }
 
+    /// Whether the kernel is locked down so far that its verifier does not know the functions that read its memory.
+    pub(crate) fn is_confidential(&self) -> bool {
+        self.confidential
+    }
+
     /// A sentence about what is missing and how to grant it.
     pub(crate) fn advice(&self) -> String {
         if self.confidential {

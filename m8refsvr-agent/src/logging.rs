@@ -125,7 +125,7 @@ fn targets(level: LogLevel) -> Targets {
 }
 
 /// Whether standard error goes to the journal: systemd names its device and inode.
-fn is_journal() -> bool {
+pub fn is_journal() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     let metadata = std::fs::metadata("/proc/self/fd/2");
     metadata.is_ok_and(|metadata| named == format!("{}:{}", metadata.st_dev(), metadata.st_ino()))

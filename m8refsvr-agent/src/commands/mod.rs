@@ -21,7 +21,7 @@ use crate::{
     cli::{self, Cli, Command, Debug, Ebpf},
     export::otlp::TlsError,
     kernel::{Kernel, KernelError, pins::PinError},
-    logging::{Log, LogError},
+    logging::{self, Log, LogError},
     privileges,
     proc::{Proc, is_proc, system::Host},
     sample::Observer,
@@ -99,8 +99,8 @@ impl Failure {
 /// Takes the command line, does what it says, and tells how it ended.
 pub fn run() -> ExitCode {
     let started = SystemTime::now();
-    let matches = cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = cli::command().try_get_matches().unwrap_or_else(|error| wrong_usage(&error));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(&error));
     let common = &cli.common;
     let outcome = Log::start(common.log_level, common.log_format, common.log_file.as_deref())
         .map_err(Failure::from)
@@ -135,6 +135,18 @@ pub fn run() -> ExitCode {
         say(&failure);
         ExitCode::from(failure.exit_code())
     })
+}
+
+/// Ends with what is wrong about the command line or a variable, which in the journal is an error. Help ends here too.
+fn wrong_usage(error: &clap::Error) -> ! {
+    if error.use_stderr() && logging::is_journal() {
+        let message = error.render().to_string();
+        let lines: String = message.lines().map(|line| format!("<3>{line}\n")).collect();
+        // Where nobody listens, there is nobody to tell.
+        let _ = io::stderr().write_all(lines.as_bytes());
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 /// tokio takes it for impossible that its signal handler gets no descriptors.

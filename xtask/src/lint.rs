@@ -21,7 +21,7 @@ pub(crate) fn all() -> Result<()> {
     let mut scripts = Vec::new();
     find_scripts(&host::root(), &mut scripts)?;
     scripts.sort();
-    host::run(Command::new("shellcheck").args(scripts))?;
+    host::run(Command::new("shellcheck").args(["--external-sources", "--check-sourced"]).args(scripts))?;
     host::step("checking the units of systemd");
     units()
 }

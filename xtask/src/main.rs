@@ -36,11 +36,11 @@ enum Command {
     Run,
     /// Format, lint and test everything; lists what can't run on this machine
     Test,
-    /// Run the tests that need a kernel on other kernels, in machines that qemu emulates; all of them on all write the
-    /// README's table of kernels
+    /// In machines that qemu emulates: run the tests that need a kernel on other kernels, and prove with systemd what is
+    /// installed; all of it writes the README's table of kernels
     Vm {
-        /// Which: 5.10, 6.1, 6.12, 7.2; all, unless some are named
-        kernels: Vec<String>,
+        /// Which: 5.10, 6.1, 6.12, 7.2, systemd; all, unless some are named
+        machines: Vec<String>,
         /// Only tests with this in their names
         #[arg(long, default_value = "")]
         tests: String,
@@ -79,7 +79,7 @@ fn run() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run => run::run(),
         Command::Test => test::test(),
-        Command::Vm { kernels, tests } => vm::vm(&kernels, &tests, vm::Table::Write),
+        Command::Vm { machines, tests } => vm::vm(&machines, &tests, vm::Table::Write),
         Command::Build => build::agent().map(|_| ()),
         Command::Dist => dist::dist().map(|_| ()),
         Command::BuildEbpf { log } => build::ebpf_object(log),

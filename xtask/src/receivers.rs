@@ -27,21 +27,23 @@ pub(crate) struct Receivers {
 
 /// Makes sure that all are there.
 pub(crate) fn install() -> Result<Receivers> {
-    let folder = host::cache()?.join("receivers");
-    Ok(Receivers { rotel: rotel(&folder)?, mockotlpserver: mockotlpserver(&folder)?, nginx: nginx(&folder)? })
+    let folder = folder()?;
+    Ok(Receivers { rotel: rotel()?, mockotlpserver: mockotlpserver(&folder)?, nginx: nginx(&folder)? })
 }
 
-fn rotel(folder: &Path) -> Result<PathBuf> {
-    let home = folder.join(format!("rotel-{ROTEL_VERSION}"));
+fn folder() -> Result<PathBuf> {
+    Ok(host::cache()?.join("receivers"))
+}
+
+/// The program of the receiver rotel; makes sure that it is there.
+pub(crate) fn rotel() -> Result<PathBuf> {
+    let home = folder()?.join(format!("rotel-{ROTEL_VERSION}"));
     let program = home.join("rotel/rotel-agent");
     if host::runs(&program, "--version") {
         return Ok(program);
     }
     host::install(&["python3-venv"])?;
-    // Its program is linked with the library of Debian's Python.
-    let version = "import sys; print('%d.%d' % sys.version_info[:2])";
-    let version = host::output(Command::new(keep::PYTHON).args(["-c", version]))?;
-    host::install(&[&format!("libpython{}", version.trim_end())])?;
+    host::install(&[&libpython()?])?;
     if host::runs(&program, "--version") {
         return Ok(program);
     }
@@ -52,6 +54,12 @@ fn rotel(folder: &Path) -> Result<PathBuf> {
         bail!("{} was installed but does not run", program.display());
     }
     Ok(program)
+}
+
+/// Debian's package of the library that rotel's program is linked with.
+pub(crate) fn libpython() -> Result<String> {
+    let version = "import sys; print('libpython%d.%d' % sys.version_info[:2])";
+    Ok(host::output(Command::new(keep::PYTHON).args(["-c", version]))?.trim_end().to_owned())
 }
 
 fn mockotlpserver(folder: &Path) -> Result<PathBuf> {

@@ -108,6 +108,11 @@ impl Tests {
     }
 }
 
+/// The busybox that machines start with.
+pub(crate) fn busybox() -> Result<PathBuf> {
+    program(&tools()?, "busybox")
+}
+
 /// Debian's packages that this machine lacks, unpacked in the cache and not installed, as some of them start services.
 fn tools() -> Result<PathBuf> {
     let home = host::cache()?.join("guest-tools");

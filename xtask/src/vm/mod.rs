@@ -1,10 +1,12 @@
-//! `cargo xtask vm`: the tests that need a kernel, on kernels other than the running one. Each kernel boots in a machine of
-//! its own, and the tests are its only processes.
+//! `cargo xtask vm`: the tests that need a kernel, on kernels other than the running one, each in a machine of its own
+//! where they are the only processes; and what users install, in machines with systemd.
 
 mod guest;
+mod image;
 mod initramfs;
 mod kernels;
 mod qemu;
+mod systemd;
 mod table;
 
 use std::{
@@ -32,60 +34,75 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const DISK_BYTES: u64 = 2 << 30;
 const SPARE_DISK_BYTES: u64 = 64 << 20;
 
-/// Runs the tests on these kernels, or on all; of the tests those that contain `tests` in their names. Where all ran on
-/// all, the README's table of kernels is settled.
-pub(crate) fn vm(kernels: &[String], tests: &str, table: Table) -> Result<()> {
+/// What is no kernel, but can be named like one.
+const SYSTEMD: &str = "systemd";
+
+/// What is done in a machine, and its name; it returns what the machine wrote on its console.
+type Job = (String, Box<dyn Fn() -> Result<String> + Send>);
+
+/// Runs the tests on these kernels, and what is proven with systemd where that is named, or all; of the tests those that
+/// contain `tests` in their names. Where all ran on all, the README's table of kernels is settled.
+pub(crate) fn vm(machines: &[String], tests: &str, table: Table) -> Result<()> {
     host::install(&["qemu-system-x86", "e2fsprogs", "xz-utils"])?;
-    let all = kernels::series().map(str::to_owned).collect();
-    let is_whole = kernels.is_empty() && tests.is_empty();
-    let kernels: Vec<String> = if kernels.is_empty() { all } else { kernels.to_vec() };
+    let is_whole = machines.is_empty() && tests.is_empty();
+    let all = [SYSTEMD].into_iter().chain(kernels::series()).map(str::to_owned).collect();
+    let machines: Vec<String> = if machines.is_empty() { all } else { machines.to_vec() };
+    let (with_systemd, kernels): (Vec<_>, Vec<_>) = machines.into_iter().partition(|name| name == SYSTEMD);
     let work = build::target_folder().join("vm");
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
-    let guest = Guest::new(&work)?;
-    let machines = kernels
-        .into_iter()
-        .map(|series| Prepared::new(&guest, &work, series, tests))
-        .collect::<Result<Vec<_>>>()?;
-    let at_once = at_once()?;
-    host::step(&format!("testing on {} other kernels, {at_once} at once", machines.len()));
-    let consoles = run(&machines, at_once)?;
+    let mut jobs: Vec<Job> = Vec::new();
+    if !with_systemd.is_empty() {
+        for proof in systemd::prepare(&work)? {
+            jobs.push((proof.name.to_owned(), Box::new(move || proof.run())));
+        }
+    }
+    if !kernels.is_empty() {
+        let guest = Guest::new(&work)?;
+        for series in &kernels {
+            let machine = Prepared::new(&guest, &work, series.clone(), tests)?;
+            jobs.push((series.clone(), Box::new(move || machine.run())));
+        }
+    }
+    let consoles = run(jobs)?;
     if is_whole {
-        let given = machines.iter().zip(&consoles);
-        let given = given.map(|(machine, console)| Ok((machine.series.clone(), Given::on(console)?)));
+        let on =
+            |series: &String| consoles.get(series).with_context(|| format!("Linux {series} said nothing"));
+        let given = kernels.iter().map(|series| Ok((series.clone(), Given::on(on(series)?)?)));
         table.settle(&given.collect::<Result<Vec<_>>>()?)?;
     }
     Ok(())
 }
 
-/// Runs machines, so many at once; returns what they wrote on their consoles.
-fn run(machines: &[Prepared], at_once: usize) -> Result<Vec<String>> {
+/// Runs as many at once as there is room for, and all to their end; returns what they wrote on their consoles, by their
+/// names.
+fn run(jobs: Vec<Job>) -> Result<BTreeMap<String, String>> {
+    let at_once = at_once()?;
+    host::step(&format!("testing in {} machines, {at_once} at once", jobs.len()));
     let outcomes = Mutex::new(BTreeMap::new());
-    let queue = Mutex::new(machines.iter());
+    let queue = Mutex::new(jobs.into_iter());
     let next = || queue.lock().ok()?.next();
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while let Some(machine) = next() {
-                    let outcome = machine.run();
+                while let Some((name, job)) = next() {
+                    let outcome = job();
                     if let Err(error) = &outcome {
-                        host::say(&format!("Linux {}: {error:#}", machine.series));
+                        host::say(&format!("{name}: {error:#}"));
                     }
                     if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.insert(&machine.series, outcome.ok());
+                        outcomes.insert(name, outcome.ok());
                     }
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().map_err(|_| anyhow!("a machine's thread has panicked"))?;
-    let mut take = |machine: &Prepared| outcomes.remove(&machine.series).flatten();
-    let consoles: Vec<_> =
-        machines.iter().map(|machine| take(machine).ok_or(machine.series.as_str())).collect();
-    let failed: Vec<&str> = consoles.iter().filter_map(|outcome| outcome.as_ref().err().copied()).collect();
+    let outcomes = outcomes.into_inner().map_err(|_| anyhow!("a machine's thread has panicked"))?;
+    let failed = outcomes.iter().filter(|(_, console)| console.is_none()).map(|(name, _)| name.as_str());
+    let failed: Vec<&str> = failed.collect();
     if !failed.is_empty() {
-        bail!("the tests failed on Linux {}", failed.join(", "));
+        bail!("failed: {}", failed.join(", "));
     }
-    Ok(consoles.into_iter().flatten().collect())
+    Ok(outcomes.into_iter().filter_map(|(name, console)| Some((name, console?))).collect())
 }
 
 /// How many machines the processors and the memory suffice for.

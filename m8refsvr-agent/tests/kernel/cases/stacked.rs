@@ -169,10 +169,10 @@ fn write_to_array(level: &str) -> (Writes, Writes) {
     let disks = spare_disks().unwrap();
     let names = disks.each_ref().map(|disk| disk.display().to_string());
     let mut stack = Stack::new();
-    stack.run(
-        &["mdadm", "--build", DEVICE, "--level", level, "--raid-devices=2", &names[0], &names[1]],
-        &["mdadm", "--stop", DEVICE],
-    );
+    // A mirror is not first made equal, which would be writes too.
+    let build = ["mdadm", "--build", DEVICE, "--level", level, "--raid-devices=2", &names[0], &names[1]];
+    let build = [&build[..], if level == "1" { &["--assume-clean"] } else { &[] }].concat();
+    stack.run(&build, &["mdadm", "--stop", DEVICE]);
     write_to(DEVICE, &disks)
 }
 

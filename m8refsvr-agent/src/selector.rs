@@ -81,7 +81,9 @@ impl Selector {
     /// The first pattern that matches, by its place among [`Self::patterns`]; `None` for a process that none
     /// matches, and for the agent.
     pub fn select(&self, names: &Names) -> Option<usize> {
-        if names.comm == AGENT || names.executable.as_deref() == Some(AGENT) {
+        // The scripts of its package are called as it is, with a dot and more behind it.
+        let is_ours = names.comm == AGENT || names.comm.strip_prefix(AGENT) == Some(b".");
+        if is_ours || names.executable.as_deref() == Some(AGENT) {
             return None;
         }
         self.patterns.iter().position(|pattern| names.all().any(|name| pattern.regex.is_match(name)))
@@ -200,6 +202,8 @@ mod tests {
     fn the_agent_never_matches() {
         assert!(!selects("M8RefSvr", &names("m8refsvr-agent", "", "")));
         assert!(!selects("M8RefSvr", &names("renamed", "m8refsvr-agent", "M8RefSvr")));
+        assert!(!selects("M8RefSvr", &names("m8refsvr-agent.", "dash", "sh")));
+        assert!(selects("M8RefSvr", &names("m8refsvr-agent2", "", "")));
     }
 
     #[test]

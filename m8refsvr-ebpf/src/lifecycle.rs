@@ -66,6 +66,11 @@ static ANY_COMM: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static OWN_COMM: Global<[u64; 2]> = Global::new([0; 2]);
 
+/// The `comm` of the scripts with which its package is installed and removed: they are called as the package is, with a
+/// dot and more behind it.
+#[unsafe(no_mangle)]
+static OWN_SCRIPTS: Global<[u64; 2]> = Global::new([0; 2]);
+
 /// The running process executes another program.
 #[inline(always)]
 pub(crate) fn executed() {
@@ -362,7 +367,7 @@ fn slot_at(place: u32) -> u32 {
 /// Whether one of the names is in a `comm`.
 #[inline(always)]
 fn matches(comm: [u64; 2]) -> bool {
-    if comm == OWN_COMM.load() {
+    if comm == OWN_COMM.load() || comm == OWN_SCRIPTS.load() {
         return false;
     }
     let comm = small(comm);

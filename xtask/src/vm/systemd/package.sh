@@ -48,6 +48,7 @@ upgrade() {
     check "an upgrade runs the new code" runs_installed "$binary"
     check "an upgrade keeps edited settings" cmp "$env_file" "$state/agent.env"
     check "an upgrade's settings are in force" soon says "every 2 s"
+    check "the package's own scripts are not watched" not journal_has "m8refsvr-agent. "
 }
 
 run() {

@@ -2,6 +2,8 @@
 //! (`wait_task_zombie` in `kernel/exit.c`): of a process whose children match too, that would count twice. It is then
 //! read thread by thread, and the programs keep what threads had that have ended.
 
+use std::{thread::sleep, time::Duration};
+
 use m8refsvr_common::record::Bytes;
 
 use crate::{
@@ -12,25 +14,36 @@ use crate::{
 /// How often reading is tried while threads of the process end.
 const ATTEMPTS: usize = 20;
 
+/// How often it is asked what children had, at most.
+const ATTEMPTS_OF_CHILDREN: u32 = 100;
+
 /// What to add (wrapping) to what a process itself had, so that it continues what it and its children had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offset(Bytes);
 
 impl Offset {
-    /// Of a process that now has matching children. `of_children` tells what those had that it has waited for already.
-    /// `None` where it can't be told.
+    /// Of a process that now has matching children. `of_children` tells what those had that it has waited for already;
+    /// `None` while one of them has yet to leave its CPU for the last time, and so to tell what it had. `None` where it
+    /// can't be told.
     pub(crate) fn of(
         process: &Process,
         kernel: &Kernel,
         watch: &Watch,
-        of_children: impl Fn() -> Bytes,
+        of_children: impl Fn() -> Option<Bytes>,
         buffer: &mut Vec<u8>,
     ) -> Option<Self> {
+        let settled = || {
+            (0..ATTEMPTS_OF_CHILDREN).find_map(|attempt| {
+                // Microseconds, unless something else is run first on that CPU.
+                (attempt > 0).then(|| sleep(Duration::from_millis(1)));
+                of_children()
+            })
+        };
         for _ in 0..ATTEMPTS {
-            let children = of_children();
+            let children = settled()?;
             let all = StorageIo::read(process, buffer).ok()?;
             let own = own(process, kernel, watch, buffer).ok()?;
-            if of_children() == children {
+            if of_children() == Some(children) {
                 let less = |all: u64, own: u64, children: u64| all.wrapping_sub(own).wrapping_sub(children);
                 return Some(Self(Bytes {
                     read: less(all.read_bytes, own.read_bytes, children.read),

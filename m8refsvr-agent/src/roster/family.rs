@@ -24,13 +24,15 @@ impl Roster {
             stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
         };
         let of_children = || {
-            let ended = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
-            let waited_for = ended.filter(|holder| {
-                holder.state == State::Ended && holder.parent == parent && !is_there(holder)
-            });
-            waited_for.fold(Bytes::default(), |sum, holder| Bytes {
-                read: sum.read.wrapping_add(holder.life.last.read_bytes),
-                written: sum.written.wrapping_add(holder.life.last.write_bytes),
+            let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
+            waited_for.try_fold(Bytes::default(), |sum, holder| match holder.state {
+                State::Ended => Some(Bytes {
+                    read: sum.read.wrapping_add(holder.life.last.read_bytes),
+                    written: sum.written.wrapping_add(holder.life.last.write_bytes),
+                }),
+                State::Living => None,
+                _ => Some(sum),
             })
         };
         let process = proc.process(member.identity.pid).ok();

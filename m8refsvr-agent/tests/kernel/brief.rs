@@ -99,7 +99,11 @@ impl Usage {
             // The program itself waits for no end of its input here.
             let child = {
                 let _started = STARTING.lock().unwrap();
-                command().stdin(Stdio::null()).spawn().unwrap()
+                let mut child = command().stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+                // Who starts a program is told so a little before it has been executed: but one that says something has
+                // been, and one that says nothing has ended.
+                let _ = child.stdout.take().unwrap().read(&mut [0]).unwrap();
+                child
             };
             self.wait(child);
         }

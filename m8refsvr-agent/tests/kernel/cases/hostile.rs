@@ -59,7 +59,7 @@ fn crowd() {
     }
     end(&mut child);
     for watching in [&mut from_its_start, &mut later] {
-        watching.look();
+        watching.until_ended(1);
         let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
         assert_eq!((over.identity.pid, over.how), (child.id(), How::Ended(Exit::Code(0))));
     }

@@ -149,7 +149,7 @@ fn four_hundred() {
     let mut watching = watching(4096);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(400, || programs.command(NAME, "write 8192 burn 50"));
+        usage.run(400, || programs.command(NAME, "say write 8192 burn 50"));
         usage
     });
     equals(&mut watching, &usage);
@@ -163,7 +163,7 @@ fn five_thousand() {
     let mut watching = watching(4096);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(5000, || programs.command(NAME, "exit 0"));
+        usage.run(5000, || programs.command(NAME, "say exit 0"));
         usage
     });
     equals(&mut watching, &usage);
@@ -397,7 +397,7 @@ fn by_executable() {
     let before = switches(&watching);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(1, || programs.command(LONG, "sleep 20 naps 200 exec ./@_of_a_long_name naps 200"));
+        usage.run(1, || programs.command(LONG, "say sleep 20 naps 200 exec ./@_of_a_long_name naps 200"));
         usage
     });
     let naps = switches(&watching) - before;

@@ -65,8 +65,8 @@ fn forwarded() {
     let receiver = LOG.receiver.lock().unwrap();
     loop {
         let line = receiver.recv_timeout(Duration::from_secs(30)).expect("the programs log a write");
-        if line.starts_with(&start) {
-            assert!(line.contains("write 1"), "{line}");
+        // The file system may have read something of its own for it before.
+        if line.starts_with(&start) && line.contains("write 1") {
             break;
         }
     }

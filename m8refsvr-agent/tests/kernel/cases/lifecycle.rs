@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use m8refsvr_agent::{
@@ -51,6 +51,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "a process is found once by its host id however it came to match",
         needs: &[Bpf],
         run: found_once,
+    },
+    Case {
+        name: "a process that takes a name has its slot from then on and its own figures at its end",
+        needs: &[Bpf],
+        run: takes_a_name,
     },
     Case {
         name: "a process is over when it executes another program or takes another name",
@@ -290,10 +295,12 @@ fn found_once() {
     end(&mut child);
 }
 
-/// Looks until as many match as expected and no more come, or for two seconds.
+/// Looks until as many match as expected and no more come, or for five seconds.
 fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agent::sample::Sample) {
+    let end = Instant::now() + Duration::from_secs(5);
     let mut last = None;
-    for _ in 0..40 {
+    // Whatever else happens on the machine may be told of too, so that this turns often.
+    while Instant::now() < end {
         watching.follow_for(Duration::from_millis(50));
         let sample = watching.look();
         let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
@@ -305,6 +312,25 @@ fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agen
     }
     let sample = watching.look();
     (last.unwrap_or_default(), sample)
+}
+
+fn takes_a_name() {
+    let programs = Programs::new(&[NAME, OTHER]);
+    for words in ["naps 20 rename @ naps 30 say hold", "naps 20 exec ./@ naps 30 say hold"] {
+        let mut watching = watching(8);
+        let mut child = programs.command(OTHER, words).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        // Nobody has looked, and a program knew what the process had until then.
+        let kernel = watching.observer.kernel().unwrap();
+        let holder = kernel.holder(kernel.slot(child.id()).unwrap()).unwrap();
+        let first = holder.life.first;
+        assert!((20..40).contains(&first.voluntary), "{words}: {first:?}");
+        assert_eq!(holder.comm, own(NAME).as_bytes(), "{words}");
+        let mut usage = Usage::default();
+        drop(child.stdin.take());
+        usage.wait(child);
+        equals(&mut watching, &usage);
+    }
 }
 
 fn leaves() {

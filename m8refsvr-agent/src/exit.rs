@@ -25,7 +25,8 @@ pub struct Over {
     pub lasted: Duration,
     /// The most memory that it had at once, bytes.
     pub peak_bytes: Option<u64>,
-    /// What it had when it began to match; `None` where that is not known.
+    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// known.
     pub first: Option<Totals>,
     /// What it had in the end; absent where it is not known.
     pub last: Totals,

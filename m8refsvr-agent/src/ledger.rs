@@ -2,7 +2,7 @@
 //! neither the kernel nor the ways out.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,9 +21,6 @@ pub struct Ledger {
     started: SystemTime,
     groups: Vec<Group>,
     processes: HashMap<Identity, Entry>,
-    /// Processes that were over at the last look, or the one before: if they match again, what they did until then is
-    /// in the totals.
-    over: [HashSet<Identity>; 2],
     last: Option<Look>,
     before: Option<Look>,
 }
@@ -33,8 +30,6 @@ pub struct Ledger {
 struct Look {
     at: SystemTime,
     began: Instant,
-    /// The same in clock ticks after boot.
-    ticks: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,24 +52,20 @@ impl Ledger {
             started,
             groups: vec![Group::default(); groups],
             processes: HashMap::new(),
-            over: Default::default(),
             last: None,
             before: None,
         }
     }
 
-    /// Takes in a look. Of a process that started since the look before, everything counts; of one that was there and
-    /// did not match, only what it does since it does, as far as that is known. A process stays until it is told to be
-    /// over, also where a look did not see it.
+    /// Takes in a look. What a process did since it began to match counts, as far as that is known. A process stays until
+    /// it is told to be over, also where a look did not see it.
     pub fn record(&mut self, sample: &Sample) {
-        let look = Look { at: sample.at, began: sample.began, ticks: sample.began_ticks };
+        let look = Look { at: sample.at, began: sample.began };
         self.before = self.last.replace(look);
         self.groups.iter_mut().for_each(|group| group.account.turn());
         self.processes.values_mut().for_each(|entry| entry.account.turn());
         let mut changes = vec![Vec::new(); self.groups.len()];
         let mut change = |group: usize, change: Change| changes.get_mut(group).map(|them| them.push(change));
-        let [last, before] = &mut self.over;
-        *before = std::mem::take(last);
         let mut left = HashMap::new();
         for over in &sample.over {
             let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last, &left);
@@ -86,8 +77,6 @@ impl Ledger {
                 }
                 change(over.group, Change { at: over.at, exit: Some(exit) });
             }
-            // At once, as it may match again before it is over again.
-            self.over[0].insert(over.identity);
             let entry = self.processes.remove(&over.identity);
             if !is_new {
                 left.extend(entry.map(|entry| (over.identity, entry.account)));
@@ -116,16 +105,10 @@ impl Ledger {
         seen: &Totals,
         left: &HashMap<Identity, Account>,
     ) -> bool {
-        let is_young = self.before.is_some_and(|before| identity.start_ticks >= before.ticks);
-        let was_over = self.over.iter().any(|over| over.contains(identity));
         let is_new = !self.processes.contains_key(identity);
         let entry = self.processes.entry(*identity).or_insert_with(|| Entry {
             // Where nothing is known, what is seen first is the start.
-            seen: match first {
-                _ if is_young && !was_over => Totals::of(|_| Some(0)),
-                Some(first) => *first,
-                None => Totals::default(),
-            },
+            seen: first.copied().unwrap_or_default(),
             account: left.get(identity).copied().unwrap_or_default(),
         });
         let seen = seen.balanced(&entry.seen);
@@ -186,7 +169,7 @@ mod tests {
     use super::*;
     use crate::exit::Over;
     use crate::{
-        sample::fixtures::{ended, process, sample, vanished},
+        sample::fixtures::{ended, nothing, process, sample, vanished, young},
         totals::Counter,
     };
 
@@ -213,7 +196,7 @@ mod tests {
 
     #[test]
     fn all_that_a_process_did_counts_that_started_later() {
-        let ledger = ledger(&[sample(100, []), sample(200, [process(1, 150, 7)])]);
+        let ledger = ledger(&[sample(100, []), sample(200, [young(1, 150, 7)])]);
         assert_eq!(user(&ledger.group(0)), 7);
     }
 
@@ -229,9 +212,9 @@ mod tests {
     fn a_process_that_was_missed_at_one_look_counts_once_and_whole() {
         let looks = [
             sample(100, []),
-            sample(200, [process(1, 150, 7)]),
+            sample(200, [young(1, 150, 7)]),
             sample(300, []),
-            sample(400, [process(1, 150, 8)]),
+            sample(400, [young(1, 150, 8)]),
         ];
         assert_eq!(user(&ledger(&looks).group(0)), 8);
     }
@@ -242,7 +225,7 @@ mod tests {
             sample(100, [process(1, 50, 70)]),
             sample(200, [process(1, 50, 75)]),
             Sample { over: vec![vanished(1, 50)], ..sample(300, []) },
-            sample(400, [process(1, 350, 3)]),
+            sample(400, [young(1, 350, 3)]),
         ]);
         assert_eq!(user(&ledger.group(0)), 8);
         assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 350 })), 3);
@@ -270,7 +253,7 @@ mod tests {
         };
         let ledger = ledger(&[
             sample(100, []),
-            sample(200, [process(1, 150, 5)]),
+            sample(200, [young(1, 150, 5)]),
             Sample { over: vec![cpu(3, 4)], ..sample(300, []) },
         ]);
         let total = ledger.group(0).now;
@@ -280,10 +263,8 @@ mod tests {
 
     #[test]
     fn a_process_that_no_look_saw_counts_whole() {
-        let ledger = ledger(&[
-            sample(100, []),
-            Sample { over: vec![ended(1, 150, 4), ended(1, 160, 5)], ..sample(200, []) },
-        ]);
+        let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| Over { first: nothing(), ..over });
+        let ledger = ledger(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
         assert_eq!(user(&ledger.group(0)), 9);
         let turnover = ledger.turnover(0).unwrap();
         assert_eq!((turnover.starts, turnover.restarts, turnover.exits().next().unwrap().1), (2, 1, 2));
@@ -291,8 +272,7 @@ mod tests {
 
     #[test]
     fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
-        let mut left = ended(1, 150, 4);
-        left.how = How::Left;
+        let left = Over { how: How::Left, first: nothing(), ..ended(1, 150, 4) };
         let again =
             crate::sample::ProcessSample { first: Some(process(1, 150, 6).totals()), ..process(1, 150, 9) };
         let ledger = ledger(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);

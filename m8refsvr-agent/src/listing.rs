@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        sample::fixtures::{process, sample},
+        sample::fixtures::{process, sample, young},
         totals::Counter,
     };
 
@@ -137,7 +137,7 @@ mod tests {
         let first = sample(100, []);
         ledger.record(&first);
         assert!(listing.choose(&first, &ledger).is_empty());
-        let second = sample(200, [process(1, 150, 4)]);
+        let second = sample(200, [young(1, 150, 4)]);
         ledger.record(&second);
         let own = listing.choose(&second, &ledger);
         assert_eq!(number(&own[0].account.now), 4_000_000_000);

@@ -96,7 +96,8 @@ pub struct ProcessSample {
     pub switches: Option<Switches>,
     /// Block I/O since it is watched; only the block fields mean anything.
     pub block: Option<Counts>,
-    /// What it had when it began to match; `None` where that is not known.
+    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// known.
     pub first: Option<Totals>,
     /// How near it is to its limits.
     pub headroom: Headroom,
@@ -188,7 +189,7 @@ impl Observer {
     pub fn look(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
-        let mut absences = self.roster.update()?;
+        let mut absences = self.roster.update(began_ticks)?;
         let sources = self.sources();
         self.bounds.begin_look();
         let Roster { proc, kernel, .. } = &self.roster;
@@ -429,6 +430,16 @@ pub(crate) mod fixtures {
             first: None,
             headroom: Headroom::default(),
         }
+    }
+
+    /// Totals of nothing: those at the beginning of a process that started since the look before.
+    pub(crate) fn nothing() -> Option<Totals> {
+        Some(Totals::of(|_| Some(0)))
+    }
+
+    /// One that started since the look before.
+    pub(crate) fn young(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
+        ProcessSample { first: nothing(), ..process(pid, start_ticks, cpu_user) }
     }
 
     /// A look that began so many clock ticks after boot.

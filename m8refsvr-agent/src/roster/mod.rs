@@ -7,7 +7,7 @@ mod process;
 mod scan;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     os::fd::OwnedFd,
     time::{Duration, Instant, SystemTime},
@@ -44,6 +44,10 @@ pub(crate) struct Roster {
     ids: HashMap<u32, Identity>,
     /// Those that are over since the last look.
     over: Vec<Over>,
+    /// Those that matched no more at the last look.
+    left: HashSet<Identity>,
+    /// When the last look began, in clock ticks after boot.
+    looked: Option<u64>,
     own_pid: u32,
     boot: Boot,
     /// When all processes were looked at.
@@ -66,7 +70,8 @@ pub(crate) struct Member {
     pub(crate) executable: Option<String>,
     /// The pattern that selected it, by its place.
     pub(crate) group: usize,
-    /// What it had when it began to match; `None` where that is not known.
+    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// known.
     pub(crate) first: Option<Totals>,
     /// How the programs count for it.
     pub(crate) watch: Result<Watch, NotWatched>,
@@ -103,6 +108,8 @@ impl Roster {
             members: HashMap::new(),
             ids: HashMap::new(),
             over: Vec::new(),
+            left: HashSet::new(),
+            looked: None,
             own_pid,
             boot: Boot::of_this_machine(),
             scanned: None,
@@ -145,7 +152,9 @@ impl Roster {
 
     /// Those that are over since the last time, in the order in which it was learnt.
     pub(crate) fn take_over(&mut self) -> Vec<Over> {
-        std::mem::take(&mut self.over)
+        let over = std::mem::take(&mut self.over);
+        self.left = over.iter().filter(|over| over.how == How::Left).map(|over| over.identity).collect();
+        over
     }
 
     /// Those that are over since the last look.
@@ -154,8 +163,9 @@ impl Roster {
     }
 
     /// Takes in what the programs told, and looks at all processes where that is due. An error when /proc as a whole
-    /// can't be read, or this process has no descriptors or memory left.
-    pub(crate) fn update(&mut self) -> io::Result<Absences> {
+    /// can't be read, or this process has no descriptors or memory left. `began` is when the look began, in clock ticks
+    /// after boot.
+    pub(crate) fn update(&mut self, began: u64) -> io::Result<Absences> {
         self.follow()?;
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
         let is_due = self.scanned.is_none_or(|scanned| scanned.elapsed() >= SCAN_INTERVAL);
@@ -163,6 +173,7 @@ impl Roster {
             self.scan(follows)?;
         }
         self.watch_more();
+        self.looked = Some(began);
         Ok(self.hidden.clone())
     }
 
@@ -217,6 +228,7 @@ impl Roster {
         let (storage, was_gone) = (None, false);
         let is_given = |watch: &Watch| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
         let is_whole = watch.as_ref().is_ok_and(is_given);
+        let first = if self.is_young(&identity) { Some(Totals::of(|_| Some(0))) } else { first };
         let member = Member {
             identity,
             name,
@@ -231,6 +243,13 @@ impl Roster {
         };
         self.ids.insert(identity.pid, identity);
         self.members.insert(identity, member);
+    }
+
+    /// Whether a process that begins to match started since the last look: all that it did until now counts too, whatever
+    /// program it was. Of one that has matched before, that is in the totals.
+    fn is_young(&self, identity: &Identity) -> bool {
+        let is_new = self.looked.is_some_and(|looked| identity.start_ticks >= looked);
+        is_new && !self.left.contains(identity) && !self.over.iter().any(|over| over.identity == *identity)
     }
 
     /// A member is over; `last` is what is known of its end.
@@ -290,4 +309,36 @@ impl Holder {
 /// The error of a look for which this process has not the means.
 pub(crate) fn exhausted() -> io::Error {
     io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::fixtures::nothing;
+
+    fn found(start_ticks: u64) -> Match {
+        let identity = Identity { pid: 7, start_ticks };
+        Match { identity, parent: None, group: 0, name: "M8RefSvr".into(), executable: None }
+    }
+
+    #[test]
+    fn all_that_a_process_did_counts_if_it_started_since_the_look_before_it_matched() {
+        let selector = Selector::new(&["M8RefSvr".into()], &[]).unwrap();
+        let mut roster = Roster::new(Proc::new("/nowhere"), selector, None);
+        let first = |roster: &mut Roster, start_ticks| {
+            roster.admit(found(start_ticks), false, true);
+            roster.members[&found(start_ticks).identity].first
+        };
+        assert_eq!(first(&mut roster, 50), None, "before the first look");
+        roster.looked = Some(100);
+        assert_eq!(first(&mut roster, 99), None);
+        assert_eq!(first(&mut roster, 100), nothing());
+        // One that comes back began to match with what it had then.
+        let identity = found(100).identity;
+        roster.finish(identity, How::Left, Totals::default());
+        assert_eq!(first(&mut roster, 100), None);
+        roster.finish(identity, How::Left, Totals::default());
+        roster.take_over();
+        assert_eq!(first(&mut roster, 100), None);
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) fn test() -> Result<()> {
         .env("M8REFSVR_NGINX", receivers.nginx)
         .env("M8REFSVR_RUNC", kubernetes::runc()?);
     step("testing, with the real programs in this kernel", tests)?;
-    vm::vm(&[vm::SYSTEMD.into()], "", vm::Table::Check)?;
+    vm::vm(&[], "", vm::Table::Check)?;
     if let Some(reason) = not_checked {
         host::say(&format!("could not run here: {reason}"));
     }

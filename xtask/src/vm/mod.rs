@@ -35,7 +35,7 @@ const DISK_BYTES: u64 = 2 << 30;
 const SPARE_DISK_BYTES: u64 = 64 << 20;
 
 /// What is no kernel, but can be named like one.
-pub(crate) const SYSTEMD: &str = "systemd";
+const SYSTEMD: &str = "systemd";
 
 /// What is done in a machine, and its name; it returns what the machine wrote on its console.
 type Job = (String, Box<dyn Fn() -> Result<String> + Send>);

@@ -29,7 +29,7 @@ const FOLDER: &str = "m8refsvr-";
 #[derive(Debug, Error)]
 pub enum PinError {
     /// There is no BPF file system.
-    #[error("{} is not a BPF file system: `mount -t bpf bpf {}` makes it one", path.display(), path.display())]
+    #[error("{} is not a BPF file system: `mount -t bpf -o mode=0700 bpf {}` makes it one", path.display(), path.display())]
     NoBpfFs {
         /// Where it should be.
         path: PathBuf,
@@ -295,6 +295,6 @@ mod tests {
     #[test]
     fn a_folder_that_is_no_bpf_file_system_is_an_error_that_says_how_to_mount_it() {
         let error = running(Path::new("/proc")).unwrap_err();
-        assert!(error.to_string().contains("mount -t bpf bpf /proc"), "{error}");
+        assert!(error.to_string().contains("mount -t bpf -o mode=0700 bpf /proc"), "{error}");
     }
 }

@@ -116,7 +116,7 @@ fn alone() {
 fn without_bpf_fs() {
     let output = dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1", "--bpf-fs", "/proc"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("mount -t bpf bpf /proc"), "{said}");
+    assert!(said.contains("mount -t bpf -o mode=0700 bpf /proc"), "{said}");
     assert_eq!(json(&output)["targets"], serde_json::json!([]));
 }
 

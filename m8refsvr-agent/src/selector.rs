@@ -1,12 +1,10 @@
 //! Which processes match. A pure decision over names; where they come from is not its business.
 
+use m8refsvr_common::comm::OWN;
 use regex::bytes::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use crate::{kernel::Comms, proc::identity::Names};
-
-/// The program's own name: it never watches itself, nor another instance of itself.
-const AGENT: &[u8] = env!("CARGO_PKG_NAME").as_bytes();
 
 /// Why a name or an expression can't select processes.
 #[derive(Debug, Error)]
@@ -79,11 +77,9 @@ impl Selector {
     }
 
     /// The first pattern that matches, by its place among [`Self::patterns`]; `None` for a process that none
-    /// matches, and for the agent.
+    /// matches, and for the agent: this one, another, and the scripts of its package.
     pub fn select(&self, names: &Names) -> Option<usize> {
-        // The scripts of its package are called as it is, with a dot and more behind it.
-        let is_ours = names.comm == AGENT || names.comm.strip_prefix(AGENT) == Some(b".");
-        if is_ours || names.executable.as_deref() == Some(AGENT) {
+        if names.all().any(|name| name.starts_with(OWN.as_bytes())) {
             return None;
         }
         self.patterns.iter().position(|pattern| names.all().any(|name| pattern.regex.is_match(name)))
@@ -199,11 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_never_matches() {
-        assert!(!selects("M8RefSvr", &names("m8refsvr-agent", "", "")));
-        assert!(!selects("M8RefSvr", &names("renamed", "m8refsvr-agent", "M8RefSvr")));
-        assert!(!selects("M8RefSvr", &names("m8refsvr-agent.", "dash", "sh")));
-        assert!(selects("M8RefSvr", &names("m8refsvr-agent2", "", "")));
+    fn the_agent_never_matches_whatever_follows_its_name() {
+        assert_eq!(OWN, env!("CARGO_PKG_NAME"));
+        for of_agent in ["m8refsvr-agent", "m8refsvr-agent-2.0", "m8refsvr-agent.old", "m8refsvr-agent2"] {
+            let comm = &of_agent[..of_agent.len().min(15)];
+            assert!(!selects("M8RefSvr", &names(comm, of_agent, of_agent)), "{of_agent}");
+            assert!(!selects("M8RefSvr", &names(comm, "dash", "sh")), "{of_agent} as a script");
+            assert!(!selects("M8RefSvr", &names("renamed", of_agent, "M8RefSvr")), "{of_agent}, renamed");
+            assert!(Selector::new(&[], &["m8refsvr".into()]).unwrap().select(&names(comm, "", "")).is_none());
+        }
+        assert!(selects("M8RefSvr", &names("M8RefSvr-agent", "", "")));
+        assert!(selects("M8RefSvr", &names("m8refsvr-agen", "", "")));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 /// Bytes of `comm`, its terminating zero included: `TASK_COMM_LEN` in `include/linux/sched.h`.
 pub const COMM_BYTES: usize = 16;
 
+/// How the names of the agent begin: with its version behind it, or what its package's scripts are called, they are its
+/// own all the same. No process of such a name is watched.
+pub const OWN: &str = "m8refsvr-agent";
+
 /// How many names the kernel compares; further ones are left to the agent.
 pub const MAX_NAMES: u32 = 32;
 
@@ -47,6 +51,14 @@ impl Name {
         }
         false
     }
+}
+
+/// Whether a `comm` begins as the agent's names do.
+#[inline(always)]
+pub const fn is_own([low, high]: [u64; 2]) -> bool {
+    const NAME: [u64; 2] = words(*b"m8refsvr-agent\0\0");
+    // What follows the name may be anything.
+    low == NAME[0] && high & (u64::MAX >> 16) == NAME[1]
 }
 
 /// A `comm` as two words, as its bytes lie in the memory of a little-endian machine.
@@ -119,6 +131,15 @@ mod tests {
                     assert_eq!(holds(other, name), expected, "{name} in {other}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_agents_by_its_beginning() {
+        let names = ["m8refsvr-agent", "m8refsvr-agent.", "m8refsvr-agent-", "m8refsvr-agent2"];
+        let others = ["", "M8RefSvr", "m8refsvr-agen", "m8refsvr-agenT", "M8refsvr-agent", "xm8refsvr-agent"];
+        for name in names.into_iter().chain(others) {
+            assert_eq!(is_own(comm(name.as_bytes())), name.starts_with(OWN), "{name}");
         }
     }
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
     },
 };
 use m8refsvr_common::{
-    comm::{COMM_BYTES, MAX_NAMES, small, words},
+    comm::{COMM_BYTES, MAX_NAMES, is_own, small, words},
     record::{Bytes, Counts, EventKind, Figures, Life, OOM_VICTIM, State, Target},
     slot::{UNDECIDED, first_counters, place_in, undecided_in},
 };
@@ -61,15 +61,6 @@ static NAME_COUNT: Global<u32> = Global::new(0);
 /// Whether a `comm` without any of the names can match all the same, by a regular expression.
 #[unsafe(no_mangle)]
 static ANY_COMM: Global<u32> = Global::new(0);
-
-/// The agent's own `comm`, which never matches.
-#[unsafe(no_mangle)]
-static OWN_COMM: Global<[u64; 2]> = Global::new([0; 2]);
-
-/// The `comm` of the scripts with which its package is installed and removed: they are called as the package is, with a
-/// dot and more behind it.
-#[unsafe(no_mangle)]
-static OWN_SCRIPTS: Global<[u64; 2]> = Global::new([0; 2]);
 
 /// The running process executes another program.
 #[inline(always)]
@@ -388,10 +379,10 @@ fn slot_at(place: u32) -> u32 {
     place.checked_div(CPUS.load()).unwrap_or(0)
 }
 
-/// Whether one of the names is in a `comm`.
+/// Whether one of the names is in a `comm`, and it is none of the agent's own.
 #[inline(always)]
 fn matches(comm: [u64; 2]) -> bool {
-    if comm == OWN_COMM.load() || comm == OWN_SCRIPTS.load() {
+    if is_own(comm) {
         return false;
     }
     let comm = small(comm);

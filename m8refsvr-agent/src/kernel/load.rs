@@ -13,7 +13,7 @@ use aya::{
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
 use m8refsvr_common::{
-    comm::{MAX_NAMES, Name, words},
+    comm::{MAX_NAMES, Name},
     record::{Form, LAYOUT},
     slot::counters_length,
 };
@@ -78,9 +78,6 @@ impl Loaded {
         let name_count = (names.len() as u32).min(MAX_NAMES);
         let any_comm = u32::from(comms.others || names.len() > name_count as usize);
         let tick = 1_000_000_000 / clock_ticks_per_second().max(1);
-        let own_comm = own_comm();
-        let own_scripts = words(followed_by_dot(own_comm));
-        let own_comm = words(own_comm);
         let mut loader = EbpfLoader::new();
         for (name, offset) in layout.process.iter().flat_map(|process| &process.offsets) {
             loader.override_global(name, offset, true);
@@ -101,8 +98,6 @@ impl Loaded {
             .override_global("TICK", &tick, true)
             .override_global("NAME_COUNT", &name_count, true)
             .override_global("ANY_COMM", &any_comm, true)
-            .override_global("OWN_COMM", &own_comm, true)
-            .override_global("OWN_SCRIPTS", &own_scripts, true)
             .map_max_entries("NAMES", MAX_NAMES)
             .map_max_entries("LIVES", sizes.capacity)
             .map_max_entries("FREE_SLOTS", sizes.capacity)
@@ -346,25 +341,6 @@ impl FreeSlots {
     pub(crate) fn push(&mut self, slot: u32) -> io::Result<()> {
         self.0.push(slot, 0).map_err(|error| io::Error::other(with_causes(&error)))
     }
-}
-
-/// The name under which this process runs.
-fn own_comm() -> [u8; 16] {
-    let mut comm = [0; 16];
-    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
-    for (to, from) in comm.iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
-        *to = *from;
-    }
-    comm
-}
-
-/// A name, with a dot behind it where it has room for one.
-fn followed_by_dot(mut comm: [u8; 16]) -> [u8; 16] {
-    // The last byte is always 0.
-    if let Some(end) = comm[..15].iter_mut().find(|byte| **byte == 0) {
-        *end = b'.';
-    }
-    comm
 }
 
 fn missing_map() -> KernelError {

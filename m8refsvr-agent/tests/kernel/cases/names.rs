@@ -2,8 +2,14 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
+use m8refsvr_agent::{
+    kernel::{Kernel, Options},
+    selector::Selector,
+};
+
 use crate::{
     Case,
+    Need::Bpf,
     actor::Actor,
     looking::{document, observer_of_proc, of},
 };
@@ -12,6 +18,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "names with spaces, parentheses, newlines and no text are shown", needs: &[], run: strange },
     Case { name: "a name longer than the kernel keeps matches and is shown whole", needs: &[], run: long },
     Case { name: "a matching word in an argument is no match", needs: &[], run: argument },
+    Case {
+        name: "another agent is watched neither by its name nor by the programs",
+        needs: &[Bpf],
+        run: agents,
+    },
 ];
 
 fn strange() {
@@ -48,4 +59,21 @@ fn argument() {
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, actor.pid());
+}
+
+fn agents() {
+    let comms = Selector::new(&["M8RefSvr".to_owned()], &[]).unwrap().comms();
+    let kernel =
+        Kernel::attach(&Options { capacity: 16, bpf_fs: None, comms, ..Options::default() }).unwrap();
+    let has_slot = |actor: &Actor| kernel.slot(actor.pid()).is_some();
+    let agents = ["m8refsvr-agent", "m8refsvr-agent-2.0", "m8refsvr-agent.old"].map(Actor::start);
+    let another = Actor::start("m8refsvr-2.0");
+    assert!(has_slot(&another), "the programs do not see what matches");
+    for agent in &agents {
+        assert!(!has_slot(agent), "the programs count for another agent");
+    }
+    let sample = observer_of_proc("M8RefSvr").look().unwrap();
+    let found: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+    assert!(found.contains(&another.pid()));
+    assert!(agents.iter().all(|agent| !found.contains(&agent.pid())));
 }

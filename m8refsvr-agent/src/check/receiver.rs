@@ -34,6 +34,9 @@ pub async fn receiver(client: Client, resource: Resource) -> Vec<Finding> {
 async fn steps(mut client: Client, resource: Resource, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     let target = client.target().clone();
     let shown = target.shown();
+    if let Some(reason) = client.unusable() {
+        return Err(Finding::failure("TLS", reason.to_string()));
+    }
     let addresses = resolved(&target).await.map_err(|why| Finding::failure("receiver's name", why))?;
     let known: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     findings.push(Finding::ok("receiver's name", format!("{shown} is at {}", known.join(", "))));

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 /// Two authorities, and what they have certified; PEM files that are gone when this is dropped.
 pub(crate) struct Certificates {
     folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// A certificate and its key, as files.
@@ -22,30 +24,37 @@ pub(crate) struct Identity {
     pub(crate) key: PathBuf,
 }
 
-/// Until when a certificate is valid.
+/// In seconds after 1970.
+const YEAR_2100: u64 = 4_102_444_800;
+
+/// When a certificate is valid.
 #[derive(Clone, Copy)]
 enum Validity {
     Now,
     Expired,
+    /// From so many seconds after 1970 on.
+    From(u64),
 }
 
 impl Certificates {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ours = authority(folder.path(), "authority");
-        let other = authority(folder.path(), "other-authority");
+        let ours = authority(folder.path(), "authority", Validity::Now);
+        let other = authority(folder.path(), "other-authority", Validity::Now);
+        authority(folder.path(), "expired-authority", Validity::Expired);
         let server = ExtendedKeyUsagePurpose::ServerAuth;
         let client = ExtendedKeyUsagePurpose::ClientAuth;
         for (name, issuer, purpose, validity) in [
             ("server", &ours, &server, Validity::Now),
             ("expired-server", &ours, &server, Validity::Expired),
+            ("coming-server", &ours, &server, Validity::From(YEAR_2100)),
             ("client", &ours, &client, Validity::Now),
             ("expired-client", &ours, &client, Validity::Expired),
             ("other-client", &other, &client, Validity::Now),
         ] {
             certify(folder.path(), name, issuer, purpose, validity);
         }
-        Self { folder }
+        Self { folder, issuer: ours }
     }
 
     /// The authority of all but `other_client`.
@@ -58,6 +67,11 @@ impl Certificates {
         self.folder.path().join("other-authority.pem")
     }
 
+    /// An authority that has certified nothing.
+    pub(crate) fn expired_authority(&self) -> PathBuf {
+        self.folder.path().join("expired-authority.pem")
+    }
+
     /// For localhost, 127.0.0.1 and ::1.
     pub(crate) fn server(&self) -> Identity {
         self.identity("server")
@@ -67,12 +81,24 @@ impl Certificates {
         self.identity("expired-server")
     }
 
+    pub(crate) fn coming_server(&self) -> Identity {
+        self.identity("coming-server")
+    }
+
     pub(crate) fn client(&self) -> Identity {
         self.identity("client")
     }
 
     pub(crate) fn expired_client(&self) -> Identity {
         self.identity("expired-client")
+    }
+
+    /// Of a client, valid after this time.
+    pub(crate) fn coming_client(&self, after: Duration) -> Identity {
+        let from = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + after;
+        let (name, purpose) = ("coming-client", ExtendedKeyUsagePurpose::ClientAuth);
+        certify(self.folder.path(), name, &self.issuer, &purpose, Validity::From(from.as_secs()));
+        self.identity(name)
     }
 
     /// Of another authority.
@@ -86,8 +112,8 @@ impl Certificates {
     }
 }
 
-fn authority(folder: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = params(name, Validity::Now);
+fn authority(folder: &Path, name: &str, validity: Validity) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = params(name, validity);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -116,10 +142,12 @@ fn params(name: &str, validity: Validity) -> CertificateParams {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = match validity {
-        Validity::Now => date_time_ymd(2120, 1, 1),
-        Validity::Expired => date_time_ymd(2021, 1, 1),
+    (params.not_before, params.not_after) = match validity {
+        Validity::Now => (date_time_ymd(2020, 1, 1), date_time_ymd(2120, 1, 1)),
+        Validity::Expired => (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1)),
+        Validity::From(seconds) => {
+            (date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds), date_time_ymd(2120, 1, 1))
+        }
     };
     params
 }

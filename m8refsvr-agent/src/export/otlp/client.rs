@@ -79,6 +79,8 @@ impl Target {
 pub struct Client {
     target: Target,
     config: ClientConfig,
+    /// Why nothing can be sent until the files are renewed, or their time comes.
+    unusable: Option<TlsError>,
     stamp: Vec<Option<Stamp>>,
     connections: Connections,
     /// Whether something was sent since the last connection was begun.
@@ -103,17 +105,19 @@ pub struct Rejected {
 }
 
 impl Client {
-    /// An error when a file for TLS is not as it must be. Connects when it sends.
+    /// An error when a file for TLS is not as it must be. One that is out of its time is as it must be, but nothing can
+    /// be sent with it. Connects when it sends.
     pub fn new(target: Target) -> Result<Self, TlsError> {
         let stamp = target.tls.as_ref().map(Files::stamp).unwrap_or_default();
-        let config = match &target.tls {
-            Some(files) => files.load()?,
-            None => tls::without()?,
+        let (config, unusable) = match target.tls.as_ref().map(Files::load) {
+            Some(Err(error)) if error.is_of_time() => (tls::without()?, Some(error)),
+            Some(config) => (config?, None),
+            None => (tls::without()?, None),
         };
         let connections = Connections::default();
         let note = Note::default();
         let transport = Transport::new(&target, config.clone(), connections.clone(), note.clone());
-        Ok(Self { target, config, stamp, connections, is_reused: false, note, transport })
+        Ok(Self { target, config, unusable, stamp, connections, is_reused: false, note, transport })
     }
 
     /// Where it sends to.
@@ -121,23 +125,42 @@ impl Client {
         &self.target
     }
 
-    /// Takes up renewed files. Where they can't be used, as when only one of two has been renewed yet, those from
-    /// before stay in use, and the next call tries again.
+    /// Why nothing can be sent until the files are renewed, or their time comes.
+    pub fn unusable(&self) -> Option<&TlsError> {
+        self.unusable.as_ref()
+    }
+
+    /// Takes up renewed files, and those of which the time has come. Where they can't be used, as when only one of two
+    /// has been renewed yet, those from before stay in use, and the next call tries again.
     pub async fn renew(&mut self) -> Result<(), TlsError> {
         let Some(files) = self.target.tls.clone() else { return Ok(()) };
-        let known = self.stamp.clone();
+        let known = self.unusable.is_none().then(|| self.stamp.clone());
         // Files may lie where reading them hangs, and this thread has more to do.
         let read = tokio::task::spawn_blocking(move || {
             let stamp = files.stamp();
-            if stamp == known { Ok(None) } else { files.load().map(|config| Some((stamp, config))) }
+            if Some(&stamp) == known.as_ref() {
+                return Ok(None);
+            }
+            files.load().map(|config| Some((stamp, config)))
         });
-        if let Some((stamp, config)) = read.await.unwrap_or(Ok(None))? {
-            self.config = config;
-            self.stamp = stamp;
-            self.reconnect();
-            tracing::info!("renewed certificates are in use");
+        match read.await.unwrap_or(Ok(None)) {
+            Ok(Some((stamp, config))) => {
+                self.config = config;
+                self.stamp = stamp;
+                self.reconnect();
+                match self.unusable.take() {
+                    None => tracing::info!("renewed certificates are in use"),
+                    Some(_) => tracing::info!("the certificates are valid now, and in use"),
+                }
+                Ok(())
+            }
+            // It is told when something is to be sent.
+            Err(error) if self.unusable.is_some() => {
+                self.unusable = Some(error);
+                Ok(())
+            }
+            outcome => outcome.map(|_| ()),
         }
-        Ok(())
     }
 
     /// Ends all connections; the next request opens one of its own.
@@ -152,6 +175,9 @@ impl Client {
 
     /// Sends an encoded request; the receiver is told how long we wait, but it is the caller who ends the wait.
     pub async fn send(&mut self, message: Bytes, deadline: Instant) -> Result<Rejected, ExportError> {
+        if let Some(reason) = &self.unusable {
+            return Err(ExportError::Tls(reason.to_string()));
+        }
         let mut outcome = self.transport.send(&self.target, message.clone(), deadline).await;
         // A receiver may end a connection that was idle just when it is used again.
         if self.is_reused && matches!(outcome, Err(ExportError::Connection(_))) {

@@ -171,6 +171,9 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the receiver's certificate has expired".into()
             }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the receiver's certificate is not valid yet: check this machine's clock".into()
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("the receiver's certificate is not for the name {host}")
             }

@@ -66,7 +66,7 @@ pub enum TlsError {
     #[error("the key in {} is encrypted: give one without a password", .0.display())]
     Encrypted(PathBuf),
     /// Its time is over.
-    #[error("the {what} in {} expired at {}", path.display(), humantime::format_rfc3339_seconds(*at))]
+    #[error("the {what} in {} expired at {}: renew it", path.display(), humantime::format_rfc3339_seconds(*at))]
     Expired {
         /// What is in it.
         what: &'static str,
@@ -76,7 +76,11 @@ pub enum TlsError {
         at: SystemTime,
     },
     /// Its time has not come.
-    #[error("the {what} in {} is not valid before {}", path.display(), humantime::format_rfc3339_seconds(*at))]
+    #[error(
+        "the {what} in {} is not valid before {}: check this machine's clock",
+        path.display(),
+        humantime::format_rfc3339_seconds(*at)
+    )]
     NotYet {
         /// What is in it.
         what: &'static str,
@@ -101,6 +105,13 @@ pub enum TlsError {
     Provider(String),
 }
 
+impl TlsError {
+    /// Whether time alone mends it, or a renewed file: no setting is wrong.
+    pub(super) fn is_of_time(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYet { .. })
+    }
+}
+
 /// Where distributions keep the certificates of the authorities that they trust: Debian, Red Hat, SUSE.
 const SYSTEM_AUTHORITIES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
@@ -121,7 +132,7 @@ impl Files {
         // The first is ours. Those after it may serve a receiver that knows a newer one of the same authority.
         for (place, certificate) in chain.iter().enumerate() {
             match in_time(CERTIFICATE, path, certificate, now) {
-                Err(error @ (TlsError::Expired { .. } | TlsError::NotYet { .. })) if place > 0 => {
+                Err(error) if error.is_of_time() && place > 0 => {
                     tracing::warn!("of a certificate that follows ours: {error}");
                 }
                 outcome => outcome?,
@@ -180,20 +191,27 @@ impl Stamp {
 /// The authorities in the text of a file that are in their time; an error when none is. The path is for people.
 pub fn authorities_in(text: &[u8], path: &Path, now: SystemTime) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
+    let mut any_in_time = false;
     let mut out_of_time = None;
     for certificate in certificates_in(text, AUTHORITIES, path)? {
         match in_time(AUTHORITIES, path, &certificate, now) {
-            Ok(()) => store.add(certificate).map_err(|error| TlsError::Unusable {
-                what: AUTHORITIES,
-                path: path.into(),
-                reason: error.to_string(),
-            })?,
-            Err(error @ (TlsError::Expired { .. } | TlsError::NotYet { .. })) => out_of_time = Some(error),
+            Ok(()) => any_in_time = true,
+            Err(error @ TlsError::Expired { .. }) => {
+                out_of_time = Some(error);
+                continue;
+            }
+            // Its time comes, or the clock is set, and nobody reads the file again.
+            Err(error @ TlsError::NotYet { .. }) => out_of_time = Some(error),
             Err(error) => return Err(error),
         }
+        store.add(certificate).map_err(|error| TlsError::Unusable {
+            what: AUTHORITIES,
+            path: path.into(),
+            reason: error.to_string(),
+        })?;
     }
     match out_of_time {
-        Some(error) if store.is_empty() => return Err(error),
+        Some(error) if !any_in_time => return Err(error),
         Some(error) => tracing::warn!("{error}; the others in it are used"),
         None => {}
     }
@@ -279,4 +297,39 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
         return Err(TlsError::Unusable { what, path: path.into(), reason: "it is not a file".into() });
     }
     fs::read(path).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// The certificate of an authority that is valid from the beginning of one year to that of another.
+    fn authority(from: i32, until: i32) -> String {
+        let mut params = CertificateParams::new(["authority".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn an_authority_whose_time_is_over_is_left_out_and_one_whose_time_comes_is_not() {
+        let now = SystemTime::from(date_time_ymd(2024, 1, 1));
+        let [over, present, coming] =
+            [(2020, 2022), (2020, 2030), (2026, 2030)].map(|(from, until)| authority(from, until));
+        let read =
+            |text: &str| authorities_in(text.as_bytes(), Path::new("/ca"), now).map(|store| store.len());
+        assert_eq!(read(&format!("{over}{present}{coming}")).unwrap(), 2);
+        let error = read(&over).unwrap_err();
+        assert!(
+            error.is_of_time()
+                && error.to_string().ends_with("/ca expired at 2022-01-01T00:00:00Z: renew it")
+        );
+        let error = read(&format!("{over}{coming}")).unwrap_err();
+        assert!(
+            error.is_of_time() && error.to_string().contains("/ca is not valid before 2026-01-01T00:00:00Z")
+        );
+        assert!(!read("").unwrap_err().is_of_time());
+    }
 }

@@ -91,6 +91,11 @@ fn steps() {
         assert_eq!(code, Some(3), "{protocol}: {found:?}");
         assert_found(&found, "connection", "failure", "connection refused");
     }
+    let expired = certificates.expired_client();
+    let [certificate, key] = [&expired.certificate, &expired.key].map(|path| path.to_str().unwrap());
+    let (code, found) = check(&["--tls", "--client-cert", certificate, "--client-key", key]);
+    assert_eq!(code, Some(3), "{found:?}");
+    assert_found(&found, "TLS", "failure", "expired at 2021-01-01T00:00:00Z: renew it");
     let (code, found) = check(&["--endpoint", "http://receiver.invalid:1"]);
     assert_eq!(code, Some(3));
     assert_found(&found, "receiver's name", "failure", "receiver.invalid can't be resolved");

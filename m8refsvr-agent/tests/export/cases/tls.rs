@@ -1,6 +1,10 @@
 //! TLS and mutual TLS, with nginx on the other side.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     Case,
@@ -19,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
         run: mutual,
     },
     Case {
-        name: "a receiver whose certificate is not trusted or has expired gets nothing",
+        name: "a receiver whose certificate is not trusted or out of its time gets nothing",
         needs: &[Mock, Nginx],
         run: untrusted,
     },
@@ -29,6 +33,16 @@ pub(crate) const CASES: &[Case] = &[
         run: unusable_files,
     },
     Case { name: "renewed certificates are taken up without a restart", needs: &[Mock, Nginx], run: renewal },
+    Case {
+        name: "an agent whose certificates have expired goes on and exports when they are renewed",
+        needs: &[Mock, Nginx],
+        run: expired_at_start,
+    },
+    Case {
+        name: "a certificate is used from when its time comes without being read for it",
+        needs: &[Mock, Nginx],
+        run: coming,
+    },
     Case {
         name: "a receiver that refuses the client certificate after the handshake is understood",
         needs: &[],
@@ -52,7 +66,7 @@ fn export(protocol: &str, port: u16, more: &[&str]) -> (Option<i32>, String) {
     run(&[&ONCE[..], &place[..], more].concat())
 }
 
-fn text(path: &std::path::Path) -> &str {
+fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -91,7 +105,7 @@ fn mutual() {
 
         let expired = certificates.expired_client();
         let (code, said) = with(&expired);
-        assert_eq!(code, Some(2), "{said}");
+        assert_eq!(code, Some(3), "{said}");
         let named = format!("the client certificate in {} expired at", text(&expired.certificate));
         assert!(said.contains(&named), "{protocol} expired: {said}");
         assert_eq!(receiver.exports().len(), before + 1);
@@ -103,6 +117,7 @@ fn untrusted() {
     let receiver = Receiver::start(Kind::Mock);
     let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), None);
     let expired = nginx::Nginx::tls(&receiver, &certificates.expired_server(), None);
+    let coming = nginx::Nginx::tls(&receiver, &certificates.coming_server(), None);
     for protocol in PROTOCOLS {
         let refused = |proxy: &nginx::Nginx, more: &[&str], reason: &str| {
             let (code, said) = export(protocol, port(proxy, protocol), more);
@@ -116,6 +131,8 @@ fn untrusted() {
             "unknown authority: give that authority's with --ca-cert",
         );
         refused(&expired, &["--ca-cert", text(&authority)], "the receiver's certificate has expired");
+        let clock = "the receiver's certificate is not valid yet: check this machine's clock";
+        refused(&coming, &["--ca-cert", text(&authority)], clock);
         // The same address, in a form that the certificate does not name.
         let name = ["--ca-cert", text(&authority), "--agent-host", "::ffff:127.0.0.1"];
         refused(&proxy, &name, "the receiver's certificate is not for the name [::ffff:127.0.0.1]");
@@ -162,33 +179,96 @@ fn unusable_files() {
     }
 }
 
-fn renewal() {
-    let (old, new) = (Certificates::new(), Certificates::new());
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let renew = |name: &str, from: &std::path::Path| {
-        // As certbot and Kubernetes do: at once, by a name.
-        let next = path("next");
+/// Files that are renewed.
+struct Renewed(tempfile::TempDir);
+
+impl Renewed {
+    fn new(authority: &Path, client: &Identity) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.renew_all(authority, client);
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// As certbot and Kubernetes do: at once, by a name.
+    fn renew(&self, name: &str, from: &Path) {
+        let next = self.path("next");
         fs::copy(from, &next).unwrap();
-        fs::rename(next, path(name)).unwrap();
-    };
-    let put = |certificates: &Certificates| {
-        renew("ca", &certificates.authority());
-        renew("cert", &certificates.client().certificate);
-        renew("key", &certificates.client().key);
-    };
-    put(&old);
-    let receiver = Receiver::start(Kind::Mock);
-    let mut proxy = nginx::Nginx::tls(&receiver, &old.server(), Some(&old.authority()));
-    let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
-    let (ca, cert, key) = (path("ca"), path("cert"), path("key"));
-    let agents = [("grpc", grpc), ("http/protobuf", http)].map(|(protocol, port)| {
+        fs::rename(next, self.path(name)).unwrap();
+    }
+
+    fn renew_all(&self, authority: &Path, client: &Identity) {
+        self.renew("ca", authority);
+        self.renew("cert", &client.certificate);
+        self.renew("key", &client.key);
+    }
+
+    /// An agent that exports with them.
+    fn agent(&self, protocol: &str, port: u16) -> Agent {
         let port = port.to_string();
+        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| self.path(name));
         let files = ["--ca-cert", text(&ca), "--client-cert", text(&cert), "--client-key", text(&key)];
         let place = ["--tls", "--protocol", protocol, "--agent-port", &port];
         let loops = ["--interval", "0.2", "--ebpf", "off", "--process", "export"];
         Agent::start(&[&loops[..], &place[..], &files[..]].concat())
-    });
+    }
+}
+
+fn expired_at_start() {
+    let certificates = Certificates::new();
+    let (authority, expired) = (certificates.authority(), certificates.expired_client());
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), Some(&authority));
+    for protocol in PROTOCOLS {
+        let port = port(&proxy, protocol);
+        let files = Renewed::new(&authority, &expired);
+        let mut agent = files.agent(protocol, port);
+        agent.wait_for("WARN export to", 1);
+        agent.wait_for_looks(10);
+        let of_client = format!("the client certificate in {} expired at 2021", text(&files.path("cert")));
+        assert_eq!(agent.said("WARN"), 1, "{}", agent.log());
+        assert_eq!(agent.said(&format!("WARN export to https://localhost:{port}/")), 1, "{}", agent.log());
+        assert!(agent.said(&of_client) >= 2, "{}", agent.log());
+
+        // One after the other: each state in between is told, and none ends the agent.
+        files.renew("cert", &certificates.client().certificate);
+        agent.wait_for("does not belong to the certificate in", 1);
+        files.renew("ca", &certificates.expired_authority());
+        agent.wait_for("the certificate of an authority in", 1);
+        assert!(agent.is_running() && agent.said("stay in use") == 0, "{}", agent.log());
+        let before = receiver.exports().len();
+        files.renew_all(&authority, &certificates.client());
+        agent.wait_for("the certificates are valid now, and in use", 1);
+        agent.wait_for("exports arrive again", 1);
+        receiver.wait_for("exports with renewed certificates", |exports| exports.len() >= before + 2);
+    }
+}
+
+fn coming() {
+    let certificates = Certificates::new();
+    let authority = certificates.authority();
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = nginx::Nginx::tls(&receiver, &certificates.server(), Some(&authority));
+    // An agent starts in less.
+    let files = Renewed::new(&authority, &certificates.coming_client(Duration::from_secs(8)));
+    let agent = files.agent("grpc", proxy.grpc_port());
+    agent.wait_for("is not valid before", 1);
+    assert_eq!(receiver.exports().len(), 0);
+    agent.wait_for("exports arrive again", 1);
+    assert_eq!(agent.said("WARN"), 1, "{}", agent.log());
+}
+
+fn renewal() {
+    let (old, new) = (Certificates::new(), Certificates::new());
+    let files = Renewed::new(&old.authority(), &old.client());
+    let receiver = Receiver::start(Kind::Mock);
+    let mut proxy = nginx::Nginx::tls(&receiver, &old.server(), Some(&old.authority()));
+    let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
+    let agents =
+        [("grpc", grpc), ("http/protobuf", http)].map(|(protocol, port)| files.agent(protocol, port));
     receiver.wait_for("exports with the old certificates", |exports| exports.len() >= 4);
     drop(proxy);
     proxy = nginx::Nginx::tls_at(grpc, http, &receiver, &new.server(), Some(&new.authority()));
@@ -196,12 +276,12 @@ fn renewal() {
         agent.wait_for("unknown authority", 1);
     }
     // One of the two is not renewed yet: that is no pair, and the old ones stay.
-    renew("cert", &new.client().certificate);
+    files.renew("cert", &new.client().certificate);
     for agent in &agents {
         agent.wait_for("renewed certificates can't be used, those from before stay in use", 1);
     }
     let before = receiver.exports().len();
-    put(&new);
+    files.renew_all(&new.authority(), &new.client());
     for agent in &agents {
         agent.wait_for("renewed certificates are in use", 1);
         agent.wait_for("exports arrive again", 1);

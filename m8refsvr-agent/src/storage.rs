@@ -14,8 +14,32 @@ use crate::{
 /// How often reading is tried while threads of the process end.
 const ATTEMPTS: usize = 20;
 
-/// How often it is asked what children had, at most.
-const ATTEMPTS_OF_CHILDREN: u32 = 100;
+/// How long is waited until the next look for children that have not told what they had, all parents together: one
+/// that never tells, as the programs missed its end, shall delay neither looks nor events.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    milliseconds: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { milliseconds: 100 }
+    }
+}
+
+impl Patience {
+    /// Waits for something, as long as there is patience.
+    fn wait_for<T>(&mut self, what: impl Fn() -> Option<T>) -> Option<T> {
+        loop {
+            if let Some(found) = what() {
+                return Some(found);
+            }
+            self.milliseconds = self.milliseconds.checked_sub(1)?;
+            // Microseconds would do, unless something else is run first on that CPU.
+            sleep(Duration::from_millis(1));
+        }
+    }
+}
 
 /// What to add (wrapping) to what a process itself had, so that it continues what it and its children had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,17 +54,11 @@ impl Offset {
         kernel: &Kernel,
         watch: &Watch,
         of_children: impl Fn() -> Option<Bytes>,
+        patience: &mut Patience,
         buffer: &mut Vec<u8>,
     ) -> Option<Self> {
-        let settled = || {
-            (0..ATTEMPTS_OF_CHILDREN).find_map(|attempt| {
-                // Microseconds, unless something else is run first on that CPU.
-                (attempt > 0).then(|| sleep(Duration::from_millis(1)));
-                of_children()
-            })
-        };
         for _ in 0..ATTEMPTS {
-            let children = settled()?;
+            let children = patience.wait_for(&of_children)?;
             let all = StorageIo::read(process, buffer).ok()?;
             let own = own(process, kernel, watch, buffer).ok()?;
             if of_children() == Some(children) {
@@ -99,4 +117,28 @@ fn own(
         }
     }
     Err(Unreadable::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_never_tells_is_waited_for_once_until_the_next_look() {
+        let mut patience = Patience::default();
+        let asked = Cell::new(0);
+        let never = || {
+            asked.set(asked.get() + 1);
+            None::<()>
+        };
+        assert_eq!(patience.wait_for(never), None);
+        assert_eq!(asked.replace(0), 101);
+        for others in 1..=1000 {
+            assert_eq!(patience.wait_for(never), None);
+            assert_eq!(asked.get(), others);
+        }
+        assert_eq!(patience.wait_for(|| Some(7)), Some(7));
+    }
 }

@@ -36,8 +36,9 @@ impl Roster {
             })
         };
         let process = proc.process(member.identity.pid).ok();
+        let (patience, buffer) = (&mut self.patience, &mut self.buffer);
         let offset =
-            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, &mut self.buffer));
+            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
         // Of one that is over by now all threads were seen, if a program gave it its slot.
         member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
     }

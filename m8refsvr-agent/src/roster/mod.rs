@@ -23,7 +23,7 @@ use crate::{
     proc::{Proc, stat::of_ticks},
     sample::Identity,
     selector::Selector,
-    storage::Offset,
+    storage::{Offset, Patience},
     totals::{Counter, Totals},
 };
 
@@ -57,6 +57,8 @@ pub(crate) struct Roster {
     corrections: u64,
     /// What the last look at all processes could not see.
     hidden: Absences,
+    /// With children, until the next look.
+    patience: Patience,
     buffer: Vec<u8>,
 }
 
@@ -116,6 +118,7 @@ impl Roster {
             is_incomplete: false,
             corrections: 0,
             hidden: Absences::default(),
+            patience: Patience::default(),
             buffer: Vec::new(),
         }
     }
@@ -166,6 +169,7 @@ impl Roster {
     /// can't be read, or this process has no descriptors or memory left. `began` is when the look began, in clock ticks
     /// after boot.
     pub(crate) fn update(&mut self, began: u64) -> io::Result<Absences> {
+        self.patience = Patience::default();
         self.follow()?;
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
         let is_due = self.scanned.is_none_or(|scanned| scanned.elapsed() >= SCAN_INTERVAL);

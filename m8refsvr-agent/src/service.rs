@@ -170,20 +170,20 @@ impl Service {
         tell_ends(&sample.over, &mut self.ends);
         self.ends.looked();
         let is_alone = sample.processes.is_empty();
-        let patterns = self.observer.selector().in_words();
-        let found = match sample.processes.len() {
-            0 => format!("No processes found matching {patterns}"),
-            1 => format!("1 process matches {patterns}"),
-            count => format!("{count} processes match {patterns}"),
+        let selector = self.observer.selector();
+        let found = || match sample.processes.len() {
+            0 => format!("No processes found matching {}", selector.in_words()),
+            1 => format!("1 process matches {}", selector.in_words()),
+            count => format!("{count} processes match {}", selector.in_words()),
         };
         if self.is_alone.replace(is_alone) != Some(is_alone) {
             if is_alone {
-                tracing::warn!("{found}");
+                tracing::warn!("{}", found());
             } else {
-                tracing::info!("{found}");
+                tracing::info!("{}", found());
             }
         }
-        self.manager.looked(&found);
+        self.manager.looked(found);
         for sentence in sample.absences.unsaid(&mut self.said) {
             tracing::warn!("{sentence}");
         }

@@ -10,7 +10,7 @@ use rustix::{
 
 use super::Finding;
 use crate::{
-    kernel::{btf::VMLINUX, can_read_tracefs, clock, pins},
+    kernel::{btf::VMLINUX, can_read_tracefs, clock, namespace, pins},
     proc::{Proc, mount::option, system::user_name},
 };
 
@@ -31,11 +31,15 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
 pub fn machine(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
     let release = uname().release().to_string_lossy().into_owned();
     let version = version_of(&release);
-    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let is_confined = !namespace::is_initial_user();
+    let held = match capabilities(None) {
+        Ok(sets) if !is_confined => sets.effective,
+        _ => CapabilitySet::empty(),
+    };
     vec![
         kernel(&release, version),
         btf(),
-        rights(held),
+        rights(held, is_confined),
         memory_lock(version, held),
         tracefs(),
         bpf_file_system(bpf_fs),
@@ -72,12 +76,23 @@ fn btf() -> Finding {
     }
 }
 
-fn rights(held: CapabilitySet) -> Finding {
+/// What may be done; `is_confined` says that it is in a user namespace of its own, so that whatever is held is worth
+/// nothing outside.
+fn rights(held: CapabilitySet, is_confined: bool) -> Finding {
     let user = geteuid();
     let as_whom = match user_name(user.as_raw()) {
         Some(name) => format!("as {name}"),
         None => format!("as user {user}"),
     };
+    if is_confined {
+        return Finding::warning(
+            "capabilities",
+            format!(
+                "{as_whom} of a user namespace, where capabilities count neither for BPF nor for processes outside"
+            ),
+            "run the agent outside of it: not by a rootless container, nor by `unshare --user`",
+        );
+    }
     let missing = missing(held);
     if missing.is_empty() {
         return Finding::ok("capabilities", format!("{as_whom}, with all four that are needed"));
@@ -208,6 +223,16 @@ mod tests {
         assert_eq!(missing(CapabilitySet::SYS_ADMIN), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
         assert_eq!(missing(CapabilitySet::all()), [""; 0]);
         assert_eq!(missing(CapabilitySet::empty()).len(), 4);
+    }
+
+    #[test]
+    fn in_a_user_namespace_no_capability_is_worth_anything() {
+        let finding = rights(CapabilitySet::all(), true);
+        assert!(
+            finding.mark == Mark::Warning && finding.found.contains("of a user namespace"),
+            "{finding:?}"
+        );
+        assert_eq!(rights(CapabilitySet::all(), false).mark, Mark::Ok);
     }
 
     #[test]

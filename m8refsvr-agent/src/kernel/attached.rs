@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{OwnedFd, RawFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::fd::{OwnedFd, RawFd},
     path::Path,
 };
 
@@ -22,6 +19,7 @@ use super::{
     load::{self, Attached, Events, FreeSlots, Loaded, Sizes},
     maps::{Maps, NotGiven},
     meeting::meeting_point,
+    namespace,
     pins::{PinError, PinnedAgent, Pins},
     rights::Rights,
 };
@@ -29,9 +27,6 @@ use crate::proc::system;
 
 const PID_MAX: &str = "/proc/sys/kernel/pid_max";
 const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
-
-/// `PROC_PID_INIT_INO` in `include/linux/proc_ns.h`.
-const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// The attached programs. Dropping it detaches them and removes the pins.
 #[derive(Debug)]
@@ -61,7 +56,7 @@ impl Kernel {
         // Before Linux 5.11 maps count as locked memory. Where raising the limit is refused and needed, making
         // the maps fails and says so.
         let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
-        if !in_initial_pid_namespace() {
+        if !namespace::is_initial_pid() {
             return Err(KernelError::PidNamespace);
         }
         // A process of the host can look at the /proc of a container.
@@ -400,12 +395,6 @@ fn snapshot(maps: &Maps) -> Snapshot {
         .filter(|over| is_over(&over.target))
         .collect();
     Snapshot { settings: maps.settings(), slots, over, losses: maps.losses() }
-}
-
-/// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
-/// other processes.
-fn in_initial_pid_namespace() -> bool {
-    fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE)
 }
 
 /// Whether a /proc shows processes by the ids by which this process knows them.

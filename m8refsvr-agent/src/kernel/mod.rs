@@ -22,6 +22,7 @@ mod load;
 mod maps;
 #[cfg(feature = "ebpf")]
 mod meeting;
+pub(crate) mod namespace;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
 #[cfg(feature = "ebpf")]

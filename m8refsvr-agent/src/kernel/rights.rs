@@ -2,16 +2,24 @@
 
 use std::{fs, path::Path};
 
+use super::namespace;
+
 /// Capabilities by their numbers in `include/uapi/linux/capability.h`.
 const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
+
+const CONFINED: &str = "this process is in a user namespace of its own, in which no capability counts for BPF; run it \
+                        outside of that (not by rootless containers, nor by `unshare --user`), as root or with CAP_BPF and \
+                        CAP_PERFMON";
 
 /// What this process may do, as far as it matters for BPF.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rights {
     /// The effective capabilities, a bit each; `None` when they could not be read.
     capabilities: Option<u64>,
+    /// Whether they count for a user namespace of its own alone.
+    is_confined: bool,
     /// Whether the kernel is locked down so far that programs may not read its memory.
     confidential: bool,
     /// The highest capability that this kernel knows.
@@ -26,6 +34,7 @@ impl Rights {
         let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
         Self {
             capabilities: status.ok().map(|status| status.capeff),
+            is_confined: !namespace::is_initial_user(),
             confidential: lockdown.contains("[confidentiality]"),
             last_capability: last.trim().parse().ok(),
         }
@@ -42,6 +51,9 @@ impl Rights {
             return "the kernel is locked down (confidentiality), which forbids BPF programs to read its memory; \
                     boot with lockdown=integrity or less, or use --ebpf off"
                 .into();
+        }
+        if self.is_confined {
+            return CONFINED.into();
         }
         match self.missing().as_slice() {
             [] => "CAP_BPF and CAP_PERFMON are there, so a seccomp filter, a security module or a limit on locked \
@@ -78,7 +90,7 @@ mod tests {
     use super::*;
 
     fn rights(capabilities: u64) -> Rights {
-        Rights { capabilities: Some(capabilities), confidential: false, last_capability: Some(40) }
+        Rights { capabilities: Some(capabilities), last_capability: Some(40), ..Rights::default() }
     }
 
     #[test]
@@ -94,6 +106,12 @@ mod tests {
         assert!(rights(1 << SYS_ADMIN).advice().contains("seccomp"));
         let confidential = Rights { confidential: true, ..rights(1 << SYS_ADMIN) };
         assert!(confidential.advice().contains("locked down"));
+    }
+
+    #[test]
+    fn capabilities_of_a_user_namespace_are_none() {
+        let confined = Rights { is_confined: true, ..rights(u64::MAX) };
+        assert!(confined.advice().contains("user namespace"));
     }
 
     #[test]

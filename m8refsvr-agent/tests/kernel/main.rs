@@ -54,6 +54,8 @@ enum Need {
     Md,
     /// Memory of processes that are killed is written to files.
     CoreFiles,
+    /// User namespaces, and unshare, which makes them.
+    UserNamespace,
     /// runc, which starts containers.
     Runc,
 }
@@ -130,6 +132,7 @@ fn reason_against(need: Need) -> Result<(), String> {
         Need::DeviceMapper => cases::stacked::reason_against("dmsetup", "/dev/mapper/control"),
         Need::Lvm => cases::stacked::reason_against("lvm", "/dev/mapper/control"),
         Need::Md => cases::stacked::reason_against("mdadm", "/proc/mdstat"),
+        Need::UserNamespace => cases::rights::reason_against_user_namespaces(),
         Need::Runc => cases::container::runc().map(|_| ()),
         Need::LogObject => cases::log::object().map(|_| ()),
     }

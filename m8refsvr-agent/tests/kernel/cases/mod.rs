@@ -12,7 +12,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
-mod rights;
+pub(crate) mod rights;
 mod service;
 pub(crate) mod stacked;
 mod switches;

@@ -11,7 +11,11 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use serde_json::Value;
 
-use crate::{Case, Need::Bpf, actor::Actor};
+use crate::{
+    Case,
+    Need::{Bpf, UserNamespace},
+    actor::Actor,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -30,6 +34,11 @@ pub(crate) const CASES: &[Case] = &[
         run: required_but_refused,
     },
     Case { name: "check names each hook, and what an ordinary user lacks", needs: &[Bpf], run: checked },
+    Case {
+        name: "in a user namespace of its own check says that capabilities are worth nothing",
+        needs: &[Bpf, UserNamespace],
+        run: confined,
+    },
     Case { name: "a /proc that is mounted elsewhere is looked at there", needs: &[Bpf], run: proc_elsewhere },
     Case {
         name: "in the /proc of another PID namespace nothing is counted in the kernel",
@@ -103,6 +112,33 @@ fn required_but_refused() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(output.stdout.is_empty());
     assert!(said.contains("CAP_BPF and CAP_PERFMON are missing; run as root, or give"), "{said}");
+}
+
+/// Why there are no user namespaces.
+pub(crate) fn reason_against_user_namespaces() -> Result<(), String> {
+    let outcome = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    match outcome {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!("unshare: {error}")),
+    }
+}
+
+fn confined() {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_m8refsvr-agent")])
+        .args(["check", "--ebpf", "require", "--agent-host", "127.0.0.1", "--agent-port", "9"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    for (check, words) in [
+        ("warning  capabilities", "of a user namespace, where capabilities count neither"),
+        ("FAILURE  kernel programs", "no capability counts for BPF; run it outside"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(check)).unwrap();
+        assert!(line.contains(words), "{line}");
+    }
 }
 
 fn proc_elsewhere() {

@@ -1,5 +1,9 @@
 //! Capabilities that are given up once they are no longer needed. They belong to threads, so each thread does it for
 //! itself. What this process never had, as where it is no service and no root, changes nothing.
+//!
+//! Free slots are taken and given back by the bpf call. Before Linux 5.19 it asks for `CAP_BPF` in everything as soon as
+//! `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the capability it
+//! could then watch no more processes. So there it is kept, unless the call was seen to do without while that is set.
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -7,8 +11,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 const FILES: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE);
 /// For a look.
 const LOOK: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
-/// For maps on kernels that ask for them whenever a map is touched: before Linux 5.19, with
-/// `kernel.unprivileged_bpf_disabled`.
+/// For maps, on kernels that may ask for them whenever a map is touched.
 const MAPS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN);
 
 /// In a thread that opens files and speaks with others, and neither looks nor touches maps.
@@ -17,7 +20,7 @@ pub fn for_files() {
 }
 
 /// In the thread that looks, after the programs were attached; `reaches_maps` tells whether it still can do to maps
-/// what it must.
+/// what it must, and always will.
 pub fn for_looks(reaches_maps: impl Fn() -> bool) {
     let Ok(before) = capabilities(None) else { return };
     let mut without = before;

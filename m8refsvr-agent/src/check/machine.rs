@@ -10,7 +10,7 @@ use rustix::{
 
 use super::Finding;
 use crate::{
-    kernel::{btf::VMLINUX, can_read_tracefs, clock, namespace, pins},
+    kernel::{btf::VMLINUX, can_read_tracefs, clock, namespace, pins, release::version_of},
     proc::{Proc, mount::option, system::user_name},
 };
 
@@ -56,12 +56,6 @@ fn kernel(release: &str, version: Option<(u32, u32)>) -> Finding {
         return Finding::warning("kernel", found, advice);
     }
     Finding::ok("kernel", found)
-}
-
-/// Major and minor of a release such as `5.10.0-46-cloud-amd64`.
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn btf() -> Finding {
@@ -202,14 +196,6 @@ fn time() -> Finding {
 mod tests {
     use super::*;
     use crate::check::Mark;
-
-    #[test]
-    fn a_release_begins_with_its_version() {
-        assert_eq!(version_of("5.10.0-46-cloud-amd64"), Some((5, 10)));
-        assert_eq!(version_of("6.18.5+"), Some((6, 18)));
-        assert_eq!(version_of("7.2"), Some((7, 2)));
-        assert_eq!(version_of("next"), None);
-    }
 
     #[test]
     fn a_kernel_that_is_too_old_is_a_warning() {

@@ -162,7 +162,7 @@ impl Kernel {
         self.pins.as_ref().map(Pins::folder)
     }
 
-    /// Whether this thread still has the rights to use the maps.
+    /// Whether this thread has the rights to use the maps, whatever becomes of `kernel.unprivileged_bpf_disabled`.
     pub fn reaches_maps(&self) -> bool {
         self.loaded.reaches_maps()
     }

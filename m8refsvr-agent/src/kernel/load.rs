@@ -27,7 +27,8 @@ use super::{
     form::{BlockForm, LIFECYCLE, Layout, SwitchForm},
     maps::{Maps, NAMES, Source},
     pins::{PinError, PinnedAgent, Pins},
-    rights::Rights,
+    release,
+    rights::{self, Rights},
 };
 
 /// How lines of the verifier's log begin that say nothing of the reason.
@@ -230,10 +231,11 @@ impl Loaded {
         outcome
     }
 
-    /// Whether the kernel answers what is asked about maps: where it wants rights for that, it wants them for whatever
-    /// is done to maps.
+    /// Whether this thread can use the maps, now and later. Where the kernel wants rights for what is asked about maps,
+    /// it wants them for whatever is done to them.
     pub(crate) fn reaches_maps(&self) -> bool {
-        NAMES.iter().filter_map(|name| self.map(name)).all(|map| map.info().is_ok())
+        let stays_so = rights::maps_stay_open(rights::is_bpf_disabled(), release::version());
+        stays_so && NAMES.iter().filter_map(|name| self.map(name)).all(|map| map.info().is_ok())
     }
 
     /// What is attached to what.

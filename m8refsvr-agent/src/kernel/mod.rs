@@ -25,6 +25,7 @@ mod meeting;
 pub(crate) mod namespace;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
+pub(crate) mod release;
 #[cfg(feature = "ebpf")]
 mod rights;
 #[cfg(feature = "ebpf")]

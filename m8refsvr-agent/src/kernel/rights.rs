@@ -9,6 +9,9 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
+/// Since then the bpf call wants no rights for maps that a process has.
+const OPEN_MAPS: (u32, u32) = (5, 19);
+
 const CONFINED: &str = "this process is in a user namespace of its own, in which no capability counts for BPF; run it \
                         outside of that (not by rootless containers, nor by `unshare --user`), as root or with CAP_BPF and \
                         CAP_PERFMON";
@@ -85,6 +88,18 @@ impl Rights {
     }
 }
 
+/// Whether `kernel.unprivileged_bpf_disabled` is set.
+pub(crate) fn is_bpf_disabled() -> bool {
+    fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").is_ok_and(|text| text.trim() != "0")
+}
+
+/// Whether maps that can be used without rights now can be used for ever. Before Linux 5.19 setting
+/// `kernel.unprivileged_bpf_disabled` locks the whole bpf call, from then on only what makes maps and programs (`__sys_bpf`
+/// in `kernel/bpf/syscall.c`). Where it is set already, what can be used is not locked by it, as where 5.19 was ported back.
+pub(crate) fn maps_stay_open(is_bpf_disabled: bool, version: Option<(u32, u32)>) -> bool {
+    is_bpf_disabled || version.is_some_and(|version| version >= OPEN_MAPS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +127,14 @@ mod tests {
     fn capabilities_of_a_user_namespace_are_none() {
         let confined = Rights { is_confined: true, ..rights(u64::MAX) };
         assert!(confined.advice().contains("user namespace"));
+    }
+
+    #[test]
+    fn maps_stay_open_where_no_later_setting_can_lock_them() {
+        assert!(maps_stay_open(false, Some((5, 19))) && maps_stay_open(false, Some((6, 1))));
+        assert!(!maps_stay_open(false, Some((5, 18))) && !maps_stay_open(false, Some((5, 10))));
+        assert!(maps_stay_open(true, Some((5, 18))), "it was tried while it was set");
+        assert!(!maps_stay_open(false, None));
     }
 
     #[test]

@@ -89,13 +89,12 @@ fn least_rights() {
     assert_eq!(looking, 1);
 }
 
-/// Whether a process without `CAP_BPF` may not even use maps that it has: before Linux 5.19, where this is set.
+/// Whether a process without `CAP_BPF` may not even use maps that it has, or could lose them at any time.
 fn maps_need_rights() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
     let version = (numbers.next().unwrap(), numbers.next().unwrap());
-    let unprivileged = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").unwrap();
-    version < (5, 19) && unprivileged.trim() != "0"
+    version < (5, 19)
 }
 
 /// The threads of a process, each with the capabilities that it may use.

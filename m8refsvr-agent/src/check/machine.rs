@@ -1,6 +1,6 @@
 //! The machine and the rights: the kernel, what it shows of itself, and what this process may do.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use rustix::{
     process::{Resource, geteuid, getrlimit},
@@ -10,7 +10,12 @@ use rustix::{
 
 use super::Finding;
 use crate::{
-    kernel::{btf::VMLINUX, can_read_tracefs, clock, namespace, pins, release::version_of},
+    kernel::{
+        btf::VMLINUX,
+        can_read_tracefs, clock, namespace,
+        pins::{self, PinError},
+        release::version_of,
+    },
     proc::{Proc, mount::option, system::user_name},
 };
 
@@ -148,7 +153,13 @@ fn bpf_file_system(bpf_fs: &Path) -> Finding {
             Finding::ok(CHECK, format!("at {}; running agents: {}", bpf_fs.display(), pids.join(", ")))
         }
         Err(error) => {
-            Finding::warning(CHECK, error.to_string(), "`debug dump` alone needs it, to find a running agent")
+            let advice = match &error {
+                PinError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                    "`debug dump` alone needs it, to find a running agent: root can"
+                }
+                _ => "`debug dump` alone needs it, to find a running agent",
+            };
+            Finding::warning(CHECK, error.to_string(), advice)
         }
     }
 }

@@ -205,7 +205,7 @@ fn hint(status: u16) -> &'static str {
     match status {
         400 => "; over TLS it may want another --client-cert",
         401 | 403 => "; it may want a header in OTEL_EXPORTER_OTLP_HEADERS",
-        404 | 405 => "; check the URL's path",
+        404 | 405 => "; check the port and --protocol, and with http/protobuf the URL's path",
         _ => "",
     }
 }
@@ -235,4 +235,16 @@ pub(super) fn one_line(message: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let end = words.char_indices().map(|(at, _)| at).find(|&at| at >= QUOTED).unwrap_or(words.len());
     words[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_who_takes_no_exports_says_where_to_look() {
+        let status = ExportError::Status { status: 404, message: "<h1>Not\nFound</h1>".into(), after: None };
+        let words = status.to_string();
+        assert!(words.contains("404: Not Found; check the port and --protocol"), "{words}");
+    }
 }

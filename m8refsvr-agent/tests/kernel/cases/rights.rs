@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     Case,
-    Need::{Bpf, UserNamespace},
+    Need::{Bpf, BpfFs, UserNamespace},
     actor::Actor,
 };
 
@@ -33,7 +33,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: required_but_refused,
     },
-    Case { name: "check names each hook, and what an ordinary user lacks", needs: &[Bpf], run: checked },
+    Case {
+        name: "check names each hook, and what an ordinary user lacks",
+        needs: &[Bpf, BpfFs],
+        run: checked,
+    },
     Case {
         name: "in a user namespace of its own check says that capabilities are worth nothing",
         needs: &[Bpf, UserNamespace],
@@ -217,6 +221,12 @@ fn checked() {
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("without CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH"), "{text}");
     assert!(text.contains("FAILURE  kernel programs"), "{text}");
+    // The tests' own may be read by anybody; systemd's may not.
+    let before = fs::metadata("/sys/fs/bpf").unwrap().permissions();
+    fs::set_permissions("/sys/fs/bpf", fs::Permissions::from_mode(0o700)).unwrap();
+    let (_, text) = lines(Some(NOBODY));
+    fs::set_permissions("/sys/fs/bpf", before).unwrap();
+    assert!(text.contains("cannot read /sys/fs/bpf: ") && text.contains("running agent: root can"), "{text}");
     let line = text.lines().find(|line| line.contains(&process)).unwrap();
     assert!(
         line.starts_with("warning") && line.contains("io, ") && line.contains("exe can't be read"),

@@ -51,12 +51,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, mark: Mark::Ok, found: found.into(), advice: None }
     }
 
     fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { check, mark: Mark::Warning, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    /// A warning; its message says already what to do.
+    pub(crate) fn remark(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, mark: Mark::Warning, found: found.into(), advice: None }
     }
 
     /// A failure; its message says already what to do.

@@ -19,8 +19,54 @@ use crate::{
 #[derive(Serialize)]
 struct Answer<'a> {
     is_ready: bool,
+    settings: InForce,
     checks: &'a [Finding],
 }
+
+/// The settings with which everything is tried: those of the service may be others.
+#[derive(Serialize)]
+struct InForce {
+    process: Vec<String>,
+    interval_seconds: f64,
+    /// Absent where they are wrong.
+    #[serde(flatten)]
+    receiver: Option<Receiver>,
+}
+
+#[derive(Serialize)]
+struct Receiver {
+    endpoint: String,
+    protocol: &'static str,
+}
+
+impl InForce {
+    fn new(settings: &Settings, export: Option<&Export>) -> Self {
+        let receiver = |Export { target, .. }: &Export| Receiver {
+            endpoint: target.shown(),
+            protocol: target.protocol.name(),
+        };
+        Self {
+            process: settings.selector.patterns().map(str::to_owned).collect(),
+            interval_seconds: settings.interval.as_secs_f64(),
+            receiver: export.map(receiver),
+        }
+    }
+
+    /// In words.
+    fn shown(&self) -> String {
+        let names = self.process.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        let to = self
+            .receiver
+            .as_ref()
+            .map(|Receiver { endpoint, protocol }| format!(", to {endpoint} by {protocol}"));
+        let (interval, to) = (self.interval_seconds, to.unwrap_or_default());
+        format!(
+            "processes matching {names}, every {interval} s{to}; by flags and variables alone, not by agent.env"
+        )
+    }
+}
+
+const SETTINGS: &str = "settings";
 
 /// Tries everything, and ends with the exit code that the first failure would have been to the agent.
 pub(super) async fn check(
@@ -29,6 +75,8 @@ pub(super) async fn check(
     as_json: bool,
 ) -> Result<ExitCode, Failure> {
     let proc = proc_of(&settings)?;
+    let in_force = InForce::new(&settings, export.as_ref().ok());
+    let remarks = export.as_ref().map(|export| export.remarks.clone()).unwrap_or_default();
     let mut parts = vec![(BROKEN, machine(&proc, &settings.bpf_fs))];
     parts.push((KERNEL_FAILED, hooks(&settings)));
     parts.push((BROKEN, processes(proc, settings.selector.clone())));
@@ -42,10 +90,13 @@ pub(super) async fn check(
     let failed = |findings: &[Finding]| findings.iter().any(|finding| finding.mark == Mark::Failure);
     let code =
         parts.iter().find_map(|(code, findings)| failed(findings).then_some(*code)).unwrap_or_default();
-    let findings: Vec<Finding> = parts.into_iter().flat_map(|(_, findings)| findings).collect();
+    let remarks = remarks.into_iter().map(|remark| Finding::remark(SETTINGS, remark));
+    let mut findings: Vec<Finding> =
+        remarks.chain(parts.into_iter().flat_map(|(_, findings)| findings)).collect();
     print(&if as_json {
-        json(&Answer { is_ready: code == 0, checks: &findings })?
+        json(&Answer { is_ready: code == 0, settings: in_force, checks: &findings })?
     } else {
+        findings.insert(0, Finding::ok(SETTINGS, in_force.shown()));
         lines(&findings)
     })?;
     Ok(ExitCode::from(code))

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock,
-    export::otlp::{self, Client, Compression, Counts, Deliverer, Newest, Protocol},
+    export::otlp::{self, Client, Compression, Counts, Deliverer, Newest},
     kernel::Kernel,
     logging::Log,
     privileges,
@@ -129,10 +129,6 @@ fn aside(what: impl FnOnce() + Send + 'static) {
 fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observer) {
     let sources = observer.sources();
     let target = &export.target;
-    let protocol = match target.protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::HttpProtobuf => "http/protobuf",
-    };
     let compression = match target.compression {
         Compression::Gzip => "gzip",
         Compression::None => "none",
@@ -149,8 +145,9 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
         sources.lifecycle.name(),
     );
     tracing::info!(
-        "exporting to {} by {protocol}, compression {compression}, timeout {} s, headers {}, names {}{}",
+        "exporting to {} by {}, compression {compression}, timeout {} s, headers {}, names {}{}",
         target.shown(),
+        target.protocol.name(),
         target.timeout.as_secs_f64(),
         export.masked_headers,
         match (export.names.otel, export.names.instana) {

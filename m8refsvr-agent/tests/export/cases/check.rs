@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Case,
@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Mock, Nginx],
         run: steps,
     },
+    Case { name: "check tells which settings it tried", needs: &[], run: in_force },
     Case { name: "check says of wrong settings what is wrong", needs: &[], run: wrong_settings },
 ];
 
@@ -99,6 +100,35 @@ fn steps() {
     let (code, found) = check(&["--endpoint", "http://receiver.invalid:1"]);
     assert_eq!(code, Some(3));
     assert_found(&found, "receiver's name", "failure", "receiver.invalid can't be resolved");
+}
+
+fn in_force() {
+    let nobody = Reserved::new();
+    let endpoint = format!("http://127.0.0.1:{}", nobody.port);
+    let output = |arguments: &[&str]| {
+        let mut command = command(&[&["check", "--ebpf", "off"], arguments].concat());
+        command.envs([("PROCESS_NAME", "a, b"), ("COLLECTION_INTERVAL", "2.5")]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let answer: Value = serde_json::from_str(&output(&["--json", "--protocol", "http/protobuf"])).unwrap();
+    let expected = json!({
+        "process": ["a", "b"], "interval_seconds": 2.5, "protocol": "http/protobuf",
+        "endpoint": format!("{endpoint}/v1/metrics"),
+    });
+    assert_eq!(answer["settings"], expected);
+    let text = output(&["--ca-cert", "/nowhere"]);
+    let mut lines = text.lines();
+    let first = lines.next().unwrap();
+    assert!(first.starts_with("ok       settings "), "{first}");
+    assert!(
+        first.contains(&format!("matching 'a', 'b', every 2.5 s, to {endpoint}/ by grpc; by flags")),
+        "{first}"
+    );
+    let second = lines.next().unwrap();
+    assert!(second.starts_with("warning  settings ") && second.contains("give --tls"), "{second}");
+    let wrong: Value = serde_json::from_str(&output(&["--json", "--endpoint", "no endpoint"])).unwrap();
+    assert_eq!(wrong["settings"], json!({ "process": ["a", "b"], "interval_seconds": 2.5 }));
 }
 
 fn wrong_settings() {

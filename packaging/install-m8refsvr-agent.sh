@@ -6,6 +6,7 @@ umask 022
 
 name=m8refsvr-agent
 unit=$name.service
+list=.$name.files
 here=$(CDPATH="" cd -- "$(dirname -- "$0")" >/dev/null && pwd)
 
 usage() {
@@ -32,22 +33,32 @@ die() {
 
 if [ "$(id -u)" -eq 0 ]; then
     is_root=true
+    manuals=/usr/local/share/man/man1
     default_directory=/opt/instana/agent/plugins/custom_sensors/microstrategy_m8refsvr
     units=/etc/systemd/system
     ctl() { systemctl "$@"; }
 else
     is_root=false
-    : "${HOME:?is not set}" "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"
+    : "${HOME:?is not set}"
+    # Where logind has it. After `su` the variable is another user's, and in a crontab it is not set.
+    XDG_RUNTIME_DIR=/run/user/$(id -u)
     export XDG_RUNTIME_DIR
     default_directory=$HOME/instana-plugins/custom_sensors/microstrategy_m8refsvr
     units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
     ctl() { systemctl --user "$@"; }
 fi
 
-# Whether systemd is there to be talked to: in an image that is being built, root can only prepare the next boot.
-manager_runs() {
+# Whether systemd is there to be talked to: in an image that is being built, root can only prepare the next boot, and a
+# user without a session the next login. systemctl then changes files by itself.
+manager_answers() {
     if $is_root; then [ -d /run/systemd/system ]; else ctl show-environment >/dev/null 2>&1; fi
 }
+if manager_answers; then
+    manager_runs=true
+else
+    manager_runs=false
+    export SYSTEMD_OFFLINE=1
+fi
 
 # Whether a distribution's package is installed beside.
 is_packaged() {
@@ -58,7 +69,7 @@ is_packaged() {
 
 mark="# $name"
 cron_line() {
-    say "@reboot cd $directory && set -a && . ./agent.env && exec $directory/$name \$M8REFSVR_ARGS >>agent.log 2>&1 $mark"
+    say "@reboot cd $directory && set -af && . ./agent.env && exec $directory/$name \$M8REFSVR_ARGS >>agent.log 2>&1 $mark"
 }
 
 # The crontab without our line.
@@ -112,6 +123,7 @@ start_agent() {
 
 # What to do to be where we were, the newest first.
 journal=
+# Folders that were made and are not in the list yet.
 folders=
 work=
 
@@ -125,14 +137,20 @@ undo() {
         remove) rm -f "$path" "$path.partial" ;;
         restore)
             rm -f "$path.partial"
-            if [ -e "$path.before" ]; then mv -f "$path.before" "$path"; fi
+            if [ -e "$path.before" ] || [ -L "$path.before" ]; then mv -f "$path.before" "$path"; fi
             ;;
         folder) rmdir "$path" 2>/dev/null ;;
         crontab) write_crontab "$work/crontab.before" ;;
+        list) if [ -e "$work/list.before" ]; then cp "$work/list.before" "$path"; else rm -f "$path"; fi ;;
+        reenable) ctl --quiet reenable "$unit" ;;
         disable) ctl --quiet disable "$unit" 2>/dev/null ;;
-        stop) ctl stop "$unit" ;;
+        logs) rm -rf /var/log/m8refsvr /var/log/private/m8refsvr ;;
+        stop)
+            ctl stop "$unit"
+            ctl reset-failed "$unit" 2>/dev/null
+            ;;
         kill) stop_agents ;;
-        reload) if manager_runs; then ctl daemon-reload; fi ;;
+        reload) if $manager_runs; then ctl daemon-reload; fi ;;
         restart) ctl restart "$unit" ;;
         start) start_agent ;;
         esac
@@ -169,14 +187,26 @@ folder() {
 "
 }
 
+# is_ours PATH [DIRECTORY]: whether the list of what this script has made there names it.
+is_ours() { grep -qxF -e "$1" "${2:-$directory}/$list" 2>/dev/null; }
+
+# claim PATH: puts it in the list, with the folders made for it. Nothing that is not in there is replaced or removed.
+claim() {
+    if is_ours "$1"; then return; fi
+    if [ -e "$1" ] || [ -L "$1" ]; then die "$1 is there already and not from this script: move it away first"; fi
+    printf '%s%s\n' "$folders" "$1" >>"$directory/$list"
+    folders=
+}
+
 # put MODE SOURCE TARGET: a file appears in its place at once and whole. One that is the same stays as it is, so that
 # the program keeps the capabilities that setcap gave it.
 put() {
+    claim "$3"
     if [ ! -L "$3" ] && cmp -s "$2" "$3"; then
         if [ "$(stat -c %a "$3")" != "$1" ]; then chmod "$1" "$3"; fi
         return
     fi
-    if [ -e "$3" ]; then
+    if [ -e "$3" ] || [ -L "$3" ]; then
         note "restore $3"
         ln -f "$3" "$3.before"
     else
@@ -195,19 +225,21 @@ installed_directory() {
     if [ -e "$units/$unit" ]; then
         of_unit=$(sed -n "s|^ExecStart=\(/.*\)/$name .*|\1|p" "$units/$unit")
         # `systemctl edit --full` puts a unit of the package there.
-        if [ -e "$of_unit/.folders" ]; then say "$of_unit"; fi
+        if is_ours "$units/$unit" "$of_unit"; then say "$of_unit"; fi
     elif has_cron_line; then
-        crontab -l | sed -n "s|^@reboot cd \(/.*\) && set -a .*$mark\$|\1|p"
+        crontab -l | sed -n "s|^@reboot cd \(/.*\) && set -af .*$mark\$|\1|p"
     fi
 }
 
 check_directory() {
     case $directory/ in
+    //) die "give a folder of the program's own, not /" ;;
     *[!A-Za-z0-9_./@:+,=~-]*) die "$directory: letters, digits and any of _ . / @ : + , = ~ - may be in the folder's path" ;;
     */../* | */./* | *//*) die "$directory: give the folder's path without . and .. in it" ;;
     esac
     if ! $is_root; then return; fi
-    case $directory/ in
+    # Where links lead to.
+    case $(readlink -m "$directory")/ in
     /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
         die "$directory: the service can't see files there (ProtectHome, PrivateTmp)"
         ;;
@@ -219,7 +251,7 @@ install_settings() {
     old=$directory/agent.env.default
     new=$here/agent.env
     current=$settings/agent.env
-    if [ ! -e "$current" ] || cmp -s "$old" "$current"; then
+    if [ ! -e "$current" ] || { is_ours "$current" && cmp -s "$old" "$current"; }; then
         put 600 "$new" "$current"
     elif ! cmp -s "$new" "$current" && ! cmp -s "$old" "$new"; then
         put 600 "$new" "$current.new"
@@ -236,10 +268,19 @@ install_unit() {
         sed "s|@DIR@|$directory|" "$here/$name.user.service" >"$work/$unit"
     fi
     grep -q "^ExecStart=$directory/$name " "$work/$unit" || die "the unit beside this script has no place for $directory"
+    # A package's is.
+    was_enabled=false
+    if [ -z "$before" ] && ctl --quiet is-enabled "$unit" 2>/dev/null; then
+        was_enabled=true
+        note reenable
+    fi
     put 644 "$work/$unit" "$units/$unit"
-    if manager_runs; then ctl daemon-reload; fi
-    if ! ctl --quiet is-enabled "$unit" 2>/dev/null; then note disable; fi
-    ctl --quiet enable "$unit"
+    if $manager_runs; then ctl daemon-reload; fi
+    # What was disabled since the first installation stays so.
+    if [ -n "$before" ]; then return; fi
+    if ! $was_enabled; then note disable; fi
+    # Not `enable`, for which the link of a package's is in the way.
+    ctl --quiet reenable "$unit"
 }
 
 install_cron_line() {
@@ -247,12 +288,16 @@ install_cron_line() {
     crontab -l >"$work/crontab.before" 2>/dev/null || true
     other_cron_lines >"$work/crontab"
     cron_line >>"$work/crontab"
+    claim "$directory/agent.log"
     note crontab
     crontab "$work/crontab"
 }
 
 restart_service() {
-    if ! $was_active; then note stop; fi
+    if ! $was_active; then
+        if $is_root && [ ! -e /var/log/m8refsvr ] && [ ! -e /var/log/private/m8refsvr ]; then note logs; fi
+        note stop
+    fi
     if ! ctl restart "$unit"; then
         ctl --no-pager --full --lines 10 status "$unit" >&2 || true
         die "the service did not start"
@@ -267,7 +312,7 @@ restart_agent() {
 }
 
 install() {
-    for file in "$name" "$unit" "$name.user.service" agent.env LICENSE; do
+    for file in "$name" "$unit" "$name.user.service" agent.env LICENSE "man/$name.1"; do
         [ -f "$here/$file" ] || die "$here/$file is missing: run this script in the folder that the tarball unpacks to"
     done
     "$here/$name" --version >/dev/null || die "$here/$name does not run on this machine"
@@ -281,8 +326,15 @@ install() {
         command -v systemctl >/dev/null || die "this machine has no systemd"
         with_systemd=true settings=/etc/m8refsvr
     else
-        if manager_runs; then with_systemd=true; else with_systemd=false; fi
         settings=$directory
+        # An upgrade keeps to what there is, from wherever it is called: with both there would be two agents.
+        if [ -e "$units/$unit" ]; then
+            with_systemd=true
+        elif has_cron_line; then
+            with_systemd=false
+        else
+            with_systemd=$manager_runs
+        fi
     fi
     if [ -e "$units/$unit" ] || [ -L "$units/$unit" ]; then
         [ -n "$before" ] || die "$units/$unit is not from this script, or masked: remove it first"
@@ -298,7 +350,7 @@ install() {
     work=$(mktemp -d)
     was_active=false
     if $with_systemd; then
-        if manager_runs && ctl --quiet is-active "$unit"; then was_active=true; fi
+        if $manager_runs && ctl --quiet is-active "$unit"; then was_active=true; fi
         if $was_active && $restart; then note restart; fi
         note reload
     elif [ -n "$(running_agents)" ]; then
@@ -307,20 +359,24 @@ install() {
     fi
 
     folder "$directory"
+    if [ -e "$directory/$list" ]; then cp "$directory/$list" "$work/list.before"; fi
+    note "list $directory/$list"
     folder "$settings"
     put 755 "$here/$name" "$directory/$name"
     put 755 "$here/$(basename "$0")" "$directory/install-$name.sh"
     put 644 "$here/LICENSE" "$directory/LICENSE"
+    # Some systems have a /usr that nobody writes to.
+    if $is_root && [ -w /usr/local ]; then
+        folder "$manuals"
+        for page in "$here"/man/*.1; do put 644 "$page" "$manuals/$(basename "$page")"; done
+    fi
     install_settings
     if $with_systemd; then install_unit; else install_cron_line; fi
-    # For --uninstall, which removes no folder that was there before.
-    { cat "$directory/.folders" 2>/dev/null || true; printf %s "$folders"; } >"$work/folders"
-    put 644 "$work/folders" "$directory/.folders"
     "$directory/$name" --version >/dev/null || die "$directory/$name does not run there"
     if $restart; then
         if ! $with_systemd; then
             restart_agent
-        elif manager_runs; then
+        elif $manager_runs; then
             restart_service
         fi
     fi
@@ -354,7 +410,7 @@ uninstall() {
     : "${directory:=${before:-$default_directory}}"
     check_directory
     if [ -n "$before" ] && [ "$before" != "$directory" ]; then die "it is installed in $before, not in $directory"; fi
-    if [ -z "$before" ] && [ ! -e "$directory/.folders" ]; then
+    if [ -z "$before" ] && [ ! -e "$directory/$list" ]; then
         say "it is not installed in $directory"
         return
     fi
@@ -368,36 +424,52 @@ uninstall() {
     fi
     if ! $is_root; then stop_agents; fi
 
-    if ! is_packaged; then
-        rm -f "$settings/agent.env" "$settings/agent.env.new"
-        if $is_root; then rm -rf /var/log/m8refsvr /var/log/private/m8refsvr; fi
-    fi
-    sort -r "$directory/.folders" >"$work/folders" 2>/dev/null || true
-    for file in "$name" "install-$name.sh" LICENSE agent.env.default agent.log .folders; do
-        rm -f "$directory/$file" "$directory/$file.before" "$directory/$file.partial"
-    done
+    if $is_root && ! is_packaged; then rm -rf /var/log/m8refsvr /var/log/private/m8refsvr; fi
+    # The deepest first.
+    { LC_ALL=C sort -r "$directory/$list" 2>/dev/null || true; } >"$work/list"
+    while read -r path; do
+        case $path in
+        # It may be another's by now.
+        "$units/$unit") continue ;;
+        "$settings"/agent.env*) if is_packaged; then continue; fi ;;
+        esac
+        if [ -L "$path" ] || [ ! -d "$path" ]; then rm -f "$path" "$path.before" "$path.partial"; fi
+    done <"$work/list"
+    rm -f "$directory/$list"
     # Those that others use too stay.
-    while read -r path; do rmdir "$path" 2>/dev/null || true; done <"$work/folders"
+    while read -r path; do rmdir "$path" 2>/dev/null || true; done <"$work/list"
     say "removed it from $directory"
 }
 
 remove_unit() {
-    if manager_runs; then ctl stop "$unit"; fi
+    if $manager_runs; then ctl stop "$unit"; fi
+    was_enabled=false
+    if ctl --quiet is-enabled "$unit" 2>/dev/null; then was_enabled=true; fi
     if ! is_packaged; then ctl --quiet disable "$unit"; fi
     rm -f "${units:?}/$unit"
     # What `systemctl edit` wrote for the package stays in force.
     if ! is_packaged; then rm -rf "${units:?}/$unit.d"; fi
-    if manager_runs; then
+    if $manager_runs; then
         ctl daemon-reload
         ctl reset-failed "$unit" 2>/dev/null || true
     fi
     if is_packaged; then
-        ctl --quiet reenable "$unit"
+        if $was_enabled; then ctl --quiet reenable "$unit"; fi
         say "the package $name is still installed, and its service in force: systemctl start $name"
     fi
 }
 
 # --- The command line ---
+
+# set_directory DIR: the folder, from wherever this is called.
+set_directory() {
+    case $1 in
+    '') die "--directory needs a folder" ;;
+    /) directory=$1 ;;
+    /*) directory=${1%/} ;;
+    *) directory=${PWD%/}/${1%/} ;;
+    esac
+}
 
 directory=
 restart=false
@@ -406,10 +478,10 @@ while [ $# -gt 0 ]; do
     case $1 in
     -d | --directory)
         [ $# -gt 1 ] || { usage >&2; exit 2; }
-        directory=$2
         shift
+        set_directory "$1"
         ;;
-    --directory=*) directory=${1#*=} ;;
+    --directory=*) set_directory "${1#*=}" ;;
     -r | --restart) restart=true ;;
     -u | --uninstall) action=uninstall ;;
     -h | --help)
@@ -423,11 +495,4 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-if [ -n "$directory" ]; then
-    case $directory in
-    /*) ;;
-    *) directory=$PWD/$directory ;;
-    esac
-    directory=${directory%/}
-fi
 $action

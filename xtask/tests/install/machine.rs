@@ -17,8 +17,10 @@ const SOURCE: &str = "/srv/m8refsvr-agent";
 /// The ordinary user: Debian's `nobody`.
 const USER: u32 = 65534;
 /// Enters the machine whose folder is `$0` by the arguments of `chroot`, with mounts that nobody else sees.
-const ENTER: &str =
-    r#"for folder in usr proc dev; do mount --rbind "/$folder" "$0/$folder" || exit; done; exec chroot "$@""#;
+const ENTER: &str = r#"
+for folder in usr proc dev; do mount --rbind "/$folder" "$0/$folder" || exit; done
+mount --bind "$0/local" "$0/usr/local" && exec chroot "$@"
+"#;
 
 /// The machine.
 #[derive(Debug)]
@@ -44,7 +46,9 @@ impl Machine {
     fn new(is_root: bool) -> Self {
         let machine = Self { root: TempDir::new().unwrap(), is_root };
         fs::set_permissions(machine.root.path(), Permissions::from_mode(0o755)).unwrap();
-        for folder in ["usr", "proc", "dev", "stubs", "opt", "var/log/private", "tmp", "run/systemd/system"] {
+        for folder in
+            ["usr", "local", "proc", "dev", "stubs", "opt", "var/log/private", "tmp", "run/systemd/system"]
+        {
             fs::create_dir_all(machine.at(folder)).unwrap();
         }
         for folder in ["etc/systemd/system", SOURCE] {
@@ -76,6 +80,9 @@ impl Machine {
             fs::copy(checkout.join("packaging").join(file), source.join(file)).unwrap();
         }
         fs::copy(checkout.join("LICENSE"), source.join("LICENSE")).unwrap();
+        for page in ["m8refsvr-agent.1", "m8refsvr-agent-check.1"] {
+            machine.write(&format!("{SOURCE}/man/{page}"), ".TH m8refsvr-agent 1\n");
+        }
         // It runs for as many seconds as M8REFSVR_ARGS says, and fails when that says nothing.
         fs::copy("/usr/bin/sleep", source.join("m8refsvr-agent")).unwrap();
         machine
@@ -146,6 +153,11 @@ impl Machine {
         command.current_dir("/").output().unwrap()
     }
 
+    /// Runs a line of the shell as this machine's user.
+    pub(crate) fn sh(&self, line: &str) -> Output {
+        self.run("/bin/sh", &["-c", line])
+    }
+
     /// What systemd was asked to do since the last time.
     pub(crate) fn did(&self) -> Vec<String> {
         let did = fs::read_to_string(self.at("run/did")).unwrap_or_default();
@@ -157,10 +169,15 @@ impl Machine {
         self.at("run/active").exists()
     }
 
+    /// Whether systemd shows the service as failed.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.at("run/failed").exists()
+    }
+
     /// Everything that can be installed to, and where scratch files could be left.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
-        for folder in ["etc", "home", "opt", "tmp", "var"] {
+        for folder in ["etc", "home", "local", "opt", "tmp", "var"] {
             self.collect(Path::new(folder), &mut files);
         }
         files

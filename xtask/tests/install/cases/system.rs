@@ -1,6 +1,10 @@
 //! As root: a service of the system.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
 
 use crate::{Case, machine::Machine};
 
@@ -22,7 +26,21 @@ pub(crate) const CASES: &[Case] = &[
     ("nothing is left after it was removed", nothing_is_left),
     ("an image without a running systemd starts it at its first boot", an_image_starts_it_at_boot),
     ("a package beside is named, and keeps its settings", a_package_keeps_its_settings),
+    ("a package that came later keeps the settings", a_later_package_takes_the_settings),
+    ("a service that was disabled is not enabled for the package", a_package_stays_disabled),
     ("a folder that the service can't see is refused", a_hidden_folder_is_refused),
+    ("neither no folder nor the root folder means the default one", no_folder_is_refused),
+    ("a folder behind a link is where the link leads to", a_hidden_folder_behind_a_link_is_refused),
+    ("what stands where a file is to go is neither replaced nor removed", foreign_files_stay),
+    ("settings that were there first are kept, and stay", foreign_settings_stay),
+    ("a unit that an administrator made is neither replaced nor removed", a_foreign_unit_stays),
+    ("modes of files that did not change are set right", modes_are_set_right),
+    ("what was disabled stays so in an upgrade", an_upgrade_enables_nothing),
+    ("a service that did not start leaves no log and no failed unit", a_failed_start_leaves_no_trace),
+    ("a package's service is enabled again when an installation beside it fails", a_package_stays_enabled),
+    ("a program that does not run where it was installed is not left there", the_installed_program_is_tried),
+    ("a CDPATH leads nowhere else", a_cdpath_is_not_followed),
+    ("there is a man page, unless nobody can write to /usr/local", there_is_a_man_page),
     ("help and wrong usage", help_and_wrong_usage),
 ];
 
@@ -30,9 +48,14 @@ fn mode(machine: &Machine, path: &str) -> u32 {
     fs::metadata(machine.at(path)).unwrap().mode() & 0o7777
 }
 
-fn is_enabled(machine: &Machine) -> bool {
+/// The unit that starts at boot.
+fn enabled(machine: &Machine) -> Option<PathBuf> {
     let link = machine.at("/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service");
-    fs::read_link(link).is_ok_and(|target| target == Path::new(UNIT))
+    fs::read_link(link).ok()
+}
+
+fn is_enabled(machine: &Machine) -> bool {
+    enabled(machine).is_some_and(|target| target == Path::new(UNIT))
 }
 
 fn root_gets_a_service() {
@@ -45,7 +68,7 @@ fn root_gets_a_service() {
     );
     assert!(machine.read(UNIT).contains(&format!("\nExecStart={PROGRAM} ")));
     assert!(is_enabled(&machine));
-    assert_eq!(machine.did(), ["daemon-reload", "enable"]);
+    assert_eq!(machine.did(), ["daemon-reload", "reenable"]);
     assert!(!machine.is_active());
 }
 
@@ -98,7 +121,7 @@ fn an_upgrade_renews_other_settings() {
 }
 
 fn a_failed_installation_leaves_nothing() {
-    for step in ["daemon-reload", "enable", "restart"] {
+    for step in ["daemon-reload", "reenable", "restart"] {
         let machine = Machine::of_root();
         let before = machine.files();
         machine.write("/run/refuse", step);
@@ -110,7 +133,7 @@ fn a_failed_installation_leaves_nothing() {
 }
 
 fn a_failed_upgrade_leaves_what_was() {
-    for step in ["daemon-reload", "enable", "restart"] {
+    for step in ["daemon-reload", "restart"] {
         let machine = Machine::of_root();
         machine.installs(&["--restart"]);
         machine.write(SETTINGS, "PROCESS_NAME=nginx\n");
@@ -133,7 +156,7 @@ fn a_failed_upgrade_leaves_what_was() {
 fn an_interrupted_installation_leaves_nothing() {
     let machine = Machine::of_root();
     let before = machine.files();
-    machine.write("/run/interrupt", "enable");
+    machine.write("/run/interrupt", "reenable");
     machine.fails(&[]);
     assert_eq!(machine.files(), before);
 }
@@ -161,9 +184,8 @@ fn nothing_is_left() {
     machine.installs(&["--restart"]);
     machine.write("/etc/systemd/system/m8refsvr-agent.service.d/override.conf", "[Service]\nMemoryMax=1G\n");
     machine.write("/var/log/private/m8refsvr/agent.log", "");
-    std::os::unix::fs::symlink("private/m8refsvr", machine.at("/var/log/m8refsvr")).unwrap();
     let output = machine.run(&format!("{FOLDER}/install-m8refsvr-agent.sh"), &["-u"]);
-    assert!(output.status.success(), "{output:?}");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     assert!(!machine.is_active());
     assert_eq!(machine.files(), before);
     let said = machine.installs(&["--uninstall"]);
@@ -175,36 +197,70 @@ fn an_image_starts_it_at_boot() {
     fs::remove_dir_all(machine.at("/run/systemd")).unwrap();
     machine.installs(&["--restart"]);
     assert!(is_enabled(&machine));
-    assert_eq!(machine.did(), ["enable"]);
+    assert_eq!(machine.did(), ["reenable"]);
     machine.installs(&["--uninstall"]);
     assert!(!machine.at(UNIT).exists() && !is_enabled(&machine));
 }
 
-fn a_package_keeps_its_settings() {
-    let machine = Machine::of_root();
+/// Installs the package, as far as the script looks at it.
+fn install_package(machine: &Machine) {
     // /usr is this machine's own; older systems have a /lib beside it.
     fs::remove_file(machine.at("/lib")).unwrap();
     fs::create_dir(machine.at("/lib")).unwrap();
     for entry in fs::read_dir("/usr/lib").unwrap() {
         let name = entry.unwrap().file_name();
         if name != "systemd" {
-            std::os::unix::fs::symlink(Path::new("/usr/lib").join(&name), machine.at("/lib").join(&name))
-                .unwrap();
+            symlink(Path::new("/usr/lib").join(&name), machine.at("/lib").join(&name)).unwrap();
         }
     }
     machine.write(
         "/lib/systemd/system/m8refsvr-agent.service",
         &machine.read("/srv/m8refsvr-agent/m8refsvr-agent.service"),
     );
+    assert!(machine.sh("systemctl enable --quiet m8refsvr-agent").status.success());
+}
+
+fn a_package_keeps_its_settings() {
+    let machine = Machine::of_root();
+    install_package(&machine);
     machine.write(SETTINGS, "PROCESS_NAME=nginx\n");
+    let drop_in = "/etc/systemd/system/m8refsvr-agent.service.d/override.conf";
+    machine.write(drop_in, "[Service]\nMemoryMax=1G\n");
     let said = machine.installs(&[]);
     assert!(said.contains("package m8refsvr-agent is installed too"), "{said}");
     let said = machine.installs(&["--uninstall"]);
     assert!(said.contains("package m8refsvr-agent is still installed"), "{said}");
     assert_eq!(machine.read(SETTINGS), "PROCESS_NAME=nginx\n");
     assert!(!machine.at(UNIT).exists());
-    let link = machine.at("/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service");
-    assert_eq!(fs::read_link(link).unwrap(), Path::new("/lib/systemd/system/m8refsvr-agent.service"));
+    assert!(machine.at(drop_in).exists());
+    assert_eq!(enabled(&machine).unwrap(), Path::new("/lib/systemd/system/m8refsvr-agent.service"));
+}
+
+fn a_later_package_takes_the_settings() {
+    let machine = Machine::of_root();
+    machine.installs(&[]);
+    install_package(&machine);
+    machine.write(SETTINGS, "PROCESS_NAME=nginx\n");
+    machine.installs(&["--uninstall"]);
+    assert_eq!(machine.read(SETTINGS), "PROCESS_NAME=nginx\n");
+}
+
+fn a_package_stays_disabled() {
+    let machine = Machine::of_root();
+    install_package(&machine);
+    machine.installs(&[]);
+    assert!(machine.sh("systemctl disable --quiet m8refsvr-agent").status.success());
+    machine.installs(&["--uninstall"]);
+    assert_eq!(enabled(&machine), None);
+}
+
+fn a_package_stays_enabled() {
+    let machine = Machine::of_root();
+    install_package(&machine);
+    let before = (machine.files(), enabled(&machine));
+    machine.write("/run/refuse", "restart");
+    machine.fails(&["--restart"]);
+    assert_eq!((machine.files(), enabled(&machine)), before);
 }
 
 fn a_hidden_folder_is_refused() {
@@ -215,6 +271,163 @@ fn a_hidden_folder_is_refused() {
         machine.fails(&["--directory", folder]);
         assert_eq!(machine.files(), before, "{folder}");
     }
+}
+
+fn no_folder_is_refused() {
+    let machine = Machine::of_root();
+    let before = machine.files();
+    let said = machine.fails(&["-d", ""]) + &machine.fails(&["--directory="]);
+    assert_eq!(said.matches("--directory needs a folder").count(), 2, "{said}");
+    let said = machine.fails(&["-d", "/"]);
+    assert!(said.contains("give a folder of the program's own"), "{said}");
+    assert_eq!(machine.files(), before);
+}
+
+fn a_hidden_folder_behind_a_link_is_refused() {
+    let machine = Machine::of_root();
+    fs::create_dir(machine.at("/opt/real")).unwrap();
+    symlink("/home", machine.at("/opt/homes")).unwrap();
+    symlink("real", machine.at("/opt/link")).unwrap();
+    let before = machine.files();
+    let said = machine.fails(&["-d", "/opt/homes/user/agent"]);
+    assert!(said.contains("the service can't see files there"), "{said}");
+    assert_eq!(machine.files(), before);
+    machine.installs(&["-d", "/opt/link/agent"]);
+    machine.installs(&["--uninstall"]);
+    assert_eq!(machine.files(), before);
+}
+
+fn foreign_files_stay() {
+    for path in [
+        "/opt/m8/LICENSE",
+        "/opt/m8/m8refsvr-agent",
+        "/opt/m8/install-m8refsvr-agent.sh",
+        "/opt/m8/agent.env.default",
+        "/local/share/man/man1/m8refsvr-agent.1",
+    ] {
+        let machine = Machine::of_root();
+        machine.write(path, "another's\n");
+        let before = machine.files();
+        let said = machine.fails(&["-d", "/opt/m8"]);
+        assert!(said.contains(" is there already"), "{said}");
+        assert_eq!(machine.files(), before, "{path}");
+        machine.installs(&["-d", "/opt/m8", "--uninstall"]);
+        assert_eq!(machine.files(), before, "{path}");
+    }
+    let machine = Machine::of_root();
+    machine.write("/opt/m8/agent.log", "another's\n");
+    machine.write("/opt/m8/README", "another's\n");
+    let before = machine.files();
+    machine.installs(&["-d", "/opt/m8"]);
+    machine.installs(&["--uninstall"]);
+    assert_eq!(machine.files(), before);
+}
+
+fn foreign_settings_stay() {
+    let default = Machine::of_root().read("/srv/m8refsvr-agent/agent.env");
+    for settings in ["PROCESS_NAME=nginx\n", &default] {
+        let machine = Machine::of_root();
+        machine.write(SETTINGS, settings);
+        let before = machine.files();
+        machine.installs(&[]);
+        machine.release();
+        machine.installs(&[]);
+        assert_eq!(machine.read(SETTINGS), settings);
+        machine.installs(&["--uninstall"]);
+        assert_eq!(machine.files(), before);
+    }
+}
+
+fn a_foreign_unit_stays() {
+    let package = Machine::of_root().read("/srv/m8refsvr-agent/m8refsvr-agent.service");
+    let own = package.replace("ExecStart=/usr/bin/", "ExecStart=/opt/own/");
+    assert_ne!(own, package);
+    for unit in [package, own] {
+        let machine = Machine::of_root();
+        machine.write(UNIT, &unit);
+        let before = machine.files();
+        let said = machine.fails(&[]);
+        assert!(said.contains("not from this script"), "{said}");
+        assert_eq!(machine.files(), before);
+        machine.installs(&["--uninstall"]);
+        assert_eq!(machine.files(), before);
+        // Made after the script had installed.
+        fs::remove_file(machine.at(UNIT)).unwrap();
+        machine.installs(&[]);
+        machine.write(UNIT, &unit);
+        machine.fails(&[]);
+        machine.installs(&["--uninstall"]);
+        assert_eq!(machine.read(UNIT), unit);
+        assert!(!machine.at(FOLDER).exists());
+    }
+}
+
+fn modes_are_set_right() {
+    let machine = Machine::of_root();
+    machine.installs(&[]);
+    let before = machine.files();
+    for (path, mode) in [(PROGRAM, 0o644), (SETTINGS, 0o644), (UNIT, 0o600)] {
+        fs::set_permissions(machine.at(path), Permissions::from_mode(mode)).unwrap();
+    }
+    machine.installs(&[]);
+    assert_eq!(machine.files(), before);
+}
+
+fn an_upgrade_enables_nothing() {
+    let machine = Machine::of_root();
+    machine.installs(&[]);
+    assert!(machine.sh("systemctl disable --quiet m8refsvr-agent").status.success());
+    machine.release();
+    machine.installs(&["--restart"]);
+    assert!(!is_enabled(&machine));
+}
+
+fn a_failed_start_leaves_no_trace() {
+    let machine = Machine::of_root();
+    let before = machine.files();
+    machine.write("/run/refuse", "restart");
+    machine.fails(&["--restart"]);
+    assert!(!machine.is_failed());
+    assert_eq!(machine.files(), before);
+    // A log from before is another's.
+    machine.write("/var/log/m8refsvr/agent.log", "before\n");
+    machine.fails(&["--restart"]);
+    assert_eq!(machine.read("/var/log/m8refsvr/agent.log"), "before\n");
+}
+
+fn the_installed_program_is_tried() {
+    let machine = Machine::of_root();
+    let before = machine.files();
+    let output = machine.sh(
+        "mount -t tmpfs -o noexec tmpfs /opt && sh /srv/m8refsvr-agent/install-m8refsvr-agent.sh; status=$?
+        find /opt -mindepth 1; exit $status",
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("does not run there"), "{said}");
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(machine.files(), before);
+}
+
+fn a_cdpath_is_not_followed() {
+    let machine = Machine::of_root();
+    fs::create_dir_all(machine.at("/var/other/m8refsvr-agent")).unwrap();
+    let output = machine.sh("cd /srv && CDPATH=/var/other sh m8refsvr-agent/install-m8refsvr-agent.sh");
+    assert!(output.status.success(), "{output:?}");
+    assert!(machine.at(PROGRAM).exists());
+}
+
+fn there_is_a_man_page() {
+    let pages = ["m8refsvr-agent.1", "m8refsvr-agent-check.1"];
+    let machine = Machine::of_root();
+    machine.installs(&[]);
+    for page in pages {
+        assert_eq!(mode(&machine, &format!("/local/share/man/man1/{page}")), 0o644);
+    }
+    let machine = Machine::of_root();
+    let script = "/srv/m8refsvr-agent/install-m8refsvr-agent.sh";
+    let output = machine.sh(&format!("mount -o remount,bind,ro /usr/local && exec {script}"));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(machine.at(PROGRAM).exists() && !machine.at("/local/share").exists());
 }
 
 fn help_and_wrong_usage() {

@@ -1,7 +1,13 @@
 //! As an ordinary user: a service of that user, or a line in the crontab.
 
+use std::fs;
+
 use crate::{Case, machine::Machine};
 
+/// The value of a setting which a shell would alter, were it not in single quotes.
+const SECRET: &str = "a=$b`c`\\d;e \"f\"";
+/// Where the unit is, below the home.
+const UNIT: &str = "/.config/systemd/user/m8refsvr-agent.service";
 const OTHER: &str = "0 4 * * * /usr/bin/true\n";
 
 pub(crate) const CASES: &[Case] = &[
@@ -11,6 +17,14 @@ pub(crate) const CASES: &[Case] = &[
     ("without a systemd for users a line in the crontab starts it", a_line_in_the_crontab_starts_it),
     ("from the crontab, too, an upgrade runs the new code", a_crontab_upgrade_runs_the_new_code),
     ("an agent that does not start is not left in the crontab", a_failed_start_leaves_the_crontab),
+    ("an upgrade keeps the line in the crontab where there is a systemd by now", an_upgrade_keeps_the_line),
+    ("an upgrade keeps the service where systemd can't be talked to", an_upgrade_keeps_the_service),
+    (
+        "nothing is left of a service that is removed where systemd can't be talked to",
+        nothing_is_left_offline,
+    ),
+    ("from the crontab, no argument is taken for names of files", arguments_are_no_file_names),
+    ("the examples of settings mean the same to a shell and to systemd", examples_are_in_single_quotes),
 ];
 
 /// A machine on which users have no systemd, and this one a crontab.
@@ -24,7 +38,8 @@ fn with_crontab() -> Machine {
 /// Has the stand-in for the agent run for an hour, so that it can be started.
 fn settings(machine: &Machine) {
     let path = "/srv/m8refsvr-agent/agent.env";
-    machine.write(path, &(machine.read(path) + "M8REFSVR_ARGS=\"3600\"\n"));
+    let settings = machine.read(path) + &format!("M8REFSVR_ARGS='3600'\nSECRET='{SECRET}'\n");
+    machine.write(path, &settings);
 }
 
 fn a_user_gets_a_service() {
@@ -39,7 +54,7 @@ fn a_user_gets_a_service() {
     assert!(unit.contains(&format!("\nExecStart={folder}/m8refsvr-agent $M8REFSVR_ARGS\n")), "{unit}");
     assert!(unit.contains(&format!("\nEnvironmentFile=-{folder}/agent.env\n")), "{unit}");
     assert!(machine.at(units + "/default.target.wants/m8refsvr-agent.service").is_symlink());
-    assert_eq!(machine.did(), ["daemon-reload", "enable", "restart"]);
+    assert_eq!(machine.did(), ["daemon-reload", "reenable", "restart"]);
 }
 
 fn nothing_is_left_of_a_service() {
@@ -52,7 +67,7 @@ fn nothing_is_left_of_a_service() {
 }
 
 fn a_failed_installation_leaves_nothing() {
-    for step in ["daemon-reload", "enable", "restart"] {
+    for step in ["daemon-reload", "reenable", "restart"] {
         let machine = Machine::of_user();
         let before = machine.files();
         machine.write("/run/refuse", step);
@@ -74,8 +89,11 @@ fn a_line_in_the_crontab_starts_it() {
     assert!(machine.agents().is_empty());
     // As cron does at boot.
     let command = format!("{} &", line.strip_prefix("@reboot ").unwrap().split(" #").next().unwrap());
-    assert!(machine.run("/bin/sh", &["-c", &command]).status.success());
-    assert_eq!(machine.started().len(), 1);
+    assert!(machine.sh(&command).status.success());
+    let [agent] = machine.started()[..] else { panic!("several agents") };
+    let environment = fs::read(format!("/proc/{}/environ", agent.as_raw_nonzero())).unwrap();
+    let variable = format!("SECRET={SECRET}");
+    assert!(environment.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes()));
     machine.installs(&["--uninstall"]);
     assert!(machine.agents().is_empty());
     assert_eq!(machine.read("/run/crontab"), OTHER);
@@ -104,4 +122,67 @@ fn a_failed_start_leaves_the_crontab() {
     assert!(said.contains("missing operand"), "what the agent said is to be seen: {said}");
     assert_eq!(machine.read("/run/crontab"), OTHER);
     assert_eq!(machine.files(), before);
+}
+
+fn an_upgrade_keeps_the_line() {
+    let machine = with_crontab();
+    settings(&machine);
+    machine.installs(&[]);
+    let table = machine.read("/run/crontab");
+    fs::remove_file(machine.at("/run/no-user-manager")).unwrap();
+    machine.release();
+    let before = machine.files();
+    machine.installs(&[]);
+    assert_ne!(machine.files(), before, "it is an upgrade");
+    assert_eq!(machine.read("/run/crontab"), table);
+    assert!(!machine.at(machine.home() + "/.config").exists());
+}
+
+fn an_upgrade_keeps_the_service() {
+    let machine = Machine::of_user();
+    machine.installs(&[]);
+    machine.write("/run/no-user-manager", "1");
+    machine.write("/run/crontab", OTHER);
+    machine.release();
+    machine.did();
+    machine.installs(&["--restart"]);
+    assert_eq!(machine.read("/run/crontab"), OTHER);
+    assert!(machine.agents().is_empty());
+    assert!(machine.read(&(machine.home() + UNIT)).ends_with("# later\n"));
+    assert_eq!(machine.did(), [""; 0]);
+}
+
+fn nothing_is_left_offline() {
+    let machine = Machine::of_user();
+    let before = machine.files();
+    machine.installs(&[]);
+    machine.write("/run/no-user-manager", "1");
+    machine.installs(&["--uninstall"]);
+    assert_eq!(machine.files(), before);
+}
+
+fn arguments_are_no_file_names() {
+    let machine = with_crontab();
+    let path = "/srv/m8refsvr-agent/agent.env";
+    machine.write(path, &(machine.read(path) + "M8REFSVR_ARGS='LICENS*'\n"));
+    let said = machine.fails(&["--restart"]);
+    assert!(said.contains("'LICENS*'"), "{said}");
+}
+
+fn examples_are_in_single_quotes() {
+    let machine = Machine::of_user();
+    let settings = machine.read("/srv/m8refsvr-agent/agent.env");
+    let examples: Vec<&str> = settings
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()) && line.contains('='))
+        .collect();
+    assert!(examples.len() > 20, "{examples:?}");
+    for example in examples {
+        let (name, value) = example.split_once('=').unwrap();
+        let told = machine.sh(&format!("{example}; printf %s \"${name}\""));
+        let meant = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).unwrap_or(value);
+        assert_eq!(String::from_utf8_lossy(&told.stdout), meant, "{example}");
+    }
+    assert!(!settings.contains('"'), "systemd and a shell take what is in double quotes differently");
 }

@@ -2,6 +2,7 @@
 //! root, so that the same sources and tools give the same bytes.
 
 mod deb;
+mod documents;
 mod elf;
 mod pages;
 mod rpm;
@@ -56,10 +57,7 @@ impl Product {
         // Headers of requests may be secret.
         tree.put(&Self::packaging("agent.env"), SETTINGS, 0o600)?;
         pages::install(&self.pages, &tree, zsh)?;
-        for document in ["README.md", "CHANGELOG.md"] {
-            let path = format!("usr/share/doc/m8refsvr-agent/{document}");
-            tree.put(&host::root().join(document), &path, FILE)?;
-        }
+        documents::install(&tree, "usr/share/doc/m8refsvr-agent/")?;
         Ok(tree)
     }
 

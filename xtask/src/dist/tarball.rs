@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{
-    Product, VERSION, pages,
+    Product, VERSION, documents, pages,
     tree::{FILE, PROGRAM, Tree},
 };
 use crate::host;
@@ -18,9 +18,8 @@ pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     for file in ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"] {
         tree.put(&Product::packaging(file), file, FILE)?;
     }
-    for file in ["README.md", "CHANGELOG.md", "LICENSE"] {
-        tree.put(&host::root().join(file), file, FILE)?;
-    }
+    tree.put(&host::root().join("LICENSE"), "LICENSE", FILE)?;
+    documents::install(&tree, "")?;
     for (name, path) in pages::manuals(&product.pages)? {
         tree.put(&path, &format!("man/{name}"), FILE)?;
     }

@@ -18,6 +18,7 @@ dpkg --install "$1" >/dev/null
 m8refsvr-agent --version
 [ -L "$wants" ]
 [ "$(stat -c %a:%u "$settings")" = 600:0 ]
+[ -s /usr/share/doc/m8refsvr-agent/docs/fleets.md ]
 
 step "upgraded: edited settings stay"
 later "$1"

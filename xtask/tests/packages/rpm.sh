@@ -13,6 +13,7 @@ rpm --install --nodeps "$1" 2>/dev/null
 m8refsvr-agent --version
 [ -L "$wants" ]
 [ "$(stat -c %a:%u "$settings")" = 600:0 ]
+[ -s /usr/share/doc/m8refsvr-agent/docs/fleets.md ]
 rpm --verify --nodeps m8refsvr-agent
 
 step "upgraded: edited settings stay"

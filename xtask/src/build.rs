@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use crate::{host, toolchain::Toolchain};
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The agent's, where it has to be named.
+const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds the object that the agent embeds: `target/bpf/m8refsvr.o`.
 pub(crate) fn ebpf_object(log: bool) -> Result<()> {
@@ -37,6 +39,25 @@ pub(crate) fn agent() -> Result<PathBuf> {
     let agent = target_folder().join("release/m8refsvr-agent");
     host::step(&format!("the agent is {}", agent.display()));
     Ok(agent)
+}
+
+/// Builds the agent with the C library below `sysroot` instead of this machine's; returns the agent's path.
+pub(crate) fn agent_with(sysroot: &Path) -> Result<PathBuf> {
+    ebpf_object(false)?;
+    host::step(&format!("building the agent with the C library of {}", sysroot.display()));
+    let [objects, libraries] =
+        ["usr/lib", "lib"].map(|folder| sysroot.join(folder).join("x86_64-linux-gnu").display().to_string());
+    let root = format!("--sysroot={}", sysroot.display());
+    // The compiler's own folders, from which it comes to this machine's, would be before those of the root.
+    let flags = [&root, &format!("-B{objects}"), &format!("-L{objects}"), &format!("-L{libraries}")];
+    let flags = flags.map(|flag| format!("-Clink-arg={flag}"));
+    host::run(
+        host::cargo(&["build", "--release", "--package", "m8refsvr-agent", "--target", AGENT_TARGET])
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+            .env(format!("CFLAGS_{}", AGENT_TARGET.replace('-', "_")), root)
+            .env_remove("RUSTFLAGS"),
+    )?;
+    Ok(target_folder().join(AGENT_TARGET).join("release/m8refsvr-agent"))
 }
 
 /// Where cargo puts what it builds for this machine.

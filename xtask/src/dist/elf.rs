@@ -8,6 +8,8 @@ use crate::host;
 
 /// The most that the program may take on disk, in bytes.
 const MAX_SIZE: u64 = 8_000_000;
+/// The newest version of the C library that it may need: Debian 11's.
+const MAX_GLIBC: [u32; 2] = [2, 31];
 
 /// An error that names what the program is not; else the version of the C library that it needs.
 pub(super) fn check(program: &Path) -> Result<String> {
@@ -42,7 +44,14 @@ fn faults(told: &str) -> Vec<String> {
         (has("GNU_STACK") && !executable_stack(told), "may have an executable stack"),
         (!section(".symtab") && !section(".debug_info"), "is not stripped"),
     ];
-    wanted.into_iter().filter(|(good, _)| !good).map(|(_, fault)| fault.to_owned()).collect()
+    let mut faults: Vec<String> =
+        wanted.into_iter().filter(|(good, _)| !good).map(|(_, fault)| fault.to_owned()).collect();
+    if let Some(version) =
+        glibc(told).filter(|version| numbers(version).is_none_or(|it| it[..] > MAX_GLIBC[..]))
+    {
+        faults.push(format!("needs glibc {version}, newer than {}.{}", MAX_GLIBC[0], MAX_GLIBC[1]));
+    }
+    faults
 }
 
 fn executable_stack(told: &str) -> bool {
@@ -53,11 +62,14 @@ fn executable_stack(told: &str) -> bool {
 /// The highest version of the C library's that a symbol asks for.
 fn glibc(told: &str) -> Option<String> {
     let versions = told.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
-    let numbers = |version: &str| version.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().ok();
     versions
         .filter_map(|version| Some((numbers(version)?, version)))
         .max()
         .map(|(_, version)| version.to_owned())
+}
+
+fn numbers(version: &str) -> Option<Vec<u32>> {
+    version.split('.').map(|number| number.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -93,5 +105,6 @@ mod tests {
         assert!(fault("BIND_NOW", "").starts_with("binds symbols lazily"));
         assert_eq!(fault("RW  0x10", "RWE 0x10"), "may have an executable stack");
         assert_eq!(fault(".interp ", ".symtab "), "is not stripped");
+        assert_eq!(fault("GLIBC_2.9 ", "GLIBC_2.34 "), "needs glibc 2.34, newer than 2.31");
     }
 }

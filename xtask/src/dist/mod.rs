@@ -6,6 +6,7 @@ mod documents;
 mod elf;
 mod pages;
 mod rpm;
+mod sysroot;
 mod tarball;
 mod tree;
 
@@ -32,7 +33,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct Product {
     /// The program.
     agent: PathBuf,
-    /// The oldest version of the C library that it runs with, such as `2.34`.
+    /// The oldest version of the C library that it runs with, such as `2.30`.
     glibc: String,
     /// A folder with man pages and completions.
     pages: PathBuf,
@@ -80,7 +81,7 @@ pub(crate) fn dist() -> Result<PathBuf> {
         .filter_map(|(program, package)| (!host::has_program(program)).then_some(package))
         .collect();
     host::install(&needs)?;
-    let agent = build::agent()?;
+    let agent = build::agent_with(&sysroot::get()?)?;
     let glibc = elf::check(&agent)?;
     let dist = build::target_folder().join("dist");
     empty(&dist)?;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{apt, host, keep};
+use crate::{apt::Suite, host, keep};
 
 const SUITE: &str = "bullseye";
 const PACKAGES: [&str; 4] = ["libc6", "libc6-dev", "libgcc-s1", "linux-libc-dev"];
@@ -19,7 +19,7 @@ pub(super) fn get() -> Result<PathBuf> {
     let folder = host::cache()?.join(format!("glibc-{SUITE}"));
     if !folder.is_dir() {
         keep::make(&folder, |scratch| {
-            let root = apt::unpack(SUITE, &PACKAGES, scratch)?;
+            let root = Suite::new(SUITE, scratch)?.unpack(PACKAGES)?;
             bend_links(&root, Path::new(""))?;
             Ok(root)
         })

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{host, keep};
+use crate::{apt::Suite, host, keep};
 
 /// The kernels, and the suites of Debian's archive that have them.
 const SUITES: [(&str, &str); 4] =
@@ -17,7 +17,6 @@ const SUITES: [(&str, &str); 4] =
 /// What packages of a kernel for clouds end with. The kernel and its modules are in one package, or in several.
 const FLAVOUR: &str = "-cloud-amd64";
 const PACKAGES: [&str; 4] = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The kernels that [`get`] knows, the oldest first.
 pub(crate) fn series() -> impl Iterator<Item = &'static str> {
@@ -57,8 +56,8 @@ pub(crate) fn get(series: &str) -> Result<Kernel> {
 
 /// Unpacks a kernel's packages below `scratch`; returns where.
 fn download(series: &str, suite: &str, scratch: &Path) -> Result<PathBuf> {
-    let apt = Apt::new(scratch, suite)?;
-    let names = host::output(apt.command("apt-cache").args(["pkgnames", "linux-"]))?;
+    let archive = Suite::new(suite, scratch)?;
+    let names = archive.names("linux-")?;
     let releases = |name: &str| {
         let release = PACKAGES.iter().find_map(|start| name.strip_prefix(start))?.strip_suffix(FLAVOUR)?;
         release.strip_prefix(series)?.starts_with('.').then(|| release.to_owned())
@@ -68,50 +67,12 @@ fn download(series: &str, suite: &str, scratch: &Path) -> Result<PathBuf> {
         .filter_map(releases)
         .max_by_key(|release| numbers(release))
         .with_context(|| format!("{suite} has none any more; name another in xtask/src/vm/kernels.rs"))?;
-    let packages = names.lines().filter(|name| releases(name).as_ref() == Some(&newest));
-    host::run(apt.command("apt-get").arg("download").args(packages).current_dir(scratch))?;
-    let root = scratch.join("root");
-    for file in entries(scratch)? {
-        if file.extension().is_some_and(|extension| extension == "deb") {
-            host::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&root))?;
-        }
-    }
-    Ok(root)
+    archive.unpack(names.lines().filter(|name| releases(name).as_ref() == Some(&newest)))
 }
 
 /// The numbers in a kernel's release, by which releases of one suite are ordered.
 fn numbers(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-}
-
-/// apt with lists of its own, so that the machine's stay what they are.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path, suite: &str) -> Result<Self> {
-        let lists = folder.join("state/lists/partial");
-        fs::create_dir_all(&lists).with_context(|| format!("cannot make {}", lists.display()))?;
-        let keys = if Path::new(KEYS).exists() { format!(" signed-by={KEYS}") } else { String::new() };
-        let source = format!("deb [arch=amd64{keys}] {} {suite} main\n", host::archive()?);
-        let file = folder.join("sources.list");
-        fs::write(&file, source).with_context(|| format!("cannot write {}", file.display()))?;
-        let apt = Self { folder: folder.to_owned() };
-        host::run(apt.command("apt-get").arg("update"))?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let option = |name: &str, path: &str| format!("{name}={}/{path}", self.folder.display());
-        command
-            .args(["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Sandbox::User=root"])
-            .args(["-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::status=/dev/null"])
-            .args(["-o", &option("Dir::Etc::sourcelist", "sources.list")])
-            .args(["-o", &option("Dir::State", "state"), "-o", &option("Dir::Cache", "cache")]);
-        command
-    }
 }
 
 impl Kernel {

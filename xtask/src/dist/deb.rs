@@ -26,7 +26,7 @@ pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
         .replace("@SIZE@", &kibibytes(tree.root())?.to_string());
     tree.write(control.as_bytes(), "DEBIAN/control", FILE)?;
     tree.write(format!("/{SETTINGS}\n").as_bytes(), "DEBIAN/conffiles", FILE)?;
-    for script in ["postinst", "prerm", "postrm"] {
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
         tree.put(&Product::packaging("debian").join(script), &format!("DEBIAN/{script}"), PROGRAM)?;
     }
     tree.settle()?;

@@ -44,3 +44,35 @@ ln -s private/m8refsvr /var/log/m8refsvr
 dpkg --purge m8refsvr-agent >/dev/null
 left=$(find /etc /usr /var -xdev -name '*m8refsvr*')
 [ -z "$left" ] || { echo "left: $left" >&2; exit 1; }
+
+step "installed again after a removal: settings are dpkg's again"
+dpkg --install "$1" >/dev/null
+dpkg --remove m8refsvr-agent >/dev/null
+dpkg --install "$1" >/dev/null
+[ -s "$settings" ]
+[ -z "$(dpkg-divert --list '*m8refsvr*')" ]
+dpkg --purge m8refsvr-agent >/dev/null
+[ ! -e /etc/m8refsvr ]
+
+step "purged beside what the script installed: that keeps its settings, its log, and starts at boot"
+mkdir /script
+tar --extract --strip-components=1 --file "$(echo "${1%/*}"/*.tar.gz)" --directory /script
+dpkg --install "$1" >/dev/null
+/script/install-m8refsvr-agent.sh >/dev/null
+echo PROCESS_NAME=nginx >"$settings"
+mkdir -p /var/log/private/m8refsvr
+dpkg --purge m8refsvr-agent >/dev/null
+beside() {
+    [ "$(cat "$settings")" = "PROCESS_NAME=$1" ]
+    [ -d /var/log/private/m8refsvr ]
+    [ -L "$wants" ]
+}
+beside nginx
+
+step "removed, and purged later: the script's installation keeps what was edited in between"
+dpkg --force-confold --install "$1" >/dev/null
+dpkg --remove m8refsvr-agent >/dev/null
+echo PROCESS_NAME=other >"$settings.edited"
+mv "$settings.edited" "$settings"
+dpkg --purge m8refsvr-agent >/dev/null
+beside other

@@ -34,3 +34,21 @@ step "a preset against it keeps it from being enabled"
 echo "disable m8refsvr-agent.service" >/etc/systemd/system-preset/10-test.preset
 rpm --install --nodeps "$1" 2>/dev/null
 [ ! -e "$wants" ]
+rpm --erase m8refsvr-agent 2>/dev/null
+
+step "removed beside what the script installed: that keeps its settings, its log, and starts at boot"
+mkdir /script
+tar --extract --strip-components=1 --file "$(echo "${1%/*}"/*.tar.gz)" --directory /script
+for setting in '' nginx; do
+    rm -rf /etc/m8refsvr
+    rpm --install --nodeps "$1" 2>/dev/null
+    /script/install-m8refsvr-agent.sh >/dev/null
+    if [ -n "$setting" ]; then echo "PROCESS_NAME=$setting" >"$settings"; fi
+    before=$(cat "$settings")
+    mkdir -p /var/log/private/m8refsvr
+    rpm --erase m8refsvr-agent 2>/dev/null
+    [ "$(cat "$settings")" = "$before" ]
+    [ "$(ls /etc/m8refsvr)" = agent.env ]
+    [ -d /var/log/private/m8refsvr ]
+    [ -L "$wants" ]
+done

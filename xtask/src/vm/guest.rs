@@ -17,7 +17,7 @@ use crate::{build, host, keep};
 
 const INIT: &str = include_str!("init.sh");
 /// What `init.sh` and the tests call of busybox.
-const OF_BUSYBOX: [&str; 8] = ["hostname", "insmod", "ip", "ln", "mkdir", "mount", "poweroff", "sh"];
+const OF_BUSYBOX: [&str; 9] = ["hostname", "insmod", "ip", "ln", "mkdir", "mount", "poweroff", "sh", "true"];
 /// What the tests call that has to be the real thing.
 const PROGRAMS: [&str; 7] = ["dd", "dmsetup", "lvm", "mdadm", "sleep", "strace", "unshare"];
 /// Debian's packages with programs that a machine of ours may lack.

@@ -324,7 +324,7 @@ fn takes_a_name() {
         let kernel = watching.observer.kernel().unwrap();
         let holder = kernel.holder(kernel.slot(child.id()).unwrap()).unwrap();
         let first = holder.life.first;
-        assert!((20..40).contains(&first.voluntary), "{words}: {first:?}");
+        assert!(first.voluntary > 0, "{words}: {first:?}");
         assert_eq!(holder.comm, own(NAME).as_bytes(), "{words}");
         let mut usage = Usage::default();
         drop(child.stdin.take());

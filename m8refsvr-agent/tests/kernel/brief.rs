@@ -126,6 +126,12 @@ fn follow(mut words: &[&str]) {
                 while used() < until {}
                 rest
             }
+            // How much CPU time it has used, in milliseconds.
+            ("used", rest) => {
+                let used = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+                writeln!(std::io::stdout(), "{}", used.as_millis()).unwrap();
+                rest
+            }
             ("sleep", [milliseconds, rest @ ..]) => {
                 thread::sleep(Duration::from_millis(milliseconds.parse().unwrap()));
                 rest

@@ -1,6 +1,7 @@
 //! The programs at work: who is watched, and what was counted.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::{OwnedFd, RawFd},
     path::Path,
@@ -41,8 +42,8 @@ pub struct Kernel {
     free: FreeSlots,
     /// How many slots the agent knows to be held.
     held: u32,
-    /// Slots that were taken from living processes, and that a program at work may just be counting in.
-    cooling: Vec<u32>,
+    /// Slots that were taken from living processes, and that a program at work may just be counting in: they are nobody's.
+    cooling: BTreeSet<u32>,
     events: Events,
     /// Events that were lost until the last time.
     lost: u64,
@@ -130,7 +131,7 @@ impl Kernel {
             pin_problem,
             free,
             held: 0,
-            cooling: Vec::new(),
+            cooling: BTreeSet::new(),
             events,
             lost: 0,
             has_storage: layout.process.is_some_and(|process| process.has_storage),
@@ -198,6 +199,9 @@ impl Kernel {
 
     /// Who holds a slot; `None` where nobody does.
     pub fn holder(&self, slot: u32) -> Option<Holder> {
+        if self.cooling.contains(&slot) {
+            return None;
+        }
         let target = self.maps.target(slot);
         let state = State::from_word(target.state).filter(|&state| state != State::Free)?;
         let (bytes, length) = comm::bytes(target.comm);
@@ -215,6 +219,7 @@ impl Kernel {
     pub fn holders(&self) -> Vec<u32> {
         (1..=self.maps.capacity())
             .filter(|&slot| self.maps.target(slot).state != State::Free as u64)
+            .filter(|slot| !self.cooling.contains(slot))
             .collect()
     }
 
@@ -319,7 +324,7 @@ impl Kernel {
         self.maps.take(watch.tgid, watch.slot);
         self.held = self.held.saturating_sub(1);
         if is_living {
-            self.cooling.push(watch.slot);
+            self.cooling.insert(watch.slot);
         } else {
             self.free(watch.slot);
         }

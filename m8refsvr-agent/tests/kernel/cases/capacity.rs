@@ -1,6 +1,9 @@
 //! More processes than slots.
 
-use m8refsvr_agent::kernel::{Options, Switches};
+use m8refsvr_agent::{
+    kernel::{Kernel, NotWatched, Options, Switches},
+    proc::{Proc, stat::Stat},
+};
 
 use crate::{
     Case,
@@ -10,6 +13,11 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "a slot that was taken from a living process is nobody's and given free once",
+        needs: &[Bpf],
+        run: released,
+    },
     Case {
         name: "one process too many is counted as lost and reported and gets the next free slot",
         needs: &[Bpf, Disk],
@@ -26,6 +34,32 @@ pub(crate) const CASES: &[Case] = &[
         run: id_comes_again,
     },
 ];
+
+fn released() {
+    let mut kernel = Kernel::attach(&Options { capacity: 2, bpf_fs: None, ..Options::default() }).unwrap();
+    let actors = [
+        Actor::start("M8RefSvr_released"),
+        Actor::start("M8RefSvr_released"),
+        Actor::start("M8RefSvr_released"),
+    ];
+    let watch = |kernel: &mut Kernel, actor: &Actor| {
+        let process = Proc::new("/proc").process(actor.pid()).unwrap();
+        let start = Stat::read(&process, &mut Vec::new()).unwrap().start_ticks;
+        kernel.watch(actor.pid(), start, || Some((Switches::default(), 1)))
+    };
+    let first = watch(&mut kernel, &actors[0]).unwrap();
+    let slot = first.slot();
+    assert_eq!((kernel.holders(), kernel.holder(slot).unwrap().tgid), (vec![slot], actors[0].pid()));
+    // A program may still count in it, and nobody is to find it.
+    kernel.release(first);
+    assert!(kernel.holder(slot).is_none() && kernel.holders().is_empty());
+    let again = kernel.adopt(slot);
+    kernel.release(again);
+    kernel.news();
+    let slots = [&actors[0], &actors[1]].map(|actor| watch(&mut kernel, actor).unwrap().slot());
+    assert_ne!(slots[0], slots[1]);
+    assert_eq!(watch(&mut kernel, &actors[2]), Err(NotWatched::NoFreeSlot));
+}
 
 fn exchanged() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };

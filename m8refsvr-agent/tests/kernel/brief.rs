@@ -129,7 +129,7 @@ fn follow(mut words: &[&str]) {
             // How much CPU time it has used, in milliseconds.
             ("used", rest) => {
                 let used = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
-                writeln!(std::io::stdout(), "{}", used.as_millis()).unwrap();
+                std::io::stdout().write_all(format!("{}\n", used.as_millis()).as_bytes()).unwrap();
                 rest
             }
             ("sleep", [milliseconds, rest @ ..]) => {

@@ -120,14 +120,22 @@ const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "client key";
 
 impl Files {
-    /// Reads and checks them.
+    /// Reads and checks them all. That one is out of its time is said last: time or a renewal mends that, and must not
+    /// bring to light another fault that was there from the start.
     pub fn load(&self) -> Result<ClientConfig, TlsError> {
         let now = SystemTime::now();
-        let builder = builder()?.with_root_certificates(match &self.authorities {
-            Some(path) => authorities_in(&read(AUTHORITIES, path)?, path, now)?,
-            None => system_authorities()?,
-        });
-        let Some((path, key_path)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let authorities = match &self.authorities {
+            Some(path) => authorities_in(&read(AUTHORITIES, path)?, path, now),
+            None => system_authorities(),
+        };
+        let (authorities, mut timely) = match authorities {
+            Err(error) if error.is_of_time() => (RootCertStore::empty(), Err(error)),
+            outcome => (outcome?, Ok(())),
+        };
+        let builder = builder()?.with_root_certificates(authorities);
+        let Some((path, key_path)) = &self.client else {
+            return timely.map(|()| builder.with_no_client_auth());
+        };
         let chain = certificates_in(&read(CERTIFICATE, path)?, CERTIFICATE, path)?;
         // The first is ours. Those after it may serve a receiver that knows a newer one of the same authority.
         for (place, certificate) in chain.iter().enumerate() {
@@ -135,16 +143,18 @@ impl Files {
                 Err(error) if error.is_of_time() && place > 0 => {
                     tracing::warn!("of a certificate that follows ours: {error}");
                 }
+                Err(error) if error.is_of_time() => timely = timely.and(Err(error)),
                 outcome => outcome?,
             }
         }
         let key = key_in(&read(KEY, key_path)?, key_path)?;
-        builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+        let config = builder.with_client_auth_cert(chain, key).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::Mismatch { certificate: path.clone(), key: key_path.clone() }
             }
             error => TlsError::Unusable { what: KEY, path: key_path.clone(), reason: error.to_string() },
-        })
+        })?;
+        timely.map(|()| config)
     }
 
     /// What tells that a file was renewed. Links are followed, as renewal often changes a link alone.

@@ -144,6 +144,9 @@ fn untrusted() {
 fn unusable_files() {
     let certificates = Certificates::new();
     let (client, other) = (certificates.client(), certificates.other_client());
+    let (expired, coming) =
+        (certificates.expired_client(), certificates.coming_client(Duration::from_secs(3600)));
+    let expired_authority = certificates.expired_authority();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = folder.path().join(name);
@@ -169,6 +172,16 @@ fn unusable_files() {
         (pair(&client.certificate, &encrypted), &encrypted, "is encrypted: give one without a password"),
         (pair(&client.certificate, &other.key), &other.key, "does not belong to the certificate in"),
         (pair(&client.key, &client.key), &client.key, "there is no client certificate in"),
+        // Nor does one that is out of its time hide any of it.
+        (pair(&expired.certificate, &missing), &missing, "cannot read the client key"),
+        (pair(&expired.certificate, &no_pem), &no_pem, "there is no client key in"),
+        (pair(&expired.certificate, &other.key), &other.key, "does not belong to the certificate in"),
+        (pair(&coming.certificate, &other.key), &other.key, "does not belong to the certificate in"),
+        (
+            [authority(&expired_authority), pair(&missing, &client.key)].concat(),
+            &missing,
+            "cannot read the client certificate",
+        ),
     ];
     for (arguments, named, reason) in cases {
         for protocol in PROTOCOLS {
@@ -237,6 +250,7 @@ fn expired_at_start() {
         files.renew("cert", &certificates.client().certificate);
         agent.wait_for("does not belong to the certificate in", 1);
         files.renew("ca", &certificates.expired_authority());
+        files.renew("key", &certificates.client().key);
         agent.wait_for("the certificate of an authority in", 1);
         assert!(agent.is_running() && agent.said("stay in use") == 0, "{}", agent.log());
         let before = receiver.exports().len();

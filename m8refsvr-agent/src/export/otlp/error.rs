@@ -177,7 +177,7 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("the receiver's certificate is not for the name {host}")
             }
-            reason => format!("the receiver's certificate is not valid: {reason}"),
+            reason => format!("the receiver's certificate is not valid: {}", certificate_words(reason)),
         },
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::CertificateRequired
@@ -197,6 +197,34 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
         }
         rustls::Error::InvalidMessage(_) => "the receiver does not speak TLS there: check the port".into(),
         error => error.to_string(),
+    }
+}
+
+/// What is wrong with a certificate; rustls itself says most of it in the names of its code.
+pub(super) fn certificate_words(reason: &CertificateError) -> &'static str {
+    match reason {
+        CertificateError::BadEncoding => "it is not encoded as a certificate must be",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is for another purpose (extended key usage)"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed in a way that is not supported"
+        }
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::UnsupportedCertVersion) => "it is not of X.509 version 3",
+            Some(webpki::Error::UnsupportedCriticalExtension) => {
+                "a critical extension of it is not supported"
+            }
+            Some(webpki::Error::CaUsedAsEndEntity) => "it is that of an authority (basic constraints)",
+            Some(webpki::Error::EndEntityUsedAsCa) => "it is certified by what is no authority",
+            Some(webpki::Error::NameConstraintViolation) => "its authority may not certify its names",
+            Some(webpki::Error::PathLenConstraintViolated) => {
+                "there are too many between it and its authority"
+            }
+            _ => "it has a part that is broken or not supported",
+        },
+        _ => "it can't be verified",
     }
 }
 
@@ -239,7 +267,24 @@ pub(super) fn one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
     use super::*;
+
+    #[test]
+    fn a_receiver_s_certificate_is_refused_in_words() {
+        for (fault, expected) in [
+            (webpki::Error::UnsupportedCertVersion, "it is not of X.509 version 3"),
+            (webpki::Error::CaUsedAsEndEntity, "it is that of an authority (basic constraints)"),
+            (webpki::Error::MalformedExtensions, "it has a part that is broken or not supported"),
+        ] {
+            let reason = CertificateError::Other(OtherError(Arc::new(fault)));
+            let words = tls_words(&rustls::Error::InvalidCertificate(reason), "host");
+            assert_eq!(words, format!("the receiver's certificate is not valid: {expected}"));
+        }
+    }
 
     #[test]
     fn a_status_of_who_takes_no_exports_says_where_to_look() {

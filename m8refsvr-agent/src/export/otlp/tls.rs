@@ -18,9 +18,13 @@ use rustls::{
 };
 use thiserror::Error;
 use x509_parser::{
-    prelude::{FromDer as _, X509Certificate},
+    error::X509Error,
+    nom,
+    prelude::{FromDer as _, X509Certificate, X509Version},
     time::ASN1Time,
 };
+
+use super::error::certificate_words;
 
 /// The files that the user named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +65,18 @@ pub enum TlsError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Our certificate is of a version that TLS libraries don't take.
+    #[error(
+        "the client certificate in {} is of X.509 version {version}, and must be of version 3: `openssl req -x509` makes \
+         such a one, and `openssl x509 -req` with -extfile",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// As people count: from 1.
+        version: u32,
     },
     /// The key is protected by a password.
     #[error("the key in {} is encrypted: give one without a password", .0.display())]
@@ -118,6 +134,9 @@ const SYSTEM_AUTHORITIES: [&str; 3] =
 const AUTHORITIES: &str = "certificate of an authority";
 const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "client key";
+/// What ring takes.
+const NO_KEY: &str =
+    "it is broken, or neither of RSA (2048 to 8192 bits) nor ECDSA (P-256, P-384) nor Ed25519";
 
 impl Files {
     /// Reads and checks them all. That one is out of its time is said last: time or a renewal mends that, and must not
@@ -139,7 +158,12 @@ impl Files {
         let chain = certificates_in(&read(CERTIFICATE, path)?, CERTIFICATE, path)?;
         // The first is ours. Those after it may serve a receiver that knows a newer one of the same authority.
         for (place, certificate) in chain.iter().enumerate() {
-            match in_time(CERTIFICATE, path, certificate, now) {
+            let certificate = parsed(CERTIFICATE, path, certificate)?;
+            if place == 0 && certificate.version != X509Version::V3 {
+                let version = certificate.version.0.saturating_add(1);
+                return Err(TlsError::Version { path: path.clone(), version });
+            }
+            match in_time(CERTIFICATE, path, &certificate, now) {
                 Err(error) if error.is_of_time() && place > 0 => {
                     tracing::warn!("of a certificate that follows ours: {error}");
                 }
@@ -152,7 +176,12 @@ impl Files {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::Mismatch { certificate: path.clone(), key: key_path.clone() }
             }
-            error => TlsError::Unusable { what: KEY, path: key_path.clone(), reason: error.to_string() },
+            rustls::Error::InvalidCertificate(reason) => TlsError::Unusable {
+                what: CERTIFICATE,
+                path: path.clone(),
+                reason: certificate_words(&reason).into(),
+            },
+            _ => TlsError::Unusable { what: KEY, path: key_path.clone(), reason: NO_KEY.into() },
         })?;
         timely.map(|()| config)
     }
@@ -204,7 +233,7 @@ pub fn authorities_in(text: &[u8], path: &Path, now: SystemTime) -> Result<RootC
     let mut any_in_time = false;
     let mut out_of_time = None;
     for certificate in certificates_in(text, AUTHORITIES, path)? {
-        match in_time(AUTHORITIES, path, &certificate, now) {
+        match in_time(AUTHORITIES, path, &parsed(AUTHORITIES, path, &certificate)?, now) {
             Ok(()) => any_in_time = true,
             Err(error @ TlsError::Expired { .. }) => {
                 out_of_time = Some(error);
@@ -217,7 +246,10 @@ pub fn authorities_in(text: &[u8], path: &Path, now: SystemTime) -> Result<RootC
         store.add(certificate).map_err(|error| TlsError::Unusable {
             what: AUTHORITIES,
             path: path.into(),
-            reason: error.to_string(),
+            reason: match error {
+                rustls::Error::InvalidCertificate(reason) => certificate_words(&reason).into(),
+                error => error.to_string(),
+            },
         })?;
     }
     match out_of_time {
@@ -279,18 +311,32 @@ fn at(time: ASN1Time) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
+fn parsed<'a>(
+    what: &'static str,
+    path: &Path,
+    certificate: &'a CertificateDer<'_>,
+) -> Result<X509Certificate<'a>, TlsError> {
+    X509Certificate::from_der(certificate).map(|(_, parsed)| parsed).map_err(|error| {
+        let reason = match error {
+            nom::Err::Error(error) | nom::Err::Failure(error)
+                if !matches!(error, X509Error::Der(_) | X509Error::NomError(_) | X509Error::Generic) =>
+            {
+                error.to_string()
+            }
+            // The parser has only names of its code for these.
+            _ => "it is cut off, or no certificate".into(),
+        };
+        TlsError::Unusable { what, path: path.into(), reason }
+    })
+}
+
 fn in_time(
     what: &'static str,
     path: &Path,
-    certificate: &CertificateDer<'_>,
+    certificate: &X509Certificate<'_>,
     now: SystemTime,
 ) -> Result<(), TlsError> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| TlsError::Unusable {
-        what,
-        path: path.into(),
-        reason: error.to_string(),
-    })?;
-    let (from, until) = (at(parsed.validity().not_before), at(parsed.validity().not_after));
+    let (from, until) = (at(certificate.validity().not_before), at(certificate.validity().not_after));
     if now > until {
         return Err(TlsError::Expired { what, path: path.into(), at: until });
     }
@@ -311,7 +357,9 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair, date_time_ymd,
+    };
 
     use super::*;
 
@@ -321,6 +369,27 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn a_certificate_with_what_is_not_supported_is_blamed_in_words_and_not_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, key_path] = ["cert", "key"].map(|name| folder.path().join(name));
+        let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+        let key = KeyPair::generate().unwrap();
+        fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&key_path, key.serialize_pem()).unwrap();
+        let files = Files { authorities: Some(path.clone()), client: Some((path.clone(), key_path)) };
+        assert_eq!(
+            files.load().unwrap_err().to_string(),
+            format!(
+                "the client certificate in {} can't be used: a critical extension of it is not supported",
+                path.display()
+            )
+        );
     }
 
     #[test]

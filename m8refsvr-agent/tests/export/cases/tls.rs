@@ -141,6 +141,19 @@ fn untrusted() {
     assert_eq!(receiver.exports().len(), PROTOCOLS.len());
 }
 
+/// As `openssl x509 -req -signkey` makes it without -extfile, until 2126; rcgen makes none of this version.
+const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBHjCBxQIUIVB9sZXiQuERnBAUrs9GkH10uEUwCgYIKoZIzj0EAwIwETEPMA0G
+A1UEAwwGY2xpZW50MCAXDTI2MTEyMzAxNDMzNloYDzIxMjYxMDMwMDE0MzM2WjAR
+MQ8wDQYDVQQDDAZjbGllbnQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARd343p
+wytmG24wOVTYZZY9qvuz6TJOJzfPFEk/HZfOZF5OLiiaoJP1hs6KmHX95QW4mADx
+TbL8XKV+PcCriCjfMAoGCCqGSM49BAMCA0gAMEUCIQCkLYqN6QGpc6eKkODysmqT
+eNShrhU+oGnxZ5YwNbixAQIgVN6Z92NKgK3bUYdsoiep9D9htbmJ4zkgXaZWJR/j
+OOo=
+-----END CERTIFICATE-----
+";
+
 fn unusable_files() {
     let certificates = Certificates::new();
     let (client, other) = (certificates.client(), certificates.other_client());
@@ -155,6 +168,8 @@ fn unusable_files() {
     };
     let no_pem = file("no-pem", "no certificate\n");
     let cut = file("cut", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    let of_version_1 = file("of-version-1", OF_VERSION_1);
+    let cut_key = file("cut-key", "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n");
     let encrypted = file(
         "encrypted",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -165,13 +180,15 @@ fn unusable_files() {
     let cases = [
         (authority(&missing), &missing, "cannot read the certificate of an authority"),
         (authority(&no_pem), &no_pem, "there is no certificate of an authority in"),
-        (authority(&cut), &cut, "can't be used"),
+        (authority(&cut), &cut, "can't be used: it is cut off, or no certificate"),
         (pair(&missing, &client.key), &missing, "cannot read the client certificate"),
         (pair(&client.certificate, &missing), &missing, "cannot read the client key"),
         (pair(&client.certificate, &no_pem), &no_pem, "there is no client key in"),
         (pair(&client.certificate, &encrypted), &encrypted, "is encrypted: give one without a password"),
         (pair(&client.certificate, &other.key), &other.key, "does not belong to the certificate in"),
         (pair(&client.key, &client.key), &client.key, "there is no client certificate in"),
+        (pair(&of_version_1, &client.key), &of_version_1, "is of X.509 version 1, and must be of version 3"),
+        (pair(&client.certificate, &cut_key), &cut_key, "can't be used: it is broken, or neither of RSA"),
         // Nor does one that is out of its time hide any of it.
         (pair(&expired.certificate, &missing), &missing, "cannot read the client key"),
         (pair(&expired.certificate, &no_pem), &no_pem, "there is no client key in"),

@@ -306,6 +306,25 @@ fn the_service_s_settings_have_every_variable_of_the_readme() {
     assert_eq!(examples, variables);
 }
 
+#[test]
+fn the_readme_s_check_has_the_settings_and_flags_of_the_service() {
+    let readme = include_str!("../../README.md");
+    let line = readme.lines().find_map(|line| line.strip_prefix("sudo sh -c '")?.strip_suffix('\''));
+    let folder = tempfile::tempdir().unwrap();
+    let [settings, log] = ["agent.env", "log"].map(|name| folder.path().join(name));
+    let flags = format!("--ebpf off --process-regex ^no[s*]uch$ --log-file {}", log.display());
+    fs::write(&settings, format!("PROCESS_NAME='no such;name'\nM8REFSVR_ARGS='{flags}'\n")).unwrap();
+    let line = line
+        .unwrap()
+        .replace("/etc/m8refsvr/agent.env", settings.to_str().unwrap())
+        .replace("exec m8refsvr-agent", concat!("exec ", env!("CARGO_BIN_EXE_m8refsvr-agent")));
+    let output = Command::new("sh").args(["-c", &line]).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("processes matching 'no such;name', '^no[s*]uch$', every 60 s"), "{line}: {said}");
+    // Made by root it would be closed to the service.
+    assert!(!log.exists());
+}
+
 /// The rows of README's table of settings, in which only the cells' borders are still `|`.
 fn rows_of_readme() -> impl Iterator<Item = String> {
     let readme = include_str!("../../README.md");

@@ -61,7 +61,7 @@ impl InForce {
             .map(|Receiver { endpoint, protocol }| format!(", to {endpoint} by {protocol}"));
         let (interval, to) = (self.interval_seconds, to.unwrap_or_default());
         format!(
-            "processes matching {names}, every {interval} s{to}; by flags and variables alone, not by agent.env"
+            "processes matching {names}, every {interval} s{to}; by flags and variables: agent.env is not read by itself"
         )
     }
 }

@@ -102,9 +102,11 @@ pub fn run() -> ExitCode {
     let matches = cli::command().try_get_matches().unwrap_or_else(|error| wrong_usage(&error));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(&error));
     let common = &cli.common;
-    let outcome = Log::start(common.log_level, common.log_format, common.log_file.as_deref())
-        .map_err(Failure::from)
-        .and_then(|log| {
+    // `check` runs with the service's flags as another user, whose new file would be closed to the service.
+    let is_check = matches!(cli.command, Some(Command::Check { .. }));
+    let log_file = common.log_file.as_deref().filter(|_| !is_check);
+    let outcome =
+        Log::start(common.log_level, common.log_format, log_file).map_err(Failure::from).and_then(|log| {
             let runtime = enough_descriptors().and_then(|()| {
                 // Looks are in this thread; what waits for the network is in the other.
                 tokio::runtime::Builder::new_multi_thread()

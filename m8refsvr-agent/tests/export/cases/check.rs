@@ -125,6 +125,8 @@ fn in_force() {
         first.contains(&format!("matching 'a', 'b', every 2.5 s, to {endpoint}/ by grpc; by flags")),
         "{first}"
     );
+    // True also where a shell has read it before.
+    assert!(first.ends_with("agent.env is not read by itself"), "{first}");
     let second = lines.next().unwrap();
     assert!(second.starts_with("warning  settings ") && second.contains("give --tls"), "{second}");
     let wrong: Value = serde_json::from_str(&output(&["--json", "--endpoint", "no endpoint"])).unwrap();

@@ -6,7 +6,6 @@ umask 022
 
 name=m8refsvr-agent
 unit=$name.service
-list=.$name.files
 here=$(CDPATH="" cd -- "$(dirname -- "$0")" >/dev/null && pwd)
 
 usage() {
@@ -36,6 +35,7 @@ if [ "$(id -u)" -eq 0 ]; then
     manuals=/usr/local/share/man/man1
     default_directory=/opt/instana/agent/plugins/custom_sensors/microstrategy_m8refsvr
     units=/etc/systemd/system
+    list=/etc/m8refsvr/installed-files
     ctl() { systemctl "$@"; }
 else
     is_root=false
@@ -45,6 +45,7 @@ else
     export XDG_RUNTIME_DIR
     default_directory=$HOME/instana-plugins/custom_sensors/microstrategy_m8refsvr
     units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
+    list=${XDG_CONFIG_HOME:-$HOME/.config}/m8refsvr/installed-files
     ctl() { systemctl --user "$@"; }
 fi
 
@@ -187,14 +188,14 @@ folder() {
 "
 }
 
-# is_ours PATH [DIRECTORY]: whether the list of what this script has made there names it.
-is_ours() { grep -qxF -e "$1" "${2:-$directory}/$list" 2>/dev/null; }
+# is_ours PATH: whether the list of what this script has made names it.
+is_ours() { grep -qxF -e "$1" "$list" 2>/dev/null; }
 
 # claim PATH: puts it in the list, with the folders made for it. Nothing that is not in there is replaced or removed.
 claim() {
     if is_ours "$1"; then return; fi
     if [ -e "$1" ] || [ -L "$1" ]; then die "$1 is there already and not from this script: move it away first"; fi
-    printf '%s%s\n' "$folders" "$1" >>"$directory/$list"
+    printf '%s%s\n' "$folders" "$1" >>"$list"
     folders=
 }
 
@@ -220,15 +221,21 @@ put() {
 
 # --- Installing ---
 
-# The folder of what this script has installed, if anything is.
-installed_directory() {
-    if [ -e "$units/$unit" ]; then
-        of_unit=$(sed -n "s|^ExecStart=\(/.*\)/$name .*|\1|p" "$units/$unit")
-        # `systemctl edit --full` puts a unit of the package there.
-        if is_ours "$units/$unit" "$of_unit"; then say "$of_unit"; fi
-    elif has_cron_line; then
-        crontab -l | sed -n "s|^@reboot cd \(/.*\) && set -af .*$mark\$|\1|p"
-    fi
+# The folder of what this script has installed, if anything is. Only the list tells: the folder may be gone, and the unit
+# or the crontab be edited.
+installed_directory() { sed -n "s|^\(/.*\)/install-$name\.sh\$|\1|p" "$list" 2>/dev/null || true; }
+
+# Whether the unit's place is taken by what is not of this script, or by now runs another agent, or is a link, by which a
+# unit is masked. One that `systemctl edit --full` changed is still of this script.
+is_taken() {
+    if [ -L "$units/$unit" ]; then return; fi
+    if [ ! -e "$units/$unit" ]; then return 1; fi
+    is_ours "$units/$unit" || return 0
+    case $(grep '^ExecStart=' "$units/$unit") in
+    *"$directory/$name "*) return 1 ;;
+    *"/$name "*) ;;
+    *) return 1 ;;
+    esac
 }
 
 check_directory() {
@@ -320,7 +327,7 @@ install() {
     : "${directory:=${before:-$default_directory}}"
     check_directory
     if [ -n "$before" ] && [ "$before" != "$directory" ]; then
-        die "it is installed in $before already: $before/$(basename "$0") --uninstall removes it from there"
+        die "it is installed in $before already: $0 --uninstall removes it from there"
     fi
     if $is_root; then
         command -v systemctl >/dev/null || die "this machine has no systemd"
@@ -328,7 +335,7 @@ install() {
     else
         settings=$directory
         # An upgrade keeps to what there is, from wherever it is called: with both there would be two agents.
-        if [ -e "$units/$unit" ]; then
+        if is_ours "$units/$unit"; then
             with_systemd=true
         elif has_cron_line; then
             with_systemd=false
@@ -336,9 +343,7 @@ install() {
             with_systemd=$manager_runs
         fi
     fi
-    if [ -e "$units/$unit" ] || [ -L "$units/$unit" ]; then
-        [ -n "$before" ] || die "$units/$unit is not from this script, or masked: remove it first"
-    fi
+    if is_taken; then die "$units/$unit is not from this script, or masked: remove it first"; fi
     if is_packaged; then
         say "note: the package $name is installed too. The unit in $units wins over the package's until it is removed."
     fi
@@ -358,12 +363,14 @@ install() {
         if $restart; then note start; fi
     fi
 
+    folder "$(dirname "$list")"
+    if [ -e "$list" ]; then cp "$list" "$work/list.before"; fi
+    note "list $list"
     folder "$directory"
-    if [ -e "$directory/$list" ]; then cp "$directory/$list" "$work/list.before"; fi
-    note "list $directory/$list"
     folder "$settings"
-    put 755 "$here/$name" "$directory/$name"
+    # The first, because its place in the list tells the folder.
     put 755 "$here/$(basename "$0")" "$directory/install-$name.sh"
+    put 755 "$here/$name" "$directory/$name"
     put 644 "$here/LICENSE" "$directory/LICENSE"
     # Some systems have a /usr that nobody writes to.
     if $is_root && [ -w /usr/local ]; then
@@ -410,14 +417,16 @@ uninstall() {
     : "${directory:=${before:-$default_directory}}"
     check_directory
     if [ -n "$before" ] && [ "$before" != "$directory" ]; then die "it is installed in $before, not in $directory"; fi
-    if [ -z "$before" ] && [ ! -e "$directory/$list" ]; then
+    if [ -z "$before" ]; then
         say "it is not installed in $directory"
         return
     fi
     work=$(mktemp -d)
     trap finish EXIT
     if $is_root; then settings=/etc/m8refsvr; else settings=$directory; fi
-    if [ -n "$before" ] && [ -e "$units/$unit" ]; then remove_unit; fi
+    if is_ours "$units/$unit"; then
+        if is_taken; then say "kept $units/$unit, which is another's by now"; else remove_unit; fi
+    fi
     if has_cron_line; then
         other_cron_lines >"$work/crontab"
         write_crontab "$work/crontab"
@@ -426,26 +435,37 @@ uninstall() {
 
     if $is_root && ! is_packaged; then rm -rf /var/log/m8refsvr /var/log/private/m8refsvr; fi
     # The deepest first.
-    { LC_ALL=C sort -r "$directory/$list" 2>/dev/null || true; } >"$work/list"
+    LC_ALL=C sort -r "$list" >"$work/list"
     while read -r path; do
         case $path in
-        # It may be another's by now.
+        # Removed, or another's by now.
         "$units/$unit") continue ;;
         "$settings"/agent.env*) if is_packaged; then continue; fi ;;
         esac
         if [ -L "$path" ] || [ ! -d "$path" ]; then rm -f "$path" "$path.before" "$path.partial"; fi
     done <"$work/list"
-    rm -f "$directory/$list"
+    rm -f "$list"
     # Those that others use too stay.
     while read -r path; do rmdir "$path" 2>/dev/null || true; done <"$work/list"
     say "removed it from $directory"
 }
 
+# `disable` does not find the links of a unit whose file is gone.
+remove_links() {
+    if [ -e "$units/$unit" ]; then ctl --quiet disable "$unit"; fi
+    for link in "$units"/*.wants/"$unit"; do
+        if [ ! -L "$link" ]; then continue; fi
+        rm -f "$link"
+        rmdir "$(dirname "$link")" 2>/dev/null || true
+    done
+}
+
 remove_unit() {
-    if $manager_runs; then ctl stop "$unit"; fi
+    # Without its file a unit can run still, or not be known any more.
+    if $manager_runs; then ctl stop "$unit" 2>"$work/said" || [ ! -e "$units/$unit" ] || die "$(cat "$work/said")"; fi
     was_enabled=false
     if ctl --quiet is-enabled "$unit" 2>/dev/null; then was_enabled=true; fi
-    if ! is_packaged; then ctl --quiet disable "$unit"; fi
+    if ! is_packaged; then remove_links; fi
     rm -f "${units:?}/$unit"
     # What `systemctl edit` wrote for the package stays in force.
     if ! is_packaged; then rm -rf "${units:?}/$unit.d"; fi

@@ -40,7 +40,7 @@ step "removed beside what the script installed: that keeps its settings, its log
 mkdir /script
 tar --extract --strip-components=1 --file "$(echo "${1%/*}"/*.tar.gz)" --directory /script
 for setting in '' nginx; do
-    rm -rf /etc/m8refsvr
+    rm -f "$settings"
     rpm --install --nodeps "$1" 2>/dev/null
     /script/install-m8refsvr-agent.sh >/dev/null
     if [ -n "$setting" ]; then echo "PROCESS_NAME=$setting" >"$settings"; fi
@@ -48,7 +48,7 @@ for setting in '' nginx; do
     mkdir -p /var/log/private/m8refsvr
     rpm --erase m8refsvr-agent 2>/dev/null
     [ "$(cat "$settings")" = "$before" ]
-    [ "$(ls /etc/m8refsvr)" = agent.env ]
+    [ "$(ls --ignore=installed-files /etc/m8refsvr)" = agent.env ]
     [ -d /var/log/private/m8refsvr ]
     [ -L "$wants" ]
 done

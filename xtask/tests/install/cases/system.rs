@@ -34,6 +34,10 @@ pub(crate) const CASES: &[Case] = &[
     ("what stands where a file is to go is neither replaced nor removed", foreign_files_stay),
     ("settings that were there first are kept, and stay", foreign_settings_stay),
     ("a unit that an administrator made is neither replaced nor removed", a_foreign_unit_stays),
+    ("a unit whose file is gone is stopped, disabled and forgotten", a_unit_without_its_file_is_removed),
+    ("nothing is left, either, when the program's folder is gone", nothing_is_left_without_the_folder),
+    ("a folder that is gone is made again by an upgrade", an_upgrade_makes_the_folder_again),
+    ("a unit that was edited is still the script's", an_edited_unit_is_removed),
     ("modes of files that did not change are set right", modes_are_set_right),
     ("what was disabled stays so in an upgrade", an_upgrade_enables_nothing),
     ("a service that did not start leaves no log and no failed unit", a_failed_start_leaves_no_trace),
@@ -359,6 +363,53 @@ fn a_foreign_unit_stays() {
         machine.installs(&["--uninstall"]);
         assert_eq!(machine.read(UNIT), unit);
         assert!(!machine.at(FOLDER).exists());
+    }
+}
+
+fn a_unit_without_its_file_is_removed() {
+    let machine = Machine::of_root();
+    let before = machine.files();
+    machine.installs(&["--restart"]);
+    fs::remove_file(machine.at(UNIT)).unwrap();
+    machine.installs(&["--uninstall"]);
+    assert!(!machine.is_active());
+    assert_eq!(machine.files(), before);
+}
+
+fn nothing_is_left_without_the_folder() {
+    let machine = Machine::of_root();
+    let before = machine.files();
+    machine.installs(&["--restart"]);
+    // As the Instana agent's own uninstallation does.
+    fs::remove_dir_all(machine.at("/opt/instana")).unwrap();
+    machine.installs(&["--uninstall"]);
+    assert!(!machine.is_active());
+    assert_eq!(machine.files(), before);
+}
+
+fn an_upgrade_makes_the_folder_again() {
+    let machine = Machine::of_root();
+    machine.installs(&[]);
+    let before = machine.files();
+    fs::remove_dir_all(machine.at("/opt/instana")).unwrap();
+    machine.installs(&[]);
+    assert_eq!(machine.files(), before);
+}
+
+fn an_edited_unit_is_removed() {
+    for start in [format!("/bin/nice {PROGRAM}"), "/usr/local/bin/wrapper".into()] {
+        let machine = Machine::of_root();
+        let before = machine.files();
+        machine.installs(&["--restart"]);
+        let unit = machine.read(UNIT);
+        let edit = || machine.write(UNIT, &unit.replace(PROGRAM, &start));
+        edit();
+        machine.installs(&[]);
+        assert_eq!(machine.read(UNIT), unit);
+        edit();
+        machine.installs(&["--uninstall"]);
+        assert!(!machine.is_active());
+        assert_eq!(machine.files(), before);
     }
 }
 

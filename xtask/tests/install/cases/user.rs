@@ -13,6 +13,7 @@ const OTHER: &str = "0 4 * * * /usr/bin/true\n";
 pub(crate) const CASES: &[Case] = &[
     ("a user gets a service of its own, and is told how to give it rights", a_user_gets_a_service),
     ("nothing is left of a user's service after it was removed", nothing_is_left_of_a_service),
+    ("nothing is left of a user's, either, when its folder is gone", nothing_is_left_without_the_folder),
     ("a user's installation that fails leaves nothing", a_failed_installation_leaves_nothing),
     ("without a systemd for users a line in the crontab starts it", a_line_in_the_crontab_starts_it),
     ("from the crontab, too, an upgrade runs the new code", a_crontab_upgrade_runs_the_new_code),
@@ -64,6 +65,16 @@ fn nothing_is_left_of_a_service() {
     machine.installs(&["--uninstall"]);
     assert!(!machine.is_active());
     assert_eq!(machine.files(), before);
+}
+
+fn nothing_is_left_without_the_folder() {
+    for machine in [Machine::of_user(), with_crontab()] {
+        let before = (machine.files(), fs::read(machine.at("/run/crontab")).ok());
+        machine.installs(&[]);
+        fs::remove_dir_all(machine.at(machine.home() + "/instana-plugins")).unwrap();
+        machine.installs(&["--uninstall"]);
+        assert_eq!((machine.files(), fs::read(machine.at("/run/crontab")).ok()), before);
+    }
 }
 
 fn a_failed_installation_leaves_nothing() {
@@ -135,7 +146,7 @@ fn an_upgrade_keeps_the_line() {
     machine.installs(&[]);
     assert_ne!(machine.files(), before, "it is an upgrade");
     assert_eq!(machine.read("/run/crontab"), table);
-    assert!(!machine.at(machine.home() + "/.config").exists());
+    assert!(!machine.at(machine.home() + "/.config/systemd").exists());
 }
 
 fn an_upgrade_keeps_the_service() {

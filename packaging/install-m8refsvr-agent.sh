@@ -66,6 +66,9 @@ is_packaged() {
     $is_root && { [ -e "/usr/lib/systemd/system/$unit" ] || [ -e "/lib/systemd/system/$unit" ]; }
 }
 
+# Whether the settings are a package's: Debian's keep theirs when it is removed, until it is purged.
+is_package_settings() { $is_root && { is_packaged || dpkg-query --show "$name" >/dev/null 2>&1; }; }
+
 # --- The crontab, where there is no systemd for users ---
 
 mark="# $name"
@@ -440,13 +443,16 @@ uninstall() {
         case $path in
         # Removed, or another's by now.
         "$units/$unit") continue ;;
-        "$settings"/agent.env*) if is_packaged; then continue; fi ;;
+        "$settings"/agent.env*) if is_package_settings; then continue; fi ;;
         esac
         if [ -L "$path" ] || [ ! -d "$path" ]; then rm -f "$path" "$path.before" "$path.partial"; fi
     done <"$work/list"
+    # Where a package was there first, they are in no list.
+    if $is_root && ! is_package_settings; then rm -f "$settings/agent.env" "$settings/agent.env.beside"; fi
     rm -f "$list"
     # Those that others use too stay.
     while read -r path; do rmdir "$path" 2>/dev/null || true; done <"$work/list"
+    if $is_root; then rmdir "$settings" 2>/dev/null || true; fi
     say "removed it from $directory"
 }
 

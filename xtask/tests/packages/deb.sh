@@ -76,3 +76,17 @@ echo PROCESS_NAME=other >"$settings.edited"
 mv "$settings.edited" "$settings"
 dpkg --purge m8refsvr-agent >/dev/null
 beside other
+
+step "the script removes settings that no package knows, and leaves those of one that is not purged yet"
+dpkg --force-confold --install "$1" >/dev/null
+dpkg --remove m8refsvr-agent >/dev/null
+/script/install-m8refsvr-agent.sh --uninstall >/dev/null
+[ -s "$settings" ]
+dpkg --purge m8refsvr-agent >/dev/null
+[ ! -e /etc/m8refsvr ]
+dpkg --install "$1" >/dev/null
+/script/install-m8refsvr-agent.sh >/dev/null
+dpkg --purge m8refsvr-agent >/dev/null
+[ -s "$settings" ]
+/script/install-m8refsvr-agent.sh --uninstall >/dev/null
+[ ! -e /etc/m8refsvr ]

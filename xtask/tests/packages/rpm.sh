@@ -52,3 +52,7 @@ for setting in '' nginx; do
     [ -d /var/log/private/m8refsvr ]
     [ -L "$wants" ]
 done
+
+step "the script removes settings that no package knows any more"
+/script/install-m8refsvr-agent.sh --uninstall >/dev/null
+[ ! -e /etc/m8refsvr ]

@@ -32,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     ("neither no folder nor the root folder means the default one", no_folder_is_refused),
     ("a folder behind a link is where the link leads to", a_hidden_folder_behind_a_link_is_refused),
     ("what stands where a file is to go is neither replaced nor removed", foreign_files_stay),
-    ("settings that were there first are kept, and stay", foreign_settings_stay),
+    ("settings that were there first are kept until it is removed", earlier_settings_are_kept),
     ("a unit that an administrator made is neither replaced nor removed", a_foreign_unit_stays),
     ("a unit whose file is gone is stopped, disabled and forgotten", a_unit_without_its_file_is_removed),
     ("nothing is left, either, when the program's folder is gone", nothing_is_left_without_the_folder),
@@ -327,12 +327,14 @@ fn foreign_files_stay() {
     assert_eq!(machine.files(), before);
 }
 
-fn foreign_settings_stay() {
+fn earlier_settings_are_kept() {
     let default = Machine::of_root().read("/srv/m8refsvr-agent/agent.env");
     for settings in ["PROCESS_NAME=nginx\n", &default] {
         let machine = Machine::of_root();
-        machine.write(SETTINGS, settings);
         let before = machine.files();
+        // Of a package that is gone by the time at which the script removes what it has installed.
+        machine.write(SETTINGS, settings);
+        machine.write("/etc/m8refsvr/agent.env.beside", settings);
         machine.installs(&[]);
         machine.release();
         machine.installs(&[]);

@@ -247,11 +247,14 @@ check_directory() {
     *[!A-Za-z0-9_./@:+,=~-]*) die "$directory: letters, digits and any of _ . / @ : + , = ~ - may be in the folder's path" ;;
     */../* | */./* | *//*) die "$directory: give the folder's path without . and .. in it" ;;
     esac
-    if ! $is_root; then return; fi
-    # Where links lead to.
-    case $(readlink -m "$directory")/ in
-    /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
-        die "$directory: the service can't see files there (ProtectHome, PrivateTmp)"
+    # Where links lead to, of the folders that are there. Not every readlink can tell.
+    above=$directory
+    while [ ! -d "$above" ]; do above=$(dirname "$above"); done
+    leads_to=$(CDPATH="" cd -P -- "$above" && pwd) || die "$directory: $above can't be entered"
+    case ${leads_to%/}${directory#"${above%/}"}/ in
+    /run/* | /dev/*) die "$directory: nothing of what is there outlasts a boot" ;;
+    /home/* | /root/* | /tmp/* | /var/tmp/*)
+        if $is_root; then die "$directory: the service can't see files there (ProtectHome, PrivateTmp)"; fi
         ;;
     esac
 }
@@ -418,7 +421,6 @@ report() {
 uninstall() {
     before=$(installed_directory)
     : "${directory:=${before:-$default_directory}}"
-    check_directory
     if [ -n "$before" ] && [ "$before" != "$directory" ]; then die "it is installed in $before, not in $directory"; fi
     if [ -z "$before" ]; then
         say "it is not installed in $directory"

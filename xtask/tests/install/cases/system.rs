@@ -31,6 +31,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a folder that the service can't see is refused", a_hidden_folder_is_refused),
     ("neither no folder nor the root folder means the default one", no_folder_is_refused),
     ("a folder behind a link is where the link leads to", a_hidden_folder_behind_a_link_is_refused),
+    ("where a link leads to is found without readlink", a_hidden_folder_is_found_without_readlink),
+    ("a folder that is gone after the next boot is refused", a_folder_in_memory_is_refused),
     ("what stands where a file is to go is neither replaced nor removed", foreign_files_stay),
     ("settings that were there first are kept until it is removed", earlier_settings_are_kept),
     ("a unit that an administrator made is neither replaced nor removed", a_foreign_unit_stays),
@@ -299,6 +301,31 @@ fn a_hidden_folder_behind_a_link_is_refused() {
     machine.installs(&["-d", "/opt/link/agent"]);
     machine.installs(&["--uninstall"]);
     assert_eq!(machine.files(), before);
+}
+
+fn a_hidden_folder_is_found_without_readlink() {
+    let machine = Machine::of_root();
+    symlink("/home", machine.at("/opt/homes")).unwrap();
+    symlink("/", machine.at("/opt/all")).unwrap();
+    // Busybox's does not know what GNU's does.
+    machine.write("/stubs/readlink", "#!/bin/sh\nexit 1\n");
+    fs::set_permissions(machine.at("/stubs/readlink"), Permissions::from_mode(0o755)).unwrap();
+    for folder in ["/opt/homes/user/agent", "/opt/all/root/agent"] {
+        let said = machine.fails(&["-d", folder]);
+        assert!(said.contains("the service can't see files there"), "{said}");
+    }
+}
+
+fn a_folder_in_memory_is_refused() {
+    for machine in [Machine::of_root(), Machine::of_user()] {
+        symlink("/run", machine.at("/var/run")).unwrap();
+        let before = machine.files();
+        for folder in ["/run/agent", "/var/run/user/agent", "/dev/shm/agent"] {
+            let said = machine.fails(&["--directory", folder]);
+            assert!(said.contains("outlasts a boot"), "{said}");
+        }
+        assert_eq!(machine.files(), before);
+    }
 }
 
 fn foreign_files_stay() {

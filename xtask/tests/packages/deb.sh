@@ -77,6 +77,24 @@ mv "$settings.edited" "$settings"
 dpkg --purge m8refsvr-agent >/dev/null
 beside other
 
+step "failed to be installed again, and purged: the script's installation keeps its settings"
+dpkg --force-confold --install "$1" >/dev/null
+dpkg --remove m8refsvr-agent >/dev/null
+# Another package's.
+cp /usr/bin/true /later/tree/usr/bin/env
+dpkg-deb --build --root-owner-group /later/tree /later/broken.deb >/dev/null
+if dpkg --force-confold --install /later/broken.deb >/dev/null 2>&1; then exit 1; fi
+dpkg --purge m8refsvr-agent >/dev/null
+beside other
+
+step "a diversion that was left is gone after an upgrade"
+dpkg --force-confold --install "$1" >/dev/null
+dpkg-divert --quiet --local --no-rename --divert "$settings.dpkg-diverted" --add "$settings"
+dpkg --force-confold --install /later/package.deb >/dev/null
+[ -z "$(dpkg-divert --list '*m8refsvr*')" ]
+dpkg --purge m8refsvr-agent >/dev/null
+beside other
+
 step "the script removes settings that no package knows, and leaves those of one that is not purged yet"
 dpkg --force-confold --install "$1" >/dev/null
 dpkg --remove m8refsvr-agent >/dev/null

@@ -108,3 +108,18 @@ dpkg --purge m8refsvr-agent >/dev/null
 [ -s "$settings" ]
 /script/install-m8refsvr-agent.sh --uninstall >/dev/null
 [ ! -e /etc/m8refsvr ]
+
+step "an administrator's diversion, and the file that it makes room for, stay"
+dpkg-divert --quiet --local --no-rename --divert "$settings.dpkg-own" --add "$settings"
+mkdir -p /etc/m8refsvr
+echo PROCESS_NAME=own >"$settings"
+dpkg --install "$1" >/dev/null
+[ -s "$settings.dpkg-own" ]
+dpkg --remove m8refsvr-agent >/dev/null
+dpkg --install "$1" >/dev/null
+dpkg --purge m8refsvr-agent >/dev/null
+[ "$(dpkg-divert --truename "$settings")" = "$settings.dpkg-own" ]
+[ "$(cat "$settings")" = PROCESS_NAME=own ]
+[ ! -e "$settings.dpkg-own" ]
+dpkg-divert --quiet --local --no-rename --remove "$settings"
+rm -r /etc/m8refsvr

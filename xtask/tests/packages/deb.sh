@@ -123,3 +123,19 @@ dpkg --purge m8refsvr-agent >/dev/null
 [ ! -e "$settings.dpkg-own" ]
 dpkg-divert --quiet --local --no-rename --remove "$settings"
 rm -r /etc/m8refsvr
+
+step "purged beside a unit of the script's that was edited: its settings stay"
+own=/etc/systemd/system/m8refsvr-agent.service
+dpkg --install "$1" >/dev/null
+/script/install-m8refsvr-agent.sh >/dev/null
+sed -i 's|^ExecStart=/|ExecStart=/usr/bin/nice /|' "$own"
+dpkg --purge m8refsvr-agent >/dev/null
+[ -s "$settings" ]
+/script/install-m8refsvr-agent.sh --uninstall >/dev/null
+
+step "purged beside a copy of its own unit that was edited: nothing but that stays"
+dpkg --install "$1" >/dev/null
+sed 's|^ExecStart=/|ExecStart=/bin/nice /|' /usr/lib/systemd/system/m8refsvr-agent.service >"$own"
+dpkg --purge m8refsvr-agent >/dev/null
+[ ! -e /etc/m8refsvr ]
+rm "$own"

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::tree::{FILE, Tree};
+use super::tree::{FILE, PROGRAM, Tree};
 use crate::host;
 
 /// Files and folders of the checkout.
@@ -20,7 +20,10 @@ const DOCUMENTS: [&str; 6] = [
 /// Puts them below a folder as they lie in the checkout, so that what links to another finds it.
 pub(super) fn install(tree: &Tree, folder: &str) -> Result<()> {
     let root = host::root();
-    all()?.iter().try_for_each(|path| tree.put(&root.join(path), &format!("{folder}{path}"), FILE))
+    // The Containerfile runs a script.
+    let mode =
+        |path: &str| if Path::new(path).extension().is_some_and(|end| end == "sh") { PROGRAM } else { FILE };
+    all()?.iter().try_for_each(|path| tree.put(&root.join(path), &format!("{folder}{path}"), mode(path)))
 }
 
 /// The paths of all files.

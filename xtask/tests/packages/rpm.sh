@@ -14,6 +14,7 @@ m8refsvr-agent --version
 [ -L "$wants" ]
 [ "$(stat -c %a:%u "$settings")" = 600:0 ]
 [ -s /usr/share/doc/m8refsvr-agent/docs/fleets.md ]
+[ -x /usr/share/doc/m8refsvr-agent/packaging/kubernetes/image-root.sh ]
 rpm --verify --nodeps m8refsvr-agent
 
 step "upgraded: edited settings stay"

@@ -59,11 +59,13 @@ enum Command {
     /// Look for input that breaks a parser of what comes from outside: the long test, a minute for each
     Fuzz(fuzz::Fuzz),
     /// Measure: what is promised about cost, beside what it is compared with
-    #[command(subcommand)]
     Bench(bench::Bench),
     /// The load that `run` starts: ends with its standard input
     #[command(hide = true)]
     DemoLoad,
+    /// What `bench` looks at: ends with its standard input
+    #[command(hide = true)]
+    BenchLoad { threads: usize, files: usize },
 }
 
 fn main() -> ExitCode {
@@ -87,5 +89,6 @@ fn run() -> anyhow::Result<()> {
         Command::Fuzz(fuzz) => fuzz::fuzz(&fuzz),
         Command::Bench(bench) => bench::bench(&bench),
         Command::DemoLoad => demo::load(),
+        Command::BenchLoad { threads, files } => bench::load::load(threads, files),
     }
 }

@@ -1,0 +1,172 @@
+//! What a look costs in CPU time: what the service does at each interval but for the export, on the processes that run.
+//! Beside it the least that asking /proc for the same takes: files that are opened each time, and files that are kept
+//! open. `cargo xtask bench` runs it, starts the processes, and reads the line of JSON that it prints.
+//!
+//! Arguments: the name that matches, and what to measure (`costs`, `growth`).
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench for developers")]
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use m8refsvr_agent::{
+    kernel::{Kernel, Options},
+    own::{self, Looks},
+    proc::{Proc, stat::Stat},
+    report::{Exports, Reporter},
+    sample::Observer,
+    selector::Selector,
+};
+use rustix::{
+    fs::{CWD, Mode, OFlags, fstat, openat},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
+
+/// Measurements of each kind, in turn.
+const MEASUREMENTS: usize = 15;
+/// Looks of which the first find everything new.
+const WARM_UP: usize = 3;
+/// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
+const PROCESSES: usize = 200;
+/// How many looks memory is watched for, and from which on: by then all buffers have their size.
+const LOOKS: usize = 10_000;
+const SETTLED: usize = 100;
+
+/// The agent's side of the service, without the ways out.
+struct Agent {
+    observer: Observer,
+    reporter: Reporter,
+    looks: Looks,
+}
+
+impl Agent {
+    fn new(name: &str) -> Self {
+        let selector = Selector::new(&[name.to_owned()], &[]).unwrap();
+        let options = Options { bpf_fs: None, comms: selector.comms(), ..Options::default() };
+        let kernel = Kernel::attach(&options).unwrap();
+        Self {
+            observer: Observer::new(Proc::new("/proc"), selector, Some(kernel)),
+            reporter: Reporter::new(SystemTime::now(), vec![name.to_owned()], None),
+            looks: Looks::default(),
+        }
+    }
+
+    /// One look and its report; how many processes matched.
+    fn look(&mut self) -> usize {
+        let began = Instant::now();
+        let sample = self.observer.look().unwrap();
+        self.looks.last = began.elapsed();
+        let agent = own::agent(&self.observer, self.looks, Exports::default());
+        self.reporter.report(&sample, own::machine(&self.observer), agent);
+        sample.processes.len()
+    }
+}
+
+/// The files of all processes that a look needs, opened by path each time.
+fn open_each_time(buffer: &mut [u8]) {
+    for folder in processes() {
+        // One may have ended by now.
+        let Ok(stat) = File::open(folder.join("stat")) else { continue };
+        let _ = stat.read_at(buffer, 0);
+        let Ok(io) = File::open(folder.join("io")) else { continue };
+        let _ = io.read_at(buffer, 0);
+        let _ = fs::metadata(folder.join("fd")).map(|folder| folder.size());
+    }
+}
+
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let is_number =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
+    fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(is_number)
+}
+
+/// The files of one process, kept open.
+struct Kept {
+    stat: File,
+    io: File,
+    fd: File,
+}
+
+impl Kept {
+    fn open(folder: &Path) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self {
+            stat: File::open(folder.join("stat")).unwrap(),
+            io: File::open(folder.join("io")).unwrap(),
+            fd: openat(CWD, folder.join("fd"), flags, Mode::empty()).unwrap().into(),
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) {
+        self.stat.read_at(buffer, 0).unwrap();
+        self.io.read_at(buffer, 0).unwrap();
+        fstat(&self.fd).unwrap();
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, what, ..] = arguments.as_slice() else {
+        println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
+        return;
+    };
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let mut agent = Agent::new(name);
+    match what.as_str() {
+        "costs" => costs(&mut agent, name),
+        _ => growth(&mut agent),
+    }
+}
+
+/// Nanoseconds of CPU time for each way.
+fn costs(agent: &mut Agent, name: &str) {
+    let mut matching = 0;
+    (0..WARM_UP).for_each(|_| matching = agent.look());
+    let is_matching =
+        |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    let kept: Vec<Kept> = processes().filter(is_matching).map(|folder| Kept::open(&folder)).collect();
+    assert_eq!(kept.len(), matching, "other processes are named {name} too");
+    let times = (PROCESSES / matching).max(1);
+    let mut buffer = [0; 4096];
+    let (mut looks, mut opened, mut held) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..MEASUREMENTS {
+        looks.push(cpu_time(times, || {
+            agent.look();
+        }));
+        opened.push(cpu_time(1, || open_each_time(&mut buffer)));
+        held.push(cpu_time(times, || kept.iter().for_each(|files| files.read(&mut buffer))));
+    }
+    let processes = processes().count();
+    println!(
+        "{{\"matching\":{matching},\"processes\":{processes},\"look\":{looks:?},\"opened\":{opened:?},\"kept\":{held:?}}}"
+    );
+}
+
+/// What something costs that is done so many times, nanoseconds of CPU time of this process.
+fn cpu_time(times: usize, mut work: impl FnMut()) -> u128 {
+    let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+    let before = now();
+    (0..times).for_each(|_| work());
+    (now() - before).as_nanos() / times as u128
+}
+
+/// Resident bytes from one look on, and after many more.
+fn growth(agent: &mut Agent) {
+    let resident = || {
+        let this = Proc::new("/proc").process(std::process::id()).unwrap();
+        Stat::read(&this, &mut Vec::new()).unwrap().resident_bytes
+    };
+    (0..SETTLED).for_each(|_| {
+        agent.look();
+    });
+    let before = resident();
+    let matching = (0..LOOKS).map(|_| agent.look()).last().unwrap();
+    let after = resident();
+    println!("{{\"matching\":{matching},\"looks\":{LOOKS},\"before\":{before},\"after\":{after}}}");
+}

@@ -1,0 +1,137 @@
+//! Processes to look at: this program again, under other names. They do nothing, and end when what started them does.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{PipeWriter, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::build;
+
+/// The name of those that match. It is short enough for `comm` to be all of it.
+pub(crate) const NAME: &str = "M8RefSvr_bench";
+/// The name of the others.
+const OTHER: &str = "bench_other";
+/// Enough for a thread that waits.
+const STACK: usize = 64 << 10;
+
+/// What a process of the load has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) threads: usize,
+    /// Open file descriptors, its three standard ones among them.
+    pub(crate) files: usize,
+}
+
+/// As small as a process is.
+pub(crate) const SMALL: Kind = Kind { threads: 1, files: 7 };
+/// As a server is.
+pub(crate) const LARGE: Kind = Kind { threads: 16, files: 63 };
+
+/// Running processes; they end when this is dropped, and when this process ends in whatever way.
+pub(crate) struct Load {
+    processes: Vec<Child>,
+    /// Their standard input, which they all wait for.
+    alive: Option<PipeWriter>,
+}
+
+impl Load {
+    /// Starts so many that match, and others until there are `all` processes on the machine.
+    pub(crate) fn start(matching: usize, all: usize, kind: Kind) -> Result<Self> {
+        let running = running()?;
+        let others = all.saturating_sub(matching + running);
+        enough_ids((matching + others) * kind.threads)?;
+        let (stdin, alive) = std::io::pipe().context("cannot make a pipe")?;
+        let (mut ready, stdout) = std::io::pipe().context("cannot make a pipe")?;
+        let mut load = Self { processes: Vec::with_capacity(matching + others), alive: Some(alive) };
+        for (name, count) in [(NAME, matching), (OTHER, others)] {
+            let program = program(name)?;
+            for _ in 0..count {
+                let mut command = Command::new(&program);
+                command.args(["bench-load", &kind.threads.to_string(), &kind.files.to_string()]);
+                command.stdin(stdin.try_clone().context("cannot share a pipe")?);
+                command.stdout(stdout.try_clone().context("cannot share a pipe")?);
+                let process =
+                    command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+                load.processes.push(process);
+            }
+        }
+        drop(stdout);
+        ready.read_exact(&mut vec![0; load.processes.len()]).context("the load did not start")?;
+        Ok(load)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        for process in &mut self.processes {
+            // It fails only for one that is waited for already.
+            let _ = process.wait();
+        }
+    }
+}
+
+/// What a process of the load does: nothing, until its standard input ends.
+pub(crate) fn load(threads: usize, files: usize) -> Result<()> {
+    for _ in 1..threads {
+        thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(|| {
+                loop {
+                    thread::park();
+                }
+            })
+            .context("cannot start a thread")?;
+    }
+    let open = || File::open("/dev/null").context("cannot open /dev/null");
+    let _files: Vec<File> = (3..files).map(|_| open()).collect::<Result<_>>()?;
+    let mut output = std::io::stdout();
+    output.write_all(b"\n").and_then(|()| output.flush()).context("nobody waits for this load")?;
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    Ok(())
+}
+
+/// This program under another name.
+fn program(name: &str) -> Result<PathBuf> {
+    let folder = folder();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let program = folder.join(name);
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    if program.exists() {
+        fs::remove_file(&program).with_context(|| format!("cannot remove {}", program.display()))?;
+    }
+    fs::hard_link(&this, &program).with_context(|| format!("cannot make {}", program.display()))?;
+    Ok(program)
+}
+
+/// Where what the benches need and write is.
+pub(crate) fn folder() -> PathBuf {
+    build::target_folder().join("bench")
+}
+
+/// The processes that run on this machine.
+pub(crate) fn running() -> Result<usize> {
+    let is_process =
+        |name: &Path| name.as_os_str().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+    let entries = fs::read_dir("/proc").context("cannot read /proc")?;
+    Ok(entries.flatten().filter(|entry| is_process(Path::new(&entry.file_name()))).count())
+}
+
+/// Says so where the machine has not so many ids of threads.
+fn enough_ids(threads: usize) -> Result<()> {
+    for limit in ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"] {
+        let text = fs::read_to_string(limit).with_context(|| format!("cannot read {limit}"))?;
+        let most: usize = text.trim().parse().with_context(|| format!("{limit} has no number"))?;
+        // A few hundred are for all others.
+        if threads + 1000 > most {
+            bail!("{threads} threads are too many for this machine: {limit} is {most}");
+        }
+    }
+    Ok(())
+}

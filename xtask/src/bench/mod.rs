@@ -1,0 +1,44 @@
+//! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with.
+
+mod hooks;
+mod in_process;
+pub(crate) mod load;
+mod look;
+mod table;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::host;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// What an event costs in each program: ours, an empty one, and the straightforward design
+    Hooks,
+    /// What a look costs, beside the least that /proc takes for the same
+    Look,
+}
+
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Which; all, unless some are named
+    benches: Vec<Name>,
+}
+
+pub(crate) fn bench(bench: &Bench) -> Result<()> {
+    if !host::is_root() {
+        bail!(
+            "the benches load programs into the kernel; this runs them:\n\n    sudo env \"PATH=$PATH\" \
+             \"HOME=$HOME\" cargo xtask bench\n"
+        );
+    }
+    let wanted = if bench.benches.is_empty() { Name::value_variants() } else { &bench.benches };
+    for name in wanted {
+        match name {
+            Name::Hooks => hooks::hooks()?,
+            Name::Look => look::look()?.finish()?,
+        }
+    }
+    Ok(())
+}

@@ -1,9 +1,14 @@
 //! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with.
 
+mod agent;
 mod hooks;
 mod in_process;
 pub(crate) mod load;
 mod look;
+mod memory;
+mod process;
+mod receiver;
+mod start;
 mod table;
 
 use anyhow::{Result, bail};
@@ -18,6 +23,10 @@ enum Name {
     Hooks,
     /// What a look costs, beside the least that /proc takes for the same
     Look,
+    /// How long the agent takes to start, and how often it runs when there is nothing to do
+    Start,
+    /// What the agent keeps in memory, and what an export of many series costs
+    Memory,
 }
 
 #[derive(Args)]
@@ -38,6 +47,8 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
         match name {
             Name::Hooks => hooks::hooks()?,
             Name::Look => look::look()?.finish()?,
+            Name::Start => start::start()?.finish()?,
+            Name::Memory => memory::memory()?.finish()?,
         }
     }
     Ok(())

@@ -1,0 +1,19 @@
+//! The release agent, as the benches start it.
+
+use std::{path::Path, process::Command};
+
+use super::load::NAME;
+
+/// The command that watches the load with these arguments, whatever the settings of who calls it are.
+pub(crate) fn command(agent: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(agent);
+    command.env_clear().args(["--process", NAME, "--log-level", "warning"]).args(arguments);
+    command
+}
+
+/// The same, exporting.
+pub(crate) fn exporting(agent: &Path, endpoint: &str, arguments: &[&str]) -> Command {
+    let mut command = command(agent, &["--protocol", "http/protobuf", "--endpoint", endpoint]);
+    command.args(arguments);
+    command
+}

@@ -1,0 +1,132 @@
+//! `cargo xtask bench memory`: what the agent keeps in memory, and what an export of many series costs.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    agent, in_process,
+    load::{Load, NAME, SMALL},
+    process::{Measured, Memory},
+    receiver::Receiver,
+    table::Table,
+};
+use crate::{build, host};
+
+const ROUNDS: usize = 3;
+/// Exports after which everything has been used once.
+const SETTLED: usize = 3;
+/// Exports of which the CPU time is taken.
+const EXPORTS: usize = 5;
+const MATCHING: usize = 1000;
+/// So many looks at fewer processes: what grows, grows by looks.
+const MATCHING_LONG: usize = 100;
+
+pub(super) fn memory() -> Result<Table> {
+    let agent = build::agent()?;
+    let program = in_process::build()?;
+    let mut one = Vec::new();
+    let mut many = Vec::new();
+    let mut series = Vec::new();
+    let mut exports = Vec::new();
+    let mut sizes = Vec::new();
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    for round in 1..=ROUNDS {
+        host::step(&format!("measuring, round {round} of {ROUNDS}"));
+        {
+            let _load = Load::start(1, 0, SMALL)?;
+            one.push(settled(&agent, &[])?.memory()?);
+        }
+        {
+            let _load = Load::start(MATCHING, 0, SMALL)?;
+            many.push(settled(&agent, &[])?.memory()?);
+            let listed = MATCHING.to_string();
+            let running = settled(&agent, &["--per-process", "--max-processes", &listed])?;
+            series.push(running.memory()?);
+            let (time, bytes) = running.cost_of_exports()?;
+            exports.push(milliseconds(time));
+            sizes.push(bytes);
+        }
+        let _load = Load::start(MATCHING_LONG, 0, SMALL)?;
+        let measured = in_process::run(&program, &[NAME, "growth"])?;
+        let figure = |name: &str| measured[name].as_f64().with_context(|| format!("no {name} was measured"));
+        before.push(mebibytes(figure("before")?));
+        after.push(mebibytes(figure("after")?));
+    }
+
+    let mut table = Table::new("memory");
+    let resident = |of: &[Memory]| of.iter().map(|memory| bytes(memory.resident)).collect::<Vec<_>>();
+    table.row("resident, 1 process", "MiB", &resident(&one));
+    table.row(format!("resident, {MATCHING} processes"), "MiB", &resident(&many));
+    for (what, part) in [
+        ("  of it anonymous", (|memory: &Memory| memory.anonymous) as fn(&Memory) -> u64),
+        ("  of it of files", |memory| memory.of_files),
+        ("  proportional (Pss)", |memory| memory.proportional),
+        ("  the most ever, from the start on", |memory| memory.peak),
+    ] {
+        let values: Vec<f64> = many.iter().map(|memory| bytes(part(memory))).collect();
+        table.row(what, "MiB", &values);
+    }
+    table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
+    table.row("  one export of them", "ms CPU", &exports);
+    table.row("  what is sent, compressed", "KiB", &sizes);
+    table.row(format!("resident, {MATCHING_LONG} processes in the bench, after 100 looks"), "MiB", &before);
+    table.row("  after 10000 more", "MiB", &after);
+    table.ratio(format!("resident, {MATCHING} processes / 1"), &resident(&many), &resident(&one));
+    table.ratio("resident, with series for each / without", &resident(&series), &resident(&many));
+    let peaks: Vec<f64> = many.iter().map(|memory| bytes(memory.peak)).collect();
+    table.ratio("the most ever / resident", &peaks, &resident(&many));
+    table.ratio("resident, after 10000 looks / before", &after, &before);
+    Ok(table)
+}
+
+/// An agent that exports, and what it exports to.
+struct Exporting {
+    agent: Measured,
+    receiver: Receiver,
+}
+
+/// An agent that looks and exports each second, and has done so a few times.
+fn settled(program: &Path, arguments: &[&str]) -> Result<Exporting> {
+    let receiver = Receiver::start()?;
+    let mut command = agent::exporting(program, &receiver.endpoint(), &["--interval", "1"]);
+    let agent = Measured::start(command.args(arguments), "agent.log")?;
+    for _ in 0..SETTLED {
+        receiver.next()?;
+    }
+    Ok(Exporting { agent, receiver })
+}
+
+impl Exporting {
+    fn memory(&self) -> Result<Memory> {
+        self.agent.memory()
+    }
+
+    /// CPU time of one export, and its size in KiB. All of it is in threads of its own; a large one is several requests.
+    fn cost_of_exports(&self) -> Result<(Duration, f64)> {
+        self.receiver.take();
+        let before = self.agent.cpu_of_others()?;
+        std::thread::sleep(Duration::from_secs(EXPORTS as u64));
+        let time = self.agent.cpu_of_others()? - before;
+        let arrived = self.receiver.take();
+        ensure!(!arrived.is_empty(), "the agent did not export");
+        let size: u64 = arrived.iter().map(|request| request.bytes).sum();
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 bytes")]
+        let size = size as f64 / 1024.0 / EXPORTS as f64;
+        Ok((time / u32::try_from(EXPORTS)?, size))
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 bytes")]
+fn bytes(bytes: u64) -> f64 {
+    mebibytes(bytes as f64)
+}
+
+fn mebibytes(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}

@@ -1,7 +1,7 @@
 //! Processes to look at: this program again, under other names. They do nothing, and end when what started them does.
 
 use std::{
-    env,
+    env, fmt,
     fs::{self, File},
     io::{PipeWriter, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -21,11 +21,18 @@ const OTHER: &str = "bench_other";
 const STACK: usize = 64 << 10;
 
 /// What a process of the load has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) threads: usize,
     /// Open file descriptors, its three standard ones among them.
     pub(crate) files: usize,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        write!(f, "{} {threads} and {} descriptors each", self.threads, self.files)
+    }
 }
 
 /// As small as a process is.

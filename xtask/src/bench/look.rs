@@ -71,15 +71,12 @@ pub(super) fn look() -> Result<Table> {
 
     let mut table = Table::new("look");
     for scene in &typical {
-        let Kind { threads, files } = scene.kind;
-        let name = scene.name();
-        let of = format!("{threads} threads and {files} descriptors each").replace("1 threads", "1 thread");
-        table.row(format!("{name}, {of}: a look"), "µs CPU", &scene.look);
+        let (name, kind) = (scene.name(), scene.kind);
+        table.row(format!("{name}, {kind}: a look"), "µs CPU", &scene.look);
         table.row("  all of them: stat, io, fd opened each time", "µs CPU", &scene.opened);
         table.row("  those that match: stat, io, fd kept open", "µs CPU", &scene.kept);
-        let threads = format!("{threads}×{files}");
-        table.ratio(format!("look / opened each time, {threads}"), &scene.look, &scene.opened);
-        table.ratio(format!("look / kept open, {threads}"), &scene.look, &scene.kept);
+        table.ratio(format!("look / opened each time, {kind}"), &scene.look, &scene.opened);
+        table.ratio(format!("look / kept open, {kind}"), &scene.look, &scene.kept);
     }
     for scene in &alone {
         table.row(format!("{}: a look", scene.name()), "µs CPU", &scene.look);

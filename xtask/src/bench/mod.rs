@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with.
 
 mod agent;
+mod agents;
 mod hooks;
 mod in_process;
 pub(crate) mod load;
 mod look;
 mod memory;
+mod peers;
 mod process;
 mod receiver;
 mod start;
@@ -23,6 +25,8 @@ enum Name {
     Hooks,
     /// What a look costs, beside the least that /proc takes for the same
     Look,
+    /// What a look and an export cost, beside other agents
+    Agents,
     /// How long the agent takes to start, and how often it runs when there is nothing to do
     Start,
     /// What the agent keeps in memory, and what an export of many series costs
@@ -47,6 +51,7 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
         match name {
             Name::Hooks => hooks::hooks()?,
             Name::Look => look::look()?.finish()?,
+            Name::Agents => agents::agents()?.finish()?,
             Name::Start => start::start()?.finish()?,
             Name::Memory => memory::memory()?.finish()?,
         }

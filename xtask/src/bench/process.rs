@@ -37,6 +37,16 @@ impl Measured {
         Ok(Self { child })
     }
 
+    /// Whether it still runs; what it said is in its log.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// CPU time of all its threads.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        Ok(self.threads()?.iter().map(|(_, cpu)| *cpu).sum())
+    }
+
     /// CPU time of all its threads but the first.
     pub(crate) fn cpu_of_others(&self) -> Result<Duration> {
         let first = self.child.id();

@@ -37,11 +37,12 @@ pub(crate) struct Table {
     name: &'static str,
     rows: Vec<Row>,
     ratios: Vec<(String, f64)>,
+    notes: Vec<String>,
 }
 
 impl Table {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, rows: Vec::new(), ratios: Vec::new() }
+        Self { name, rows: Vec::new(), ratios: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds a row.
@@ -54,6 +55,11 @@ impl Table {
     pub(crate) fn ratio(&mut self, what: impl Into<String>, dividend: &[f64], divisor: &[f64]) {
         let of_rounds: Vec<f64> = dividend.iter().zip(divisor).map(|(one, other)| one / other).collect();
         self.ratios.push((what.into(), part(&of_rounds, 0.5)));
+    }
+
+    /// Adds what could not be measured, and why.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     /// Shows it and keeps it.
@@ -85,6 +91,7 @@ impl Table {
             "machine": machine()?,
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "ratios": ratios,
+            "notes": self.notes,
         }))
     }
 }
@@ -111,6 +118,9 @@ pub(crate) fn markdown(document: &Value) -> String {
     }
     if ratios.len() > 1 {
         shown += &format!("\n{}", aligned(&ratios));
+    }
+    for note in list("notes") {
+        shown += &format!("\n{}\n", note.as_str().unwrap_or_default());
     }
     shown
 }

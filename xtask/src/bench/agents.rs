@@ -1,0 +1,217 @@
+//! `cargo xtask bench agents`: what a look and an export of the agent costs, beside other agents that look at the same
+//! processes, each as it collects about what ours does.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    agent,
+    load::{self, Kind, LARGE, Load, NAME, SMALL},
+    peers,
+    process::Measured,
+    receiver::Receiver,
+    table::Table,
+};
+use crate::{build, host};
+
+const ROUNDS: usize = 3;
+/// Scrapes of which the CPU time is taken, after others that find everything new.
+const SCRAPES: u32 = 5;
+const WARM_UP: u32 = 3;
+/// From one scrape to the next.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// For an agent to listen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whose agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    ProcessExporter,
+    Netdata,
+    Collectd,
+}
+
+impl Whose {
+    const ALL: [Self; 4] = [Self::Ours, Self::ProcessExporter, Self::Netdata, Self::Collectd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "m8refsvr-agent",
+            Self::ProcessExporter => "process-exporter",
+            Self::Netdata => "netdata's apps.plugin",
+            Self::Collectd => "collectd's processes",
+        }
+    }
+
+    /// Starts it and measures it.
+    fn measure(self, ours: &Path) -> Result<Cost> {
+        match self {
+            Self::Ours => {
+                let receiver = Receiver::start()?;
+                let command = agent::exporting(ours, &receiver.endpoint(), &["--interval", "1"]);
+                let running = Measured::start(&command, "agent.log")?;
+                receiver.next()?;
+                Cost::at_intervals(&running)
+            }
+            Self::ProcessExporter => process_exporter(),
+            Self::Netdata => netdata(),
+            Self::Collectd => collectd(),
+        }
+        .with_context(|| format!("{} could not be measured", self.name()))
+    }
+}
+
+/// What an agent costs.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    /// Milliseconds of CPU time for each scrape.
+    scrape: f64,
+    /// Resident, MiB.
+    resident: f64,
+}
+
+impl Cost {
+    fn of(running: &Measured, mut scrape: impl FnMut() -> Result<()>) -> Result<Self> {
+        (0..WARM_UP).try_for_each(|_| scrape())?;
+        let before = running.cpu()?;
+        (0..SCRAPES).try_for_each(|_| scrape())?;
+        let time = (running.cpu()? - before) / SCRAPES;
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 bytes")]
+        let resident = running.memory()?.resident as f64 / f64::from(1 << 20);
+        Ok(Self { scrape: 1e3 * time.as_secs_f64(), resident })
+    }
+
+    /// Of one that scrapes by itself.
+    fn at_intervals(running: &Measured) -> Result<Self> {
+        Self::of(running, || {
+            thread::sleep(INTERVAL);
+            Ok(())
+        })
+    }
+}
+
+/// An agent that scrapes when it is asked, and answers in the text format of Prometheus.
+fn process_exporter() -> Result<Cost> {
+    let root = peers::package("prometheus-process-exporter")?;
+    let config = configuration(
+        "process-exporter.yml",
+        &format!("process_names:\n  - name: \"{{{{.Comm}}}}\"\n    comm:\n    - {NAME}\n"),
+    )?;
+    // Free a moment ago; nobody else asks for it.
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
+    let address = listener.local_addr().context("cannot tell the port")?;
+    drop(listener);
+    let mut command = peers::program(&root, "usr/bin/prometheus-process-exporter");
+    command.arg("-config.path").arg(config).arg("-web.listen-address").arg(address.to_string());
+    let running = Measured::start(&command, "process-exporter.log")?;
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        ensure!(Instant::now() < end, "it does not listen; it said why in process-exporter.log");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Cost::of(&running, || {
+        let mut stream = TcpStream::connect(address).context("cannot connect")?;
+        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").context("cannot ask")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).context("it did not answer")?;
+        let is_there = answer.windows(NAME.len()).any(|part| part == NAME.as_bytes());
+        ensure!(is_there, "it answered without the processes");
+        Ok(())
+    })
+}
+
+/// The part of netdata that looks at processes; netdata reads what it prints.
+fn netdata() -> Result<Cost> {
+    let root = peers::package("netdata-core")?;
+    configuration("apps_groups.conf", &format!("bench: {NAME}\n"))?;
+    let mut command = peers::program(&root, "usr/lib/netdata/plugins.d/apps.plugin");
+    command
+        .arg(INTERVAL.as_secs().to_string())
+        .env("NETDATA_USER_CONFIG_DIR", load::folder())
+        .env("NETDATA_STOCK_CONFIG_DIR", root.join("usr/lib/netdata/conf.d"));
+    let mut running = Measured::start(&command, "netdata.log")?;
+    let cost = Cost::at_intervals(&running)?;
+    ensure!(running.runs(), "it ended; it said why in netdata.log");
+    Ok(cost)
+}
+
+/// collectd with its plugin for processes alone; with what ours collects too.
+fn collectd() -> Result<Cost> {
+    let root = peers::package("collectd-core")?;
+    let (folder, root_shown) = (load::folder(), root.display());
+    let config = configuration(
+        "collectd.conf",
+        &format!(
+            "BaseDir \"{folder}\"\nPIDFile \"{folder}/collectd.pid\"\nPluginDir \"{root_shown}/usr/lib/collectd\"\n\
+             TypesDB \"{root_shown}/usr/share/collectd/types.db\"\nInterval {}\nLoadPlugin processes\n\
+             <Plugin processes>\n  CollectFileDescriptor true\n  CollectContextSwitch true\n  \
+             Process \"{NAME}\"\n</Plugin>\n",
+            INTERVAL.as_secs(),
+            folder = folder.display(),
+        ),
+    )?;
+    let mut command = peers::program(&root, "usr/sbin/collectd");
+    command.arg("-f").arg("-C").arg(config);
+    let mut running = Measured::start(&command, "collectd.log")?;
+    let cost = Cost::at_intervals(&running)?;
+    ensure!(running.runs(), "it ended; it said why in collectd.log");
+    Ok(cost)
+}
+
+/// Writes a file of settings.
+fn configuration(name: &str, text: &str) -> Result<PathBuf> {
+    let path = load::folder().join(name);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+pub(super) fn agents() -> Result<Table> {
+    let ours = build::agent()?;
+    let kinds = [SMALL, LARGE];
+    let mut costs = Vec::new();
+    let mut table = Table::new("agents");
+    let mut whose = Whose::ALL.to_vec();
+    for round in 0..ROUNDS {
+        host::step(&format!("measuring, round {} of {ROUNDS}", round + 1));
+        for kind in kinds {
+            let _load = Load::start(1000, 1470, kind)?;
+            let mut failed = Vec::new();
+            for place in 0..whose.len() {
+                let whose = whose[(place + round) % whose.len()];
+                match whose.measure(&ours) {
+                    Ok(cost) => costs.push((whose, kind, cost)),
+                    Err(error) if whose == Whose::Ours => return Err(error),
+                    Err(error) => {
+                        table.note(format!("{error:#}"));
+                        failed.push(whose);
+                    }
+                }
+            }
+            whose.retain(|whose| !failed.contains(whose));
+        }
+    }
+    let all = |whose: Whose, kind: Kind, part: fn(&Cost) -> f64| -> Vec<f64> {
+        let of = costs.iter().filter(|cost| cost.0 == whose && cost.1 == kind);
+        of.map(|(_, _, cost)| part(cost)).collect()
+    };
+    for kind in kinds {
+        for &whose in &whose {
+            table.row(format!("{}, {kind}", whose.name()), "ms CPU", &all(whose, kind, |cost| cost.scrape));
+            table.row("  resident", "MiB", &all(whose, kind, |cost| cost.resident));
+        }
+        for &peer in whose.iter().filter(|&&whose| whose != Whose::Ours) {
+            let [ours, other] = [Whose::Ours, peer].map(|whose| all(whose, kind, |cost| cost.scrape));
+            table.ratio(format!("ours / {}, {kind}", peer.name()), &ours, &other);
+        }
+    }
+    Ok(table)
+}

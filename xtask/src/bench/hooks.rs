@@ -1,15 +1,96 @@
-//! `cargo xtask bench hooks`: what a context switch costs.
+//! `cargo xtask bench hooks`: what a context switch costs with our programs attached, with an empty one, with the
+//! straightforward design, and with what others attach.
 
-use anyhow::Result;
+use std::path::Path;
 
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use super::{
+    in_process, peers,
+    table::{Table, part},
+};
 use crate::{build, host};
 
-pub(super) fn hooks() -> Result<()> {
-    build::ebpf_object(false)?;
+/// What is counted by who is not ours: switches by process.
+const SCRIPT: &str = "tracepoint:sched:sched_switch { @[pid] = count(); }";
+
+pub(super) fn hooks() -> Result<Table> {
+    let mut table = Table::new("hooks");
+    let mut program = in_process::build("hooks")?;
     let reference = build::reference_object()?;
+    let mut neighbours = Map::new();
+    let mut add =
+        |package: &str, words: &dyn Fn(&Path) -> Vec<(&'static str, Value)>| match peers::package(package) {
+            Ok(root) => words(&root).into_iter().for_each(|(name, words)| {
+                neighbours.insert(name.to_owned(), words);
+            }),
+            Err(error) => table.note(format!("{package} is not to be had: {error:#}")),
+        };
+    add("bpftrace", &|root| {
+        let program = root.join("usr/bin/bpftrace").display().to_string();
+        // It looks for tracepoints there, whether tracefs is mounted or not.
+        let script = "mount -t tracefs tracefs /sys/kernel/tracing && mount -t debugfs debugfs /sys/kernel/debug && \
+                      exec \"$0\" -e \"$1\"";
+        vec![(
+            "bpftrace by process",
+            bound(root, &["unshare", "--mount", "sh", "-c", script, &program, SCRIPT]),
+        )]
+    });
+    add("libbpf-tools", &|root| {
+        let tool = |name: &str| bound(root, &[&root.join("usr/sbin").join(name).display().to_string()]);
+        vec![("libbpf-tools' cpudist", tool("cpudist")), ("libbpf-tools' runqlat", tool("runqlat"))]
+    });
     host::step("measuring");
-    host::run(
-        host::cargo(&["bench", "--quiet", "--package", "m8refsvr-agent", "--bench", "hooks"])
-            .env("M8REFSVR_REFERENCE_OBJECT", reference),
-    )
+    program.env("M8REFSVR_REFERENCE_OBJECT", reference);
+    let measured = in_process::run(program.env("M8REFSVR_NEIGHBOURS", Value::from(neighbours).to_string()))?;
+    for name in measured["failed"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        table.note(format!("{name} attached nothing"));
+    }
+
+    let events = over_first(&measured["events"])?;
+    let passes = over_first(&measured["passes"])?;
+    for (what, costs) in [("event", &events), ("switch", &passes)] {
+        for (place, (name, values)) in costs.iter().enumerate() {
+            let name = if place == 0 { name.clone() } else { format!("  over it: {name}") };
+            let unit = if what == "event" { "ns an event" } else { "ns CPU a switch" };
+            table.row(name, unit, values);
+        }
+    }
+    let find = |costs: &[(String, Vec<f64>)], name: &str| -> Option<[f64; 1]> {
+        costs.iter().find(|(known, _)| known == name).map(|(_, values)| [part(values, 0.5)])
+    };
+    for who in ["not a target", "a target"] {
+        let hash = format!("hash of targets and per-CPU hash, {who}");
+        if let (Some(ours), Some(hash)) = (find(&events, &format!("m8refsvr, {who}")), find(&events, &hash)) {
+            table.ratio(format!("ours / hash, {who}"), &ours, &hash);
+        }
+    }
+    let ours = find(&passes, "m8refsvr, a target").context("ours was not measured")?;
+    for (name, values) in passes.iter().skip(3) {
+        table.ratio(format!("ours, a target / {name}"), &ours, &[part(values, 0.5)]);
+    }
+    Ok(table)
+}
+
+/// The words of a command that ends with who starts it and finds its libraries.
+fn bound(root: &Path, words: &[&str]) -> Value {
+    let libraries = peers::libraries(root);
+    let before = ["setpriv", "--pdeathsig", "INT", "--", "env", &libraries];
+    json!(before.iter().chain(words).collect::<Vec<_>>())
+}
+
+/// What each is over the first of them, round by round, as the machine's speed drifts; the first as it is.
+fn over_first(measured: &Value) -> Result<Vec<(String, Vec<f64>)>> {
+    let numbers = |values: &Value| -> Vec<f64> {
+        values.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+    };
+    let all = measured.as_object().context("the bench measured nothing")?;
+    let first = all.values().next().map(numbers).context("the bench measured nothing")?;
+    let over = |values: &Value| numbers(values).iter().zip(&first).map(|(one, first)| one - first).collect();
+    Ok(all
+        .iter()
+        .enumerate()
+        .map(|(place, (name, values))| (name.clone(), if place == 0 { first.clone() } else { over(values) }))
+        .collect())
 }

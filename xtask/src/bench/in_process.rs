@@ -1,4 +1,4 @@
-//! The part of the benches that runs the agent's library in a process of its own: `m8refsvr-agent/benches/look.rs`.
+//! The part of the benches that runs the agent's library in a process of its own: `m8refsvr-agent/benches`.
 
 use std::process::Command;
 
@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use crate::{build, host};
 
-/// Builds it; returns how it is started.
-pub(super) fn build() -> Result<Command> {
+/// Builds one of them; returns how it is started.
+pub(super) fn build(name: &str) -> Result<Command> {
     build::ebpf_object(false)?;
+    host::step(&format!("building the bench {name}"));
     let mut cargo = host::cargo(&["bench", "--quiet", "--no-run", "--package", "m8refsvr-agent"]);
-    let messages = host::output(cargo.args(["--bench", "look", "--message-format", "json"]))?;
+    let messages = host::output(cargo.args(["--bench", name, "--message-format", "json"]))?;
     let program =
         messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-            (message["target"]["name"] == "look")
-                .then(|| message["executable"].as_str().map(Command::new))
-                .flatten()
+            let is_it = message["target"]["name"] == name;
+            is_it.then(|| message["executable"].as_str().map(Command::new)).flatten()
         });
-    program.context("cargo built no bench named look")
+    program.with_context(|| format!("cargo built no bench named {name}"))
 }
 
-/// Runs it with these arguments; returns what it measured.
-pub(super) fn run(program: &Command, arguments: &[&str]) -> Result<Value> {
-    let line = host::output(Command::new(program.get_program()).args(arguments))?;
+/// Runs it; returns what it measured.
+pub(super) fn run(command: &mut Command) -> Result<Value> {
+    let line = host::output(command)?;
     serde_json::from_str(&line).with_context(|| format!("the bench said {line:?}"))
 }

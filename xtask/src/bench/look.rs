@@ -34,7 +34,7 @@ impl Scene {
 
     fn measure(&mut self, program: &Command) -> Result<()> {
         let _load = Load::start(self.matching, self.all, self.kind)?;
-        let measured = in_process::run(program, &[NAME, "costs"])?;
+        let measured = in_process::run(Command::new(program.get_program()).args([NAME, "costs"]))?;
         let microseconds = |name: &str| -> Result<Vec<f64>> {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
             Ok(values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3).collect())
@@ -58,7 +58,7 @@ impl Scene {
 }
 
 pub(super) fn look() -> Result<Table> {
-    let program = in_process::build()?;
+    let program = in_process::build("look")?;
     let mut typical = [Scene::new(1000, 1470, SMALL), Scene::new(1000, 1470, LARGE)];
     let mut alone = [Scene::new(1, 0, SMALL), Scene::new(1, 1470, SMALL)];
     let mut growing = [100, 1000, 4000].map(|matching| Scene::new(matching, 0, SMALL));

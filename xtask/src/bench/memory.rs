@@ -1,6 +1,6 @@
 //! `cargo xtask bench memory`: what the agent keeps in memory, and what an export of many series costs.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -24,7 +24,7 @@ const MATCHING_LONG: usize = 100;
 
 pub(super) fn memory() -> Result<Table> {
     let agent = build::agent()?;
-    let program = in_process::build()?;
+    let program = in_process::build("look")?;
     let mut one = Vec::new();
     let mut many = Vec::new();
     let mut series = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn memory() -> Result<Table> {
             sizes.push(bytes);
         }
         let _load = Load::start(MATCHING_LONG, 0, SMALL)?;
-        let measured = in_process::run(&program, &[NAME, "growth"])?;
+        let measured = in_process::run(Command::new(program.get_program()).args([NAME, "growth"]))?;
         let figure = |name: &str| measured[name].as_f64().with_context(|| format!("no {name} was measured"));
         before.push(mebibytes(figure("before")?));
         after.push(mebibytes(figure("after")?));

@@ -21,7 +21,7 @@ use crate::host;
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// What an event costs in each program: ours, an empty one, and the straightforward design
+    /// What a context switch costs with our programs, an empty one, the straightforward design, and others'
     Hooks,
     /// What a look costs, beside the least that /proc takes for the same
     Look,
@@ -49,7 +49,7 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
     let wanted = if bench.benches.is_empty() { Name::value_variants() } else { &bench.benches };
     for name in wanted {
         match name {
-            Name::Hooks => hooks::hooks()?,
+            Name::Hooks => hooks::hooks()?.finish()?,
             Name::Look => look::look()?.finish()?,
             Name::Agents => agents::agents()?.finish()?,
             Name::Start => start::start()?.finish()?,

@@ -28,3 +28,8 @@ pub(super) fn program(package: &Path, program: &str) -> Command {
     command.env("LD_LIBRARY_PATH", package.join(LIBRARIES));
     command
 }
+
+/// The same for `env`.
+pub(super) fn libraries(package: &Path) -> String {
+    format!("LD_LIBRARY_PATH={}", package.join(LIBRARIES).display())
+}

@@ -4,20 +4,12 @@
 //!
 //! One process with two threads pinned to one CPU passes a byte to and fro through pipes. In every round each
 //! program is attached alone and measured by the kernel's own accounting (`BPF_ENABLE_STATS`); the order changes
-//! from round to round. Run by `cargo xtask bench hooks`, as root.
+//! from round to round. Then the passes themselves are timed, with ours attached and with what others wrote, which may
+//! attach several programs. Prints a line of JSON; run by `cargo xtask bench hooks`, as root.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench for developers")]
 
-use std::{
-    env, fs,
-    io::{Read as _, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{env, fs, thread, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -27,11 +19,18 @@ use aya::{
     util::nr_cpus,
 };
 use m8refsvr_agent::kernel::{Kernel, Options, SwitchForm, Switches};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use serde_json::{Map, Value, json};
+
+mod neighbours;
+mod ping_pong;
+
+use neighbours::Neighbour;
+use ping_pong::PingPong;
 
 const ROUNDS: usize = 31;
+/// Fewer, as those that others wrote take seconds to start.
+const ROUNDS_OF_PASSES: usize = 11;
 const ROUND: Duration = Duration::from_millis(200);
-const CPU: usize = 0;
 
 /// A program and who is watched by it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,17 +149,22 @@ fn main() {
         return;
     };
     let reference = fs::read(path).unwrap();
-    let _stats = enable_stats(Stats::RunTime).expect("root, and Linux 5.8 or later");
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = ping_pong(&stop);
+    let load = PingPong::start();
+    let events = events(&reference);
+    let (passes, failed) = passes(&load);
+    load.end();
+    println!("{}", json!({ "events": events, "passes": passes, "failed": failed }));
+}
 
+/// Nanoseconds for each event of the programs, by the kernel's accounting.
+fn events(reference: &[u8]) -> Map<String, Value> {
+    let _stats = enable_stats(Stats::RunTime).expect("root, and Linux 5.8 or later");
     let mut costs: Vec<Vec<f64>> = vec![Vec::new(); Candidate::ALL.len()];
-    let mut counts = vec![0; Candidate::ALL.len()];
     for round in 0..ROUNDS {
         for place in 0..Candidate::ALL.len() {
             let index = (place + round) % Candidate::ALL.len();
             let candidate = Candidate::ALL[index];
-            let attached = candidate.attach(&reference);
+            let attached = candidate.attach(reference);
             let id = newest(candidate.program());
             // The first events find cold caches.
             thread::sleep(ROUND / 10);
@@ -168,63 +172,45 @@ fn main() {
             thread::sleep(ROUND);
             let (count, time) = cost(id);
             drop(attached);
-            counts[index] += count - count_before;
             costs[index].push(nanoseconds(time - time_before) / per(count - count_before));
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    load.into_iter().for_each(|thread| thread.join().unwrap());
-
-    println!(
-        "{:<52} {:>10} {:>8} {:>8} {:>8} {:>8}",
-        "ns per sched_switch", "events", "lowest", "median", "highest", "over"
-    );
-    for ((candidate, of_candidate), count) in Candidate::ALL.into_iter().zip(&costs).zip(counts) {
-        // The machine's speed drifts: each round is compared with itself.
-        let over = of_candidate.iter().zip(&costs[0]).map(|(cost, empty)| cost - empty).collect();
-        let of_candidate = sorted(of_candidate.clone());
-        println!(
-            "{:<52} {count:>10} {:>8.1} {:>8.1} {:>8.1} {:>+8.1}",
-            candidate.label(),
-            of_candidate[0],
-            median(&of_candidate),
-            of_candidate[of_candidate.len() - 1],
-            median(&sorted(over))
-        );
-    }
+    Candidate::ALL.iter().zip(costs).map(|(candidate, costs)| (candidate.label(), json!(costs))).collect()
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Two threads on one CPU that wake each other without end.
-fn ping_pong(stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
-    let (first_reader, first_writer) = std::io::pipe().unwrap();
-    let (second_reader, second_writer) = std::io::pipe().unwrap();
-    let player = |mut reader: std::io::PipeReader, mut writer: std::io::PipeWriter, serves: bool| {
-        let stop = Arc::clone(stop);
-        thread::spawn(move || {
-            let mut cpus = CpuSet::new();
-            cpus.set(CPU);
-            sched_setaffinity(None, &cpus).unwrap();
-            let mut byte = [0];
-            if serves {
-                writer.write_all(&byte).unwrap();
+/// Nanoseconds of CPU time for each pass of the load with nothing attached, beside ours and beside what others wrote;
+/// and those of them that attached nothing.
+fn passes(load: &PingPong) -> (Map<String, Value>, Vec<String>) {
+    let ours = |watched| Candidate::Ours { watched, form: SwitchForm::RawWithState };
+    let mut names = vec!["nothing attached".to_owned(), ours(false).label(), ours(true).label()];
+    let neighbours = Neighbour::all();
+    names.extend(neighbours.iter().map(|neighbour| neighbour.name.clone()));
+    let mut costs: Vec<Option<Vec<f64>>> = vec![Some(Vec::new()); names.len()];
+    for round in 0..ROUNDS_OF_PASSES {
+        for place in 0..names.len() {
+            let index = (place + round) % names.len();
+            let Some(of_this) = &mut costs[index] else { continue };
+            let measure = || {
+                thread::sleep(ROUND / 10);
+                load.pass(ROUND)
+            };
+            let pass = match index {
+                0 => Some(measure()),
+                1 | 2 => {
+                    let _attached = ours(index == 2).attach(&[]);
+                    Some(measure())
+                }
+                _ => neighbours[index - 3].start().map(|_running| measure()),
+            };
+            match pass {
+                Some(pass) => of_this.push(pass),
+                None => costs[index] = None,
             }
-            // Ends when the other has ended and closed its pipe.
-            while !stop.load(Ordering::Relaxed)
-                && reader.read(&mut byte).is_ok_and(|length| length == 1)
-                && writer.write_all(&byte).is_ok()
-            {}
-        })
-    };
-    vec![player(first_reader, second_writer, true), player(second_reader, first_writer, false)]
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
+        }
+    }
+    let failed = names.iter().zip(&costs).filter(|(_, costs)| costs.is_none()).map(|(name, _)| name.clone());
+    let failed = failed.collect();
+    (names.into_iter().zip(costs).filter_map(|(name, costs)| Some((name, json!(costs?)))).collect(), failed)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a second has 10^9 nanoseconds")]

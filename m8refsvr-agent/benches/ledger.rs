@@ -1,0 +1,84 @@
+//! What taking in a look costs, and making the report of it: `cargo bench -p m8refsvr-agent --bench ledger`.
+
+#![expect(clippy::unwrap_used, reason = "a bench for developers")]
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use m8refsvr_agent::{
+    ledger::Ledger,
+    own::{self, Looks},
+    proc::Proc,
+    report::{Exports, Reporter},
+    sample::{Observer, Sample},
+    selector::Selector,
+};
+
+/// A look at so many processes, all like one that is there; and who looked.
+fn look(processes: u32) -> (Observer, Sample) {
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let selector = Selector::new(&["cat".into()], &[]).unwrap();
+    let mut observer = Observer::new(Proc::new("/proc"), selector, None);
+    let mut sample = observer.look().unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let one = sample.processes.pop().unwrap();
+    let like = |pid| {
+        let mut process = one.clone();
+        process.identity.pid = pid;
+        process
+    };
+    sample.processes = (1..=processes).map(like).collect();
+    (observer, sample)
+}
+
+/// The same a moment later, when each has done something.
+fn later(sample: &mut Sample) {
+    for process in &mut sample.processes {
+        process.cpu_user += Duration::from_millis(10);
+    }
+    sample.at += Duration::from_secs(1);
+}
+
+fn ledger(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ledger");
+    for processes in [1, 1000] {
+        let (_, mut sample) = look(processes);
+        let mut ledger = Ledger::new(SystemTime::now(), 1);
+        group.bench_function(BenchmarkId::new("record", processes), |bencher| {
+            let next = || {
+                later(&mut sample);
+                sample.clone()
+            };
+            bencher.iter_batched_ref(next, |sample| ledger.record(sample), BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+fn report(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("report");
+    for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
+        let (observer, mut sample) = look(1000);
+        let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
+        group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
+            let next = || {
+                later(&mut sample);
+                let agent = own::agent(&observer, Looks::default(), Exports::default());
+                (sample.clone(), agent, own::machine(&observer))
+            };
+            bencher.iter_batched(
+                next,
+                |(sample, agent, machine)| reporter.report(&sample, machine, agent),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ledger, report);
+criterion_main!(benches);

@@ -178,7 +178,7 @@ pub(super) fn agents() -> Result<Table> {
     let ours = build::agent()?;
     let kinds = [SMALL, LARGE];
     let mut costs = Vec::new();
-    let mut table = Table::new("agents");
+    let mut table = Table::default();
     let mut whose = Whose::ALL.to_vec();
     for round in 0..ROUNDS {
         host::step(&format!("measuring, round {} of {ROUNDS}", round + 1));

@@ -16,7 +16,7 @@ use crate::{build, host};
 const SCRIPT: &str = "tracepoint:sched:sched_switch { @[pid] = count(); }";
 
 pub(super) fn hooks() -> Result<Table> {
-    let mut table = Table::new("hooks");
+    let mut table = Table::default();
     let mut program = in_process::build("hooks")?;
     let reference = build::reference_object()?;
     let mut neighbours = Map::new();

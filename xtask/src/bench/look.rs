@@ -69,7 +69,7 @@ pub(super) fn look() -> Result<Table> {
         }
     }
 
-    let mut table = Table::new("look");
+    let mut table = Table::default();
     for scene in &typical {
         let (name, kind) = (scene.name(), scene.kind);
         table.row(format!("{name}, {kind}: a look"), "µs CPU", &scene.look);

@@ -55,7 +55,7 @@ pub(super) fn memory() -> Result<Table> {
         after.push(mebibytes(figure("after")?));
     }
 
-    let mut table = Table::new("memory");
+    let mut table = Table::default();
     let resident = |of: &[Memory]| of.iter().map(|memory| bytes(memory.resident)).collect::<Vec<_>>();
     table.row("resident, 1 process", "MiB", &resident(&one));
     table.row(format!("resident, {MATCHING} processes"), "MiB", &resident(&many));

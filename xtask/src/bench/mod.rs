@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with.
+//! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with. A file for each bench;
+//! `load` is what they look at, `table` what comes of them, `ratios` what it is held against.
 
 mod agent;
 mod agents;
@@ -9,6 +10,7 @@ mod look;
 mod memory;
 mod peers;
 mod process;
+mod ratios;
 mod receiver;
 mod start;
 mod table;
@@ -17,26 +19,53 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::host;
+use table::Table;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// What a context switch costs with our programs, an empty one, the straightforward design, and others'
-    Hooks,
     /// What a look costs, beside the least that /proc takes for the same
     Look,
     /// What a look and an export cost, beside other agents
     Agents,
+    /// What a context switch costs with our programs, an empty one, the straightforward design, and others'
+    Hooks,
     /// How long the agent takes to start, and how often it runs when there is nothing to do
     Start,
     /// What the agent keeps in memory, and what an export of many series costs
     Memory,
 }
 
+impl Name {
+    fn measure(self) -> Result<Table> {
+        match self {
+            Self::Look => look::look(),
+            Self::Agents => agents::agents(),
+            Self::Hooks => hooks::hooks(),
+            Self::Start => start::start(),
+            Self::Memory => memory::memory(),
+        }
+    }
+
+    /// Its own name, and what it is about.
+    fn subject(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Look => ("look", "A look"),
+            Self::Agents => ("agents", "Beside other agents"),
+            Self::Hooks => ("hooks", "A context switch"),
+            Self::Start => ("start", "Starting, and having nothing to do"),
+            Self::Memory => ("memory", "Memory, and an export of many series"),
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Which; all, unless some are named
     benches: Vec<Name>,
+    /// Take the newest figures of all benches for what is to be expected: docs/performance.json and docs/performance.md
+    #[arg(long)]
+    accept: bool,
 }
 
 pub(crate) fn bench(bench: &Bench) -> Result<()> {
@@ -47,14 +76,20 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
         );
     }
     let wanted = if bench.benches.is_empty() { Name::value_variants() } else { &bench.benches };
+    let mut worse = Vec::new();
     for name in wanted {
-        match name {
-            Name::Hooks => hooks::hooks()?.finish()?,
-            Name::Look => look::look()?.finish()?,
-            Name::Agents => agents::agents()?.finish()?,
-            Name::Start => start::start()?.finish()?,
-            Name::Memory => memory::memory()?.finish()?,
-        }
+        let (file, subject) = name.subject();
+        host::step(subject);
+        let document = name.measure()?.finish(file)?;
+        worse.extend(ratios::worse(file, &document)?);
+    }
+    worse.iter().for_each(|sentence| host::say(sentence));
+    if bench.accept {
+        let all: Vec<_> = Name::value_variants().iter().map(|name| name.subject()).collect();
+        return ratios::accept(&all);
+    }
+    if !worse.is_empty() {
+        bail!("{} ratios are worse than in docs/performance.json; --accept would take them", worse.len());
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) fn start() -> Result<Table> {
     }
     let (wake_ups, started) = idle(&agent)?;
 
-    let mut table = Table::new("start");
+    let mut table = Table::default();
     table.row("from start to the first export has arrived", "ms", &exported);
     table.row("  without programs in the kernel", "ms", &exported_without);
     table.row(format!("--once --no-export --sample {SAMPLE}"), "ms", &once);

@@ -32,19 +32,14 @@ pub(crate) fn part(values: &[f64], part: f64) -> f64 {
 }
 
 /// All that a bench measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Table {
-    name: &'static str,
     rows: Vec<Row>,
     ratios: Vec<(String, f64)>,
     notes: Vec<String>,
 }
 
 impl Table {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, rows: Vec::new(), ratios: Vec::new(), notes: Vec::new() }
-    }
-
     /// Adds a row.
     pub(crate) fn row(&mut self, what: impl Into<String>, unit: &'static str, values: &[f64]) {
         self.rows.push(Row { what: what.into(), unit, values: values.to_vec() });
@@ -62,16 +57,16 @@ impl Table {
         self.notes.push(note.into());
     }
 
-    /// Shows it and keeps it.
-    pub(crate) fn finish(&self) -> Result<()> {
+    /// Shows it, keeps it under this name, and returns what is kept.
+    pub(crate) fn finish(&self, name: &str) -> Result<Value> {
         let document = self.document()?;
         host::say(&markdown(&document));
-        let file = load::folder().join(format!("{}.json", self.name));
+        let file = load::folder().join(format!("{name}.json"));
         fs::create_dir_all(load::folder())
             .and_then(|()| fs::write(&file, format!("{document:#}\n")))
             .with_context(|| format!("cannot write {}", file.display()))?;
         host::step(&format!("the figures are in {}", file.display()));
-        Ok(())
+        Ok(document)
     }
 
     fn document(&self) -> Result<Value> {

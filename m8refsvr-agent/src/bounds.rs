@@ -11,28 +11,42 @@ use crate::{
     headroom::{Headroom, Usage},
     proc::{
         Proc, Process,
-        cgroup::{self, Cgroups, Hierarchies},
+        cgroup::{self, Cgroups, Hierarchies, Membership},
         limits::{Limits, real_user},
     },
-    sample::{Identity, ProcessSample},
+    sample::ProcessSample,
 };
 
-/// For so long the limits of a process are taken to be what they were: hardly anybody changes them while it runs.
+/// For so long the limits and control groups of a process are taken to be what they were: hardly anybody changes them
+/// while it runs.
 const KEPT: Duration = Duration::from_secs(60);
+
+/// So many processes may be asked for them at one look, which takes longer than all else together; of more than
+/// [`MOST_TURNS`] times as many, the part that this is.
+const ASKED: usize = 16;
+
+/// After so many looks every process has had its turn.
+const MOST_TURNS: usize = 32;
 
 /// Reads what bounds processes.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     cgroups: Cgroups,
-    known: HashMap<Identity, Known>,
+    /// Looks so far.
+    looks: usize,
+    /// In how many turns the processes are asked.
+    turns: usize,
+    /// Processes so far in this look.
+    place: usize,
 }
 
 /// What is kept of a process.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    read: Instant,
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    read: Option<Instant>,
     limits: Option<Limits>,
     user: Option<u32>,
+    membership: Option<Membership>,
 }
 
 /// What bounds one process; `None` for what could not be read.
@@ -50,37 +64,42 @@ impl Bounds {
             tracing::debug!("control groups can't be found: {error}");
             Hierarchies::default()
         });
-        Self { cgroups: Cgroups::new(hierarchies), known: HashMap::new() }
+        Self { cgroups: Cgroups::new(hierarchies), looks: 0, turns: 1, place: 0 }
     }
 
-    /// A look begins: what control groups use is read anew.
-    pub(crate) fn begin_look(&mut self) {
+    /// A look at so many processes begins: what control groups use is read anew.
+    pub(crate) fn begin_look(&mut self, processes: usize) {
         self.cgroups.begin_look();
+        self.looks = self.looks.wrapping_add(1);
+        self.turns = processes.div_ceil(ASKED).clamp(1, MOST_TURNS);
+        self.place = 0;
     }
 
-    /// What bounds a process. `thread` is a living thread of it where its first has ended, of which the kernel shows
-    /// no control groups then.
+    /// What bounds the next process. `thread` is a living thread of it where its first has ended, of which the kernel
+    /// shows no control groups then.
     pub(crate) fn of(
         &mut self,
-        identity: Identity,
+        known: &mut Known,
         process: &Process,
         thread: Option<&Process>,
         buffer: &mut Vec<u8>,
     ) -> Bound {
-        let now = Instant::now();
-        let known = self.known.get(&identity).copied();
-        let known =
-            known.filter(|known| now.saturating_duration_since(known.read) < KEPT).unwrap_or_else(|| {
-                let limits = Limits::read(process, buffer).ok();
-                Known { read: now, limits, user: real_user(process, buffer).ok() }
-            });
-        self.known.insert(identity, known);
-        let cgroup = self.cgroups.of(thread.unwrap_or(process), buffer).ok();
+        self.place += 1;
+        let has_turn = (self.place + self.looks).is_multiple_of(self.turns);
+        if known.read.is_none_or(|read| has_turn && read.elapsed() >= KEPT) {
+            *known = Known {
+                read: Some(Instant::now()),
+                limits: Limits::read(process, buffer).ok(),
+                user: real_user(process, buffer).ok(),
+                membership: self.cgroups.membership(thread.unwrap_or(process), buffer).ok(),
+            };
+        }
+        let cgroup = known.membership.as_ref().map(|membership| self.cgroups.of(membership));
         Bound { limits: known.limits, user: known.user, cgroup }
     }
 
-    /// A look is over: tells each of its processes how near it is to its limits, and forgets all others.
-    pub(crate) fn end_look(&mut self, processes: &mut [(ProcessSample, Bound)]) {
+    /// A look is over: tells each of its processes how near it is to its limits.
+    pub(crate) fn end_look(processes: &mut [(ProcessSample, Bound)]) {
         let mut threads: HashMap<u32, u64> = HashMap::new();
         for (process, bound) in processes.iter() {
             if let Some(user) = bound.user {
@@ -96,11 +115,6 @@ impl Bounds {
             };
             process.headroom = Headroom::of(&usage, bound.limits.as_ref(), bound.cgroup.as_ref());
         }
-        if self.known.len() > processes.len() {
-            let mut earlier = std::mem::take(&mut self.known);
-            let kept = processes.iter().filter_map(|(process, _)| earlier.remove_entry(&process.identity));
-            self.known = kept.collect();
-        }
     }
 }
 
@@ -111,42 +125,72 @@ mod tests {
 
     #[test]
     fn threads_of_a_user_are_those_of_all_its_processes() {
-        let mut bounds = Bounds::new(&Proc::new("/nowhere"));
         let limits = Limits { open_files: Limit::Of(124), processes: Limit::Of(10) };
         let bound = |user| Bound { limits: Some(limits), user: Some(user), cgroup: None };
         // Threads are one more than the process id.
         let mut processes =
             [(process(1, 5, 0), bound(7)), (process(2, 5, 0), bound(7)), (process(3, 5, 0), bound(8))];
-        bounds.end_look(&mut processes);
+        Bounds::end_look(&mut processes);
         let ratios = processes.map(|(process, _)| process.headroom.user_processes);
         assert_eq!(ratios, [Some(0.5), Some(0.5), Some(0.4)]);
     }
 
-    #[test]
-    fn what_is_kept_of_a_process_goes_with_it_and_its_limits_are_not_read_each_time() {
-        let root = tempfile::tempdir().unwrap();
-        let limits = |files: u32| {
-            let folder = root.path().join("7");
+    /// Processes, and what is known of them.
+    struct Machine {
+        root: tempfile::TempDir,
+        proc: Proc,
+        bounds: Bounds,
+        known: Vec<Known>,
+    }
+
+    impl Machine {
+        fn new(processes: usize) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let proc = Proc::new(root.path());
+            let known = std::iter::repeat_with(Known::default).take(processes).collect();
+            Self { root, bounds: Bounds::new(&proc), proc, known }
+        }
+
+        /// A look, when all have this limit; of how many it was seen.
+        fn look(&mut self, files: u64) -> usize {
+            // One file stands for those of all.
+            let folder = self.root.path().join("7");
             std::fs::create_dir_all(&folder).unwrap();
-            let line = |name: &str, soft: u32| format!("{name:<25} {soft:<20} {soft:<20} units\n");
+            let line = |name: &str, soft: u64| format!("{name:<25} {soft:<20} {soft:<20} units\n");
             let text = line("Max processes", 10) + &line("Max open files", files);
             std::fs::write(folder.join("limits"), text).unwrap();
-        };
-        let proc = Proc::new(root.path());
-        let mut bounds = Bounds::new(&proc);
-        let mut look = |files| {
-            limits(files);
-            bounds.begin_look();
-            let sample = process(7, 5, 0);
-            let held = proc.process(7).unwrap();
-            let bound = bounds.of(sample.identity, &held, None, &mut Vec::new());
-            let mut processes = [(sample, bound)];
-            bounds.end_look(&mut processes);
-            (processes[0].0.headroom.open_files, bounds.known.len())
-        };
-        assert_eq!(look(124), (Some(0.5), 1));
-        assert_eq!(look(62), (Some(0.5), 1));
-        bounds.end_look(&mut []);
-        assert_eq!(bounds.known.len(), 0);
+            let process = self.proc.process(7).unwrap();
+            self.bounds.begin_look(self.known.len());
+            let Self { bounds, known, .. } = self;
+            let mut bound = |known: &mut Known| bounds.of(known, &process, None, &mut Vec::new());
+            let seen = known.iter_mut().map(|known| bound(known).limits.unwrap().open_files);
+            seen.filter(|&limit| limit == Limit::Of(files)).count()
+        }
+
+        fn a_minute_later(&mut self) {
+            for known in &mut self.known {
+                known.read = known.read.and_then(|read| read.checked_sub(KEPT));
+            }
+        }
+    }
+
+    #[test]
+    fn the_limits_of_a_process_are_read_once_a_minute() {
+        let mut machine = Machine::new(1);
+        assert_eq!([machine.look(124), machine.look(62)], [1, 0]);
+        machine.a_minute_later();
+        assert_eq!(machine.look(62), 1);
+    }
+
+    #[test]
+    fn of_many_processes_a_look_asks_some_and_all_have_their_turn() {
+        let mut machine = Machine::new(MOST_TURNS * 20);
+        assert_eq!(machine.look(0), MOST_TURNS * 20);
+        for look in 1..=MOST_TURNS {
+            machine.a_minute_later();
+            assert_eq!(machine.look(look as u64), 20);
+        }
+        let seen = machine.known.iter().map(|known| known.limits.unwrap().open_files);
+        assert!(!seen.into_iter().any(|limit| limit == Limit::Of(0)));
     }
 }

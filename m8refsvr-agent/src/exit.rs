@@ -1,6 +1,9 @@
 //! How a process ended, in the kernel's numbers and in words.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use m8refsvr_common::record::OOM_VICTIM;
 
@@ -12,7 +15,7 @@ pub struct Over {
     /// Which.
     pub identity: Identity,
     /// Its name, as to be shown.
-    pub name: String,
+    pub name: Arc<str>,
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// How.

@@ -1,6 +1,9 @@
 //! All that one look leads to, made ready for the ways out: nothing in it changes any more.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use crate::{
     figures::{Figures, Machine, Moment, Value},
@@ -50,7 +53,7 @@ pub struct Single {
     /// Process id.
     pub pid: u32,
     /// File name of its executable, or its name where that could not be read.
-    pub executable: String,
+    pub executable: Arc<str>,
     /// When it was created.
     pub created: SystemTime,
     /// Since when its totals count.

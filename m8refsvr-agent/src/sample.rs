@@ -4,6 +4,7 @@
 use std::{
     io,
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -12,7 +13,7 @@ use m8refsvr_common::record::Counts;
 use crate::{
     absence::{Absences, Reason},
     boot::{Boot, since_boot, ticks},
-    bounds::{Bound, Bounds},
+    bounds::{Bound, Bounds, Known},
     exit::Over,
     headroom::Headroom,
     kernel::{Kernel, Snapshot, Switches},
@@ -22,6 +23,7 @@ use crate::{
         stat::{Stat, of_ticks},
         switches::ThreadSwitches,
     },
+    room::Room,
     roster::{Member, Roster, exhausted},
     selector::Selector,
     source::{Source, Sources},
@@ -65,9 +67,9 @@ pub struct ProcessSample {
     /// Which process.
     pub identity: Identity,
     /// Its name, as to be shown.
-    pub name: String,
+    pub name: Arc<str>,
     /// File name of its executable; `None` without the right to know it.
-    pub executable: Option<String>,
+    pub executable: Option<Arc<str>>,
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// When its times were read.
@@ -128,6 +130,7 @@ impl ProcessSample {
 pub struct Observer {
     roster: Roster,
     bounds: Bounds,
+    room: Room,
     buffer: Vec<u8>,
 }
 
@@ -135,7 +138,7 @@ impl Observer {
     /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
         let bounds = Bounds::new(&proc);
-        Self { roster: Roster::new(proc, selector, kernel), bounds, buffer: Vec::new() }
+        Self { roster: Roster::new(proc, selector, kernel), bounds, room: Room::new(), buffer: Vec::new() }
     }
 
     /// Where figures come from.
@@ -187,23 +190,36 @@ impl Observer {
 
     /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
     pub fn look(&mut self) -> io::Result<Sample> {
+        let outcome = self.look_now();
+        if outcome.is_err() {
+            // The next look has the descriptors of what is held.
+            self.room.close();
+            self.roster.members.values_mut().for_each(|member| member.held = None);
+        }
+        outcome
+    }
+
+    fn look_now(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
         let mut absences = self.roster.update(began_ticks)?;
         let sources = self.sources();
-        self.bounds.begin_look();
-        let Roster { proc, kernel, .. } = &self.roster;
+        let boot = self.roster.boot();
+        let Roster { proc, kernel, members, .. } = &mut self.roster;
+        self.bounds.begin_look(members.len());
         let mut reading = Reading {
             proc,
             kernel: kernel.as_ref(),
             sources,
-            boot: self.roster.boot(),
+            boot,
             bounds: &mut self.bounds,
+            room: &mut self.room,
             buffer: &mut self.buffer,
         };
-        let mut processes = Vec::new();
+        reading.room.begin_look(members.values().filter(|member| member.held.is_some()).count());
+        let mut processes = Vec::with_capacity(members.len());
         let mut gone = Vec::new();
-        for member in self.roster.members() {
+        for member in members.values_mut() {
             let mut missing = Missing::default();
             match reading.figures(member, &mut missing) {
                 Ok(process) => processes.push(process),
@@ -228,8 +244,10 @@ impl Observer {
         }
         let over = self.roster.take_over();
         // One that matched at the beginning of the look may be over at its end.
-        processes.retain(|(process, _)| self.roster.has(&process.identity));
-        self.bounds.end_look(&mut processes);
+        if !over.is_empty() {
+            processes.retain(|(process, _)| self.roster.has(&process.identity));
+        }
+        Bounds::end_look(&mut processes);
         let processes = processes.into_iter().map(|(process, _)| process).collect();
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
@@ -242,22 +260,39 @@ struct Reading<'a> {
     sources: Sources,
     boot: Boot,
     bounds: &'a mut Bounds,
+    room: &'a mut Room,
     buffer: &'a mut Vec<u8>,
 }
 
 impl Reading<'_> {
-    /// Reads all figures of a process.
+    /// Reads all figures of a process, and holds it where there is room.
     fn figures(
         &mut self,
-        member: &Member,
+        member: &mut Member,
+        missing: &mut Missing,
+    ) -> Result<(ProcessSample, Bound), Unreadable> {
+        let process = match member.held.take() {
+            Some(process) => process,
+            None => self.room.hold(self.proc.process(member.identity.pid)?),
+        };
+        let outcome = self.figures_of(member, &process, missing);
+        if process.is_kept() && outcome.is_ok() {
+            member.held = Some(process);
+        }
+        outcome
+    }
+
+    fn figures_of(
+        &mut self,
+        member: &mut Member,
+        process: &Process,
         missing: &mut Missing,
     ) -> Result<(ProcessSample, Bound), Unreadable> {
         let identity = member.identity;
-        let process = self.proc.process(identity.pid)?;
         let sources = self.sources;
         let switches = match sources.context_switches {
             Source::Procfs => {
-                let read = ThreadSwitches::read(&process, self.buffer);
+                let read = ThreadSwitches::read(process, self.buffer);
                 missing
                     .unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
                     .map(|read| Switches { voluntary: read.voluntary, involuntary: read.involuntary })
@@ -265,15 +300,15 @@ impl Reading<'_> {
             _ => None,
         };
         let watched = self.kernel.zip(member.watch.as_ref().ok());
-        let storage = storage::read(&process, member.storage, watched, self.buffer);
+        let storage = storage::read(process, member.storage, watched, self.buffer);
         let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
         let at = Instant::now();
-        let stat = Stat::read(&process, self.buffer)?;
+        let stat = Stat::read(process, self.buffer)?;
         if stat.is_zombie() || stat.start_ticks != identity.start_ticks {
             return Err(Unreadable::Gone);
         }
         let counted = self.counted(member, missing);
-        let shared = self.shared(identity, &process, &stat, missing);
+        let shared = self.shared(&mut member.bounds, process, &stat, missing);
         let sample = ProcessSample {
             identity,
             name: member.name.clone(),
@@ -304,13 +339,7 @@ impl Reading<'_> {
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
-    fn shared(
-        &mut self,
-        identity: Identity,
-        process: &Process,
-        stat: &Stat,
-        missing: &mut Missing,
-    ) -> Shared {
+    fn shared(&mut self, known: &mut Known, process: &Process, stat: &Stat, missing: &mut Missing) -> Shared {
         let figures = |files: Result<u64, Unreadable>, stat: &Stat, bound, missing: &mut Missing| Shared {
             resident_bytes: Some(stat.resident_bytes),
             virtual_bytes: Some(stat.virtual_bytes),
@@ -318,7 +347,7 @@ impl Reading<'_> {
             bound,
         };
         if !stat.has_no_leader() {
-            let bound = self.bounds.of(identity, process, None, self.buffer);
+            let bound = self.bounds.of(known, process, None, self.buffer);
             return figures(fd::count(process), stat, bound, missing);
         }
         let thread = process.living_thread(self.buffer);
@@ -330,7 +359,7 @@ impl Reading<'_> {
             );
             return Shared::default();
         };
-        let bound = self.bounds.of(identity, process, Some(&thread), self.buffer);
+        let bound = self.bounds.of(known, process, Some(&thread), self.buffer);
         figures(fd::count(&thread), &stat, bound, missing)
     }
 

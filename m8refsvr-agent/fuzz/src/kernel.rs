@@ -130,7 +130,7 @@ pub(crate) fn maps(data: &[u8]) {
     assert_eq!(exit.signal().is_some(), ["signal", "oom"].contains(&exit.reason()));
     let over = Over {
         identity: Identity { pid: 1, start_ticks: target.start_ticks },
-        name: String::from_utf8_lossy(&bytes[..length]).into_owned(),
+        name: String::from_utf8_lossy(&bytes[..length]).into(),
         group: 0,
         how: How::Ended(exit),
         started: UNIX_EPOCH,
@@ -140,7 +140,7 @@ pub(crate) fn maps(data: &[u8]) {
         first: None,
         last: Totals::default(),
     };
-    assert!(over.in_words().is_some_and(|words| words.contains(" after ") && words.contains(&over.name)));
+    assert!(over.in_words().is_some_and(|words| words.contains(" after ") && words.contains(&*over.name)));
 }
 
 /// Names of folders in a file system to which everybody may write.

@@ -12,7 +12,7 @@ use m8refsvr_agent::{
         io::StorageIo,
         limits::{Limit, Limits, parse_real_user},
         program::ProgramInfo,
-        stat::Stat,
+        stat::{self, Stat},
         switches,
         system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
     },
@@ -38,12 +38,13 @@ pub(crate) fn stat(data: &[u8]) {
         assert!(tells(after_name, number), "{number} of {stat:?}");
     }
     assert!(!(stat.is_zombie() && stat.has_no_leader()));
-    assert!(data.windows(stat.comm.len() + 2).any(|part| part[1..part.len() - 1] == stat.comm));
+    let comm = stat::comm(data).expect("there is a name where numbers follow it");
+    assert!(data.windows(comm.len() + 2).any(|part| &part[1..part.len() - 1] == comm));
     // As the kernel writes what was understood, it is understood alike.
     let Stat { parent, minor_faults, major_faults, user_ticks, system_ticks, .. } = &stat;
     let Stat { threads, start_ticks, virtual_bytes, resident_bytes, .. } = &stat;
     let flags = if stat.is_kernel_thread { 0x0020_0000 } else { 0 };
-    let mut line = [b"1 (", stat.comm.as_slice(), b") "].concat();
+    let mut line = [b"1 (", comm, b") "].concat();
     line.push(stat.state);
     let pages = resident_bytes / 4096;
     line.extend(

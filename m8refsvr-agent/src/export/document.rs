@@ -78,7 +78,7 @@ impl ExitFields {
         let How::Ended(exit) = over.how else { return None };
         Some(Self {
             pid: over.identity.pid,
-            name: over.name.clone(),
+            name: over.name.to_string(),
             start_time: milliseconds(over.started),
             exit_time: milliseconds(over.at),
             run_time: rounded(over.lasted.as_secs_f64(), 6),
@@ -188,7 +188,7 @@ impl Document {
             .iter()
             .map(|process| ProcessFields {
                 pid: process.identity.pid,
-                name: process.name.clone(),
+                name: process.name.to_string(),
                 start_time: milliseconds(process.started),
                 metrics: metrics(first, process, context.memory_bytes, &mut absences),
             })

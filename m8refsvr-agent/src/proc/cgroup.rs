@@ -12,6 +12,7 @@ use std::{
     io::{self, Read as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Proc, Process, Unreadable, limits::ratio, number};
@@ -185,11 +186,17 @@ impl<'a> MountLine<'a> {
     }
 }
 
+/// In which cgroups a process is, as its file tells. The same text is kept once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership(Arc<[u8]>);
+
 /// What the cgroups of processes bound them by. Each file of a cgroup is read once a look, however many processes
 /// are in it or below it.
 #[derive(Debug)]
 pub struct Cgroups {
     hierarchies: Hierarchies,
+    /// By membership.
+    bounds: HashMap<Arc<[u8]>, Bounds>,
     /// By folder, and so is the other.
     pids: HashMap<PathBuf, Option<Pids>>,
     memory: HashMap<PathBuf, Option<u64>>,
@@ -198,40 +205,53 @@ pub struct Cgroups {
 impl Cgroups {
     /// Those of these hierarchies.
     pub fn new(hierarchies: Hierarchies) -> Self {
-        Self { hierarchies, pids: HashMap::new(), memory: HashMap::new() }
+        Self { hierarchies, bounds: HashMap::new(), pids: HashMap::new(), memory: HashMap::new() }
     }
 
     /// Forgets what the look before saw, and with it the cgroups that are gone.
     pub fn begin_look(&mut self) {
         // `clear` would keep the room of the largest look for ever.
+        self.bounds = HashMap::new();
         self.pids = HashMap::new();
         self.memory = HashMap::new();
     }
 
-    /// What bounds a process. What can't be seen of cgroups is `None`; errors are those of the process's own file.
+    /// Reads in which cgroups a process is. Errors are those of the process's own file.
     ///
     /// Of a process whose first thread has ended, version 1 tells the root instead (`proc_cgroup_show`): pass
     /// [`Process::living_thread`].
-    pub fn of(&mut self, process: &Process, buffer: &mut Vec<u8>) -> Result<Bounds, Unreadable> {
+    pub fn membership(&self, process: &Process, buffer: &mut Vec<u8>) -> Result<Membership, Unreadable> {
         // A kernel without cgroups has no such file, which is not to look as if the process had ended.
         if self.hierarchies.mounts.is_empty() {
-            return Ok(Bounds::default());
+            return Ok(Membership::default());
         }
         process.read("cgroup", MEMBERSHIP_LIMIT, buffer)?;
         if !is_whole(buffer) {
             return Err(Unreadable::Unknown);
         }
-        let folders = |controller| self.hierarchies.folders(buffer, controller);
-        let pids = folders(Controller::Pids).filter_map(|(_, folder)| {
-            *self.pids.entry(folder).or_insert_with_key(|folder| Pids::read(folder))
-        });
+        let known = self.bounds.get_key_value(buffer.as_slice());
+        Ok(Membership(known.map_or_else(|| buffer.as_slice().into(), |(known, _)| Arc::clone(known))))
+    }
+
+    /// What bounds the processes in these cgroups; `None` for what can't be seen of them.
+    pub fn of(&mut self, membership: &Membership) -> Bounds {
+        let Self { hierarchies, bounds, pids, memory } = self;
+        let Membership(text) = membership;
+        if let Some(bounds) = bounds.get(text) {
+            return *bounds;
+        }
+        let folders = |controller| hierarchies.folders(text, controller);
+        let pids = folders(Controller::Pids)
+            .filter_map(|(_, folder)| *pids.entry(folder).or_insert_with_key(|folder| Pids::read(folder)));
         let memory = folders(Controller::Memory).filter_map(|(hierarchy, folder)| {
-            *self.memory.entry(folder).or_insert_with_key(|folder| memory_limit(hierarchy, folder))
+            *memory.entry(folder).or_insert_with_key(|folder| memory_limit(hierarchy, folder))
         });
-        Ok(Bounds {
+        let of_these = Bounds {
             pids: pids.max_by(|one, other| one.ratio().total_cmp(&other.ratio())),
             memory_bytes: memory.min(),
-        })
+        };
+        bounds.insert(Arc::clone(text), of_these);
+        of_these
     }
 }
 
@@ -359,12 +379,18 @@ mod tests {
         /// What `cgroups` tells of a process whose file is this.
         fn asked(&self, cgroups: &mut Cgroups, membership: &str) -> Result<Bounds, Unreadable> {
             self.write("proc/7/cgroup", membership);
-            cgroups.of(&self.proc().process(7).unwrap(), &mut Vec::new())
+            of(cgroups, &self.proc().process(7).unwrap())
         }
 
         fn bounds(&self, membership: &str) -> Result<Bounds, Unreadable> {
             self.asked(&mut self.cgroups(), membership)
         }
+    }
+
+    /// What bounds a process.
+    fn of(cgroups: &mut Cgroups, process: &Process) -> Result<Bounds, Unreadable> {
+        let membership = cgroups.membership(process, &mut Vec::new())?;
+        Ok(cgroups.of(&membership))
     }
 
     fn bounds(pids: Option<(u64, u64)>, memory_bytes: Option<u64>) -> Bounds {
@@ -581,10 +607,10 @@ mod tests {
         let machine = Machine::new("");
         fs::create_dir(machine.root.path().join("proc/7")).unwrap();
         let process = machine.proc().process(7).unwrap();
-        assert_eq!(machine.cgroups().of(&process, &mut Vec::new()), Ok(Bounds::default()));
-        assert_eq!(Cgroups::new(Hierarchies::default()).of(&process, &mut Vec::new()), Ok(Bounds::default()));
+        assert_eq!(of(&mut machine.cgroups(), &process), Ok(Bounds::default()));
+        assert_eq!(of(&mut Cgroups::new(Hierarchies::default()), &process), Ok(Bounds::default()));
         machine.write("proc/self/mountinfo", V2);
-        assert_eq!(machine.cgroups().of(&process, &mut Vec::new()), Err(Unreadable::Gone));
+        assert_eq!(of(&mut machine.cgroups(), &process), Err(Unreadable::Gone));
     }
 
     /// The procfs crate reads the same files, and the walk is upwards to where no cgroup is any more.
@@ -624,7 +650,7 @@ mod tests {
         };
         let mut cgroups = Cgroups::new(Hierarchies::read(&Proc::new("/proc"), Path::new("/")).unwrap());
         let process = Proc::new("/proc").process(std::process::id()).unwrap();
-        let bounds = cgroups.of(&process, &mut Vec::new()).unwrap();
+        let bounds = of(&mut cgroups, &process).unwrap();
         if let Some(values) = told("memory", "memory.limit_in_bytes", "memory.max") {
             assert_eq!(bounds.memory_bytes, values.into_iter().min());
         }

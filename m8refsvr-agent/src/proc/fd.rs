@@ -1,13 +1,13 @@
 //! Open file descriptors of all kinds: files, pipes, sockets, event descriptors.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+use rustix::fs::{Dir, Mode, OFlags, openat};
 
 use super::{Process, Unreadable};
 
 /// Counts them. From Linux 6.2 on the size of the folder is their number, which costs one call whatever their
 /// number; a size of 0 is told by older kernels too, and then the folder is listed.
 pub fn count(process: &Process) -> Result<u64, Unreadable> {
-    match u64::try_from(statat(&process.folder, "fd", AtFlags::empty())?.st_size) {
+    match u64::try_from(process.stat_of_fd()?.st_size) {
         Ok(size) if size > 0 => Ok(size),
         _ => list(process),
     }

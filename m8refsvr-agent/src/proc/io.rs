@@ -17,7 +17,7 @@ pub struct StorageIo {
 impl StorageIo {
     /// Reads it.
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
-        process.read("io", usize::MAX, buffer)?;
+        process.read_io(buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 

@@ -24,8 +24,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC, openat, statfs},
-    io::Errno,
+    buffer::spare_capacity,
+    fs::{AtFlags, Dir, Mode, OFlags, PROC_SUPER_MAGIC, fstat, openat, statat, statfs},
+    io::{Errno, pread},
 };
 use stat::Stat;
 
@@ -98,7 +99,7 @@ impl Proc {
         let folder = self.root.join(pid.to_string());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(rustix::fs::CWD, &folder, flags, Mode::empty())?;
-        Ok(Process { pid, folder })
+        Ok(Process { pid, folder, kept: None })
     }
 }
 
@@ -107,12 +108,67 @@ impl Proc {
 pub struct Process {
     pid: u32,
     folder: OwnedFd,
+    kept: Option<Kept>,
+}
+
+/// Files of a process that every look reads. To read one that is open takes a fraction of the time that it takes to open
+/// it too.
+#[derive(Debug)]
+struct Kept {
+    stat: OwnedFd,
+    /// `None` where the kernel has none.
+    io: Option<OwnedFd>,
+    fd: OwnedFd,
 }
 
 impl Process {
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Descriptors of a process of which files are kept open.
+    pub const KEPT_DESCRIPTORS: u64 = 4;
+
+    /// Keeps those files open that every look reads. When the process has ended they say so, whoever has its id by then.
+    pub fn keep(&mut self) -> Result<(), Unreadable> {
+        let open = |name: &str, flags| openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty());
+        let io = match open("io", OFlags::RDONLY) {
+            Ok(io) => Some(io),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        self.kept = Some(Kept { stat: open("stat", OFlags::RDONLY)?, io, fd: open("fd", OFlags::PATH)? });
+        Ok(())
+    }
+
+    /// Whether files of it are kept open.
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Reads `stat`.
+    fn read_stat(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match &self.kept {
+            Some(kept) => read_whole(&kept.stat, buffer),
+            None => self.read("stat", usize::MAX, buffer),
+        }
+    }
+
+    /// Reads `io`.
+    fn read_io(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match self.kept.as_ref().and_then(|kept| kept.io.as_ref()) {
+            Some(io) => read_whole(io, buffer),
+            None => self.read("io", usize::MAX, buffer),
+        }
+    }
+
+    /// What the kernel says of the folder `fd`.
+    fn stat_of_fd(&self) -> Result<rustix::fs::Stat, Unreadable> {
+        Ok(match &self.kept {
+            Some(kept) => fstat(&kept.fd)?,
+            None => statat(&self.folder, "fd", AtFlags::empty())?,
+        })
     }
 
     /// A thread that has not ended, as if it were the process: for one whose first thread has.
@@ -125,7 +181,7 @@ impl Process {
             number(entry.file_name().to_bytes())?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = openat(&tasks, entry.file_name(), flags, Mode::empty()).ok()?;
-            let thread = Self { pid: self.pid, folder };
+            let thread = Self { pid: self.pid, folder, kept: None };
             let stat = Stat::read(&thread, buffer).ok()?;
             (!matches!(stat.state, b'Z' | b'X')).then_some(thread)
         })
@@ -153,6 +209,18 @@ impl Process {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a file that the kernel makes at once, and that is shorter than a page, from its beginning.
+fn read_whole(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+    buffer.clear();
+    buffer.reserve(CHUNK);
+    loop {
+        match pread(file, spare_capacity(buffer), 0) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome.map(|_| ()).map_err(Unreadable::from),
+        }
     }
 }
 
@@ -196,5 +264,32 @@ mod tests {
     fn a_missing_process_is_gone() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(Proc::new(root.path()).process(7).unwrap_err(), Unreadable::Gone);
+    }
+
+    #[test]
+    fn files_that_are_kept_open_say_the_same_until_the_process_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let proc = Proc::new("/proc");
+        let mut kept = proc.process(child.id()).unwrap();
+        kept.keep().unwrap();
+        let mut buffer = Vec::new();
+        // Once it has executed its program it is at rest.
+        let at_rest = |buffer: &mut Vec<u8>| {
+            let stat = Stat::read(&kept, buffer).ok()?;
+            let opened = Stat::read(&proc.process(child.id()).unwrap(), buffer).unwrap();
+            (stat == opened && stat::comm(buffer) == Some(b"sleep")).then_some(stat)
+        };
+        let stat = (0..1000).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            at_rest(&mut buffer)
+        });
+        assert!(stat.is_some());
+        let opened = proc.process(child.id()).unwrap();
+        let io = |process: &Process| io::StorageIo::read(process, &mut Vec::new());
+        assert_eq!((io(&kept), fd::count(&kept)), (io(&opened), fd::count(&opened)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Stat::read(&kept, &mut buffer), Err(Unreadable::Gone));
+        assert_eq!((io(&kept), fd::count(&kept)), (Err(Unreadable::Gone), Err(Unreadable::Gone)));
     }
 }

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
-use super::{Process, Unreadable, number};
+use super::{Process, Unreadable};
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What the file says. Field numbers as in `Documentation/filesystems/proc.rst`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Name of the process, up to 15 bytes of any kind.
-    pub comm: Vec<u8>,
     /// `R`, `S`, `D`, `Z`, ... of the leader thread.
     pub state: u8,
     /// The process that waits for its end.
@@ -39,29 +37,29 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads it.
+    /// Reads it. The line is left in `buffer`, for [`comm`].
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
-        process.read("stat", usize::MAX, buffer)?;
+        process.read_stat(buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
     /// Takes the line apart. The name may hold anything, parentheses and newlines too; only numbers follow it.
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let open = line.iter().position(|&byte| byte == b'(')?;
-        let close = line.iter().rposition(|&byte| byte == b')')?;
-        let comm = line.get(open + 1..close)?.to_vec();
-        let mut fields = line.get(close + 2..)?.split(u8::is_ascii_whitespace);
-        let state = *fields.next()?.first()?;
-        // `fields` is at field 4 now.
+        let close = memchr::memrchr(b')', line)?;
+        // One space ends a field.
+        let [b' ', state, b' ', rest @ ..] = line.get(close + 1..)? else { return None };
+        let mut rest = rest;
+        // `rest` is at field 4 now.
         let mut at = 4;
         let mut field = |wanted: usize| {
-            let value = fields.nth(wanted - at).and_then(number);
-            at = wanted + 1;
-            value
+            while at < wanted {
+                rest = &rest[memchr::memchr(b' ', rest)? + 1..];
+                at += 1;
+            }
+            leading_number(rest)
         };
         Some(Self {
-            comm,
-            state,
+            state: *state,
             parent: field(4)?,
             is_kernel_thread: field(9)? & KERNEL_THREAD != 0,
             minor_faults: field(10)?,
@@ -87,6 +85,25 @@ impl Stat {
     }
 }
 
+/// Name of the process in the line, up to 15 bytes of any kind.
+pub fn comm(line: &[u8]) -> Option<&[u8]> {
+    let open = memchr::memchr(b'(', line)?;
+    line.get(open + 1..memchr::memrchr(b')', line)?)
+}
+
+/// The number that a field begins with; `None` where it is not all of the field, or where the field has no end.
+fn leading_number(text: &[u8]) -> Option<u64> {
+    let mut value: u64 = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
+            b' ' | b'\n' if at > 0 => return Some(value),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Clock ticks as a length of time.
 pub fn of_ticks(ticks: u64) -> Duration {
     let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(clock_ticks_per_second().max(1));
@@ -108,7 +125,6 @@ mod tests {
     fn every_field_is_in_its_place() {
         let stat = Stat::parse(&line("M8RefSvr")).unwrap();
         let expected = Stat {
-            comm: b"M8RefSvr".into(),
             state: b'S',
             parent: 1,
             is_kernel_thread: false,
@@ -127,20 +143,21 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         for comm in ["", " ", "a b", ")", "a) R 1 2 (b", "x\ny", "((", "))", "1 (2) S 3"] {
-            let stat = Stat::parse(&line(comm)).unwrap();
-            assert_eq!((stat.comm.as_slice(), stat.threads), (comm.as_bytes(), 9), "{comm:?}");
+            let line = line(comm);
+            let threads = Stat::parse(&line).unwrap().threads;
+            assert_eq!((super::comm(&line), threads), (Some(comm.as_bytes()), 9), "{comm:?}");
         }
         let mut bytes = line("??");
         bytes[4] = 0xff;
         bytes[5] = 0;
-        assert_eq!(Stat::parse(&bytes).unwrap().comm, [0xff, 0]);
+        assert_eq!(comm(&bytes), Some([0xff, 0].as_slice()));
     }
 
     #[test]
     fn a_line_cut_off_anywhere_before_the_last_field_is_not_understood() {
         let whole = line("M8RefSvr");
         let needed = whole.len() - " 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n".len();
-        for cut in 0..needed - "1234".len() {
+        for cut in 0..=needed {
             assert_eq!(Stat::parse(&whole[..cut]), None, "{cut}");
         }
     }

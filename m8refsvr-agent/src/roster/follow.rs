@@ -136,7 +136,7 @@ impl Roster {
         };
         let group = self.selector.select(&names).or_else(of_parent)?;
         let identity = holder.identity();
-        Some(Match { identity, parent: holder.parent, group, name: names.shown(), executable: None })
+        Some(Match { identity, parent: holder.parent, group, name: names.shown().into(), executable: None })
     }
 
     /// A process has a slot, but does not match by all that is known of it.

@@ -7,9 +7,10 @@ mod process;
 mod scan;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -18,9 +19,10 @@ use m8refsvr_common::record::Form;
 use crate::{
     absence::Absences,
     boot::{Boot, since_boot},
+    bounds::Known,
     exit::{Exit, How, Over},
     kernel::{Holder, Kernel, NotWatched, Watch},
-    proc::{Proc, stat::of_ticks},
+    proc::{Proc, Process, stat::of_ticks},
     sample::Identity,
     selector::Selector,
     storage::{Offset, Patience},
@@ -39,7 +41,7 @@ pub(crate) struct Roster {
     pub(crate) proc: Proc,
     pub(crate) selector: Selector,
     pub(crate) kernel: Option<Kernel>,
-    members: HashMap<Identity, Member>,
+    pub(crate) members: BTreeMap<Identity, Member>,
     /// The member with an id; of two, the later.
     ids: HashMap<u32, Identity>,
     /// Those that are over since the last look.
@@ -67,9 +69,9 @@ pub(crate) struct Roster {
 pub(crate) struct Member {
     pub(crate) identity: Identity,
     /// Its name, as to be shown.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// File name of its executable; `None` without the right to know it.
-    pub(crate) executable: Option<String>,
+    pub(crate) executable: Option<Arc<str>>,
     /// The pattern that selected it, by its place.
     pub(crate) group: usize,
     /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
@@ -85,6 +87,10 @@ pub(crate) struct Member {
     is_counted: bool,
     /// Whether the last look found it gone.
     was_gone: bool,
+    /// Where files of it are kept open.
+    pub(crate) held: Option<Process>,
+    /// What bounds it.
+    pub(crate) bounds: Known,
 }
 
 /// A process whose names match.
@@ -93,8 +99,8 @@ struct Match {
     /// The process that waits for its end, or that forked it.
     parent: Option<u32>,
     group: usize,
-    name: String,
-    executable: Option<String>,
+    name: Arc<str>,
+    executable: Option<Arc<str>>,
 }
 
 impl Roster {
@@ -107,7 +113,7 @@ impl Roster {
             proc,
             selector,
             kernel,
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             ids: HashMap::new(),
             over: Vec::new(),
             left: HashSet::new(),
@@ -139,13 +145,6 @@ impl Roster {
             Some(kernel) if kernel.follows_processes() => kernel.descriptor().map(Some),
             _ => Ok(None),
         }
-    }
-
-    /// Those that match, by process id.
-    pub(crate) fn members(&self) -> Vec<&Member> {
-        let mut members: Vec<&Member> = self.members.values().collect();
-        members.sort_unstable_by_key(|member| member.identity);
-        members
     }
 
     /// Whether a process matches.
@@ -244,6 +243,8 @@ impl Roster {
             storage,
             is_counted,
             was_gone,
+            held: None,
+            bounds: Known::default(),
         };
         self.ids.insert(identity.pid, identity);
         self.members.insert(identity, member);

@@ -5,7 +5,12 @@ use m8refsvr_common::record::Form;
 use super::{Match, Roster};
 use crate::{
     kernel::{NotWatched, Switches, Watch},
-    proc::{Process, Unreadable, identity::Names, stat::Stat, switches::ThreadSwitches},
+    proc::{
+        Process, Unreadable,
+        identity::Names,
+        stat::{self, Stat},
+        switches::ThreadSwitches,
+    },
     sample::Identity,
     storage,
     totals::Totals,
@@ -25,15 +30,16 @@ impl Roster {
         if stat.is_zombie() {
             return Err(Unreadable::Gone);
         }
+        let comm = stat::comm(&self.buffer).unwrap_or_default().to_vec();
         let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
-        let names = Names::read(thread.as_ref().unwrap_or(&process), &stat.comm, &mut self.buffer);
+        let names = Names::read(thread.as_ref().unwrap_or(&process), &comm, &mut self.buffer);
         let identity = Identity { pid, start_ticks: stat.start_ticks };
         Ok(self.selector.select(&names).map(|group| Match {
             identity,
             parent: u32::try_from(stat.parent).ok().filter(|&parent| parent != 0),
             group,
-            name: names.shown(),
-            executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),
+            name: names.shown().into(),
+            executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into()),
         }))
     }
 

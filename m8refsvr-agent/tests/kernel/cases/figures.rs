@@ -1,11 +1,14 @@
 //! What /proc knows, and processes that come and go.
 
 use std::{
-    fs, thread,
+    fs,
+    os::fd::AsRawFd as _,
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, WaitIdOptions};
+use rustix::process::{Resource, Rlimit, Signal, WaitIdOptions, getrlimit, setrlimit};
+use serde_json::Value;
 
 use crate::{
     Case,
@@ -39,6 +42,11 @@ pub(crate) const CASES: &[Case] = &[
         run: came_between,
     },
     Case { name: "without descriptors the agent says so and ends", needs: &[], run: without_descriptors },
+    Case {
+        name: "with too few descriptors to keep files open all processes are read all the same",
+        needs: &[],
+        run: with_few_descriptors,
+    },
 ];
 
 fn cpu() {
@@ -118,7 +126,7 @@ fn without_leader() {
     }
     let sample = observer.look().unwrap();
     let after = of(&sample, pid);
-    assert_eq!(after.name, name);
+    assert_eq!(&*after.name, name);
     assert_eq!(after.open_files, before.open_files);
     assert_eq!(after.threads, 1);
     assert!(after.resident_bytes.unwrap() > 0 && after.virtual_bytes.unwrap() > 0);
@@ -157,6 +165,38 @@ fn without_descriptors() {
             other => panic!("{limit}: exit code {other:?}: {said}"),
         }
     }
+}
+
+fn with_few_descriptors() {
+    let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_few")).collect();
+    // None, some, all.
+    for limit in [64, 290, 1000] {
+        let script = format!(
+            "ulimit -n {limit}; exec \"$0\" --once --no-export --ebpf off --sample 0.01 --process M8RefSvr_few"
+        );
+        let agent = env!("CARGO_BIN_EXE_m8refsvr-agent");
+        let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
+        assert!(output.status.success(), "{limit}: {output:?}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for actor in &actors {
+            let figures = metrics(&document, actor.pid());
+            for figure in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
+                assert!(figures[figure].is_number(), "{limit}: {figure} in {figures}");
+            }
+        }
+    }
+    // Where they become too few while files are kept open, one look fails, and the next has those descriptors.
+    let mut observer = observer_of_proc("M8RefSvr_few");
+    assert_eq!(observer.look().unwrap().processes.len(), actors.len());
+    let limit = getrlimit(Resource::Nofile);
+    let next = fs::File::open("/").unwrap();
+    let next = u64::try_from(next.as_raw_fd()).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(next), ..limit }).unwrap();
+    let outcomes = [observer.look(), observer.look()];
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let [first, second] = outcomes;
+    assert!(first.is_err());
+    assert_eq!(second.unwrap().processes.len(), actors.len());
 }
 
 fn zombie() {

@@ -37,7 +37,7 @@ fn strange() {
         let actor = Actor::start(OsStr::from_bytes(name));
         let mut observer = observer_of_proc("m8 ODD");
         let sample = observer.look().unwrap();
-        assert_eq!(of(&sample, actor.pid()).name, shown);
+        assert_eq!(&*of(&sample, actor.pid()).name, shown);
         // One line for programs, whatever is in the name.
         let text = document(&observer, &sample, &sample).to_string();
         assert!(!text.contains(['\n', '\u{1b}']), "{text}");
@@ -48,7 +48,7 @@ fn long() {
     let name = "M8RefSvr_Production_64";
     let actor = Actor::start(name);
     let sample = observer_of_proc(name).look().unwrap();
-    assert_eq!(of(&sample, actor.pid()).name, name);
+    assert_eq!(&*of(&sample, actor.pid()).name, name);
 }
 
 fn argument() {

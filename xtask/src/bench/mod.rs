@@ -89,7 +89,7 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
         return ratios::accept(&all);
     }
     if !worse.is_empty() {
-        bail!("{} ratios are worse than in docs/performance.json; --accept would take them", worse.len());
+        bail!("worse than in docs/performance.json, which --accept would write anew: {}", worse.len());
     }
     Ok(())
 }

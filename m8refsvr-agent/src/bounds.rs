@@ -21,8 +21,8 @@ use crate::{
 /// while it runs.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// So many processes may be asked for them at one look, which takes longer than all else together; of more than
-/// [`MOST_TURNS`] times as many, the part that this is.
+/// Of so many processes at most a look asks for them, as that takes longer than all else together; of one in
+/// [`MOST_TURNS`] where that is more.
 const ASKED: usize = 16;
 
 /// After so many looks every process has had its turn.

@@ -116,7 +116,7 @@ pub struct Process {
 #[derive(Debug)]
 struct Kept {
     stat: OwnedFd,
-    /// `None` where the kernel has none.
+    /// `None` where the kernel has none, or this process not the right.
     io: Option<OwnedFd>,
     fd: OwnedFd,
 }
@@ -133,10 +133,10 @@ impl Process {
     /// Keeps those files open that every look reads. When the process has ended they say so, whoever has its id by then.
     pub fn keep(&mut self) -> Result<(), Unreadable> {
         let open = |name: &str, flags| openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty());
-        let io = match open("io", OFlags::RDONLY) {
+        let io = match open("io", OFlags::RDONLY).map_err(Unreadable::from) {
             Ok(io) => Some(io),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(errno.into()),
+            Err(Unreadable::Exhausted) => return Err(Unreadable::Exhausted),
+            Err(_) => None,
         };
         self.kept = Some(Kept { stat: open("stat", OFlags::RDONLY)?, io, fd: open("fd", OFlags::PATH)? });
         Ok(())

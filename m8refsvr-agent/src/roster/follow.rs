@@ -78,11 +78,7 @@ impl Roster {
             // Its names do not match; if it is still what it was. One that takes a name is told of a moment before it has it,
             // and is told of again if it has lost that since.
             Ok(None) => match self.holder(slot) {
-                Some(now)
-                    if now.state == State::Living
-                        && self.selector.select(&names_of(&now)).is_none()
-                        && self.is_alive(identity) =>
-                {
+                Some(now) if now.state == State::Living && self.has_comm(identity, &now.comm) => {
                     self.reject(identity, slot);
                     return Ok(());
                 }
@@ -127,7 +123,7 @@ impl Roster {
 
     /// What the programs noted of a process, where its names can't be read any more: by its `comm`, or as its parent.
     fn by_comm(&self, holder: &Holder) -> Option<Match> {
-        let names = names_of(holder);
+        let names = Names { comm: holder.comm.clone(), executable: None, argv0: None };
         let of_parent = || {
             let parent = holder.parent?;
             let living = self.ids.get(&parent).and_then(|identity| self.members.get(identity));
@@ -231,9 +227,4 @@ impl Roster {
         }
         Ok(())
     }
-}
-
-/// What the programs noted of a process's names when it got its slot.
-fn names_of(holder: &Holder) -> Names {
-    Names { comm: holder.comm.clone(), executable: None, argv0: None }
 }

@@ -50,6 +50,11 @@ impl Roster {
         stat.is_some_and(|stat| stat.start_ticks == identity.start_ticks && !stat.is_zombie())
     }
 
+    /// Whether a process is alive and has this `comm`.
+    pub(super) fn has_comm(&mut self, identity: Identity, comm: &[u8]) -> bool {
+        self.is_alive(identity) && stat::comm(&self.buffer) == Some(comm)
+    }
+
     /// What a process has now, as far as it goes into totals; but not what the programs count.
     pub(super) fn read(&mut self, identity: Identity) -> Option<Totals> {
         let process = self.proc.process(identity.pid).ok()?;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -57,6 +57,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Bpf],
         run: takes_a_name,
     },
+    Case { name: "another agent is not watched under a name that matches", needs: &[Bpf], run: other_agent },
     Case {
         name: "a process is over when it executes another program or takes another name",
         needs: &[Bpf],
@@ -331,6 +332,21 @@ fn takes_a_name() {
         usage.wait(child);
         equals(&mut watching, &usage);
     }
+}
+
+fn other_agent() {
+    const AGENT: &str = "m8refsvr-agent.old";
+    let programs = Programs::new(&[AGENT]);
+    symlink(programs.path(AGENT), programs.path(NAME)).unwrap();
+    let mut watching = watching(8);
+    let mut child = programs.command(NAME, "hold").spawn().unwrap();
+    wait_for_name(child.id(), NAME);
+    // The programs know its `comm` alone.
+    assert!(watching.observer.kernel().unwrap().slot(child.id()).is_some());
+    let (pids, _) = settled(&mut watching, 0);
+    assert_eq!(pids, [0; 0]);
+    assert_eq!((watching.turnover().starts, watching.observer.kernel().unwrap().slots().0), (0, 0));
+    end(&mut child);
 }
 
 fn leaves() {

@@ -52,6 +52,13 @@ fn thread_exit(_context: RawTracePointContext) -> u32 {
     0
 }
 
+/// As [`thread_exit`], by the classic tracepoint.
+#[tracepoint(category = "sched", name = "sched_process_exit")]
+fn thread_exit_classic(_context: TracePointContext) -> u32 {
+    maps::thread_exits();
+    0
+}
+
 /// `sched_process_exec(task, old_pid, bprm)`: the running process executes another program.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(_context: RawTracePointContext) -> u32 {
@@ -59,10 +66,18 @@ fn process_exec(_context: RawTracePointContext) -> u32 {
     0
 }
 
-/// `sched_process_fork(parent, child)`: the running process has a new child, or a new thread, which has not run yet.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
+/// As [`process_exec`], by the classic tracepoint.
+#[tracepoint(category = "sched", name = "sched_process_exec")]
+fn process_exec_classic(_context: TracePointContext) -> u32 {
+    lifecycle::executed();
+    0
+}
+
+/// `sched_wakeup_new(task)`: the running process has forked a child, or a thread, which is put into a queue for the
+/// first time. `sched_process_fork` comes a little before, but with preemption on.
+#[raw_tracepoint(tracepoint = "sched_wakeup_new")]
 fn process_fork(context: RawTracePointContext) -> u32 {
-    lifecycle::forked(context.arg(1));
+    lifecycle::forked(context.arg(0));
     0
 }
 

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::{
     cli::Ebpf,
-    kernel::{Kernel, Options},
+    kernel::{Kernel, Options, PASSED_OVER},
     settings::Settings,
     source::Source,
 };
@@ -34,7 +34,8 @@ pub fn hooks(settings: &Settings) -> Vec<Finding> {
                     ),
                 )
             });
-            attached.chain(kernel.problems().iter().cloned().map(refused)).collect()
+            let passed_over = kernel.can_be_passed_over().then(|| Finding::remark(CHECK, PASSED_OVER));
+            attached.chain(passed_over).chain(kernel.problems().iter().cloned().map(refused)).collect()
         }
     }
 }

@@ -133,7 +133,9 @@ fn memory_lock(version: Option<(u32, u32)>, held: CapabilitySet) -> Finding {
 fn tracefs() -> Finding {
     match (can_read_tracefs(), fs::File::open(VMLINUX).is_ok()) {
         (true, _) => Finding::ok("tracefs", "can be read"),
-        (false, true) => Finding::ok("tracefs", "can't be read, and is not needed where there is BTF"),
+        (false, true) => {
+            Finding::ok("tracefs", "can't be read; without it hooks are attached by the kernel's BTF")
+        }
         (false, false) => Finding::warning(
             "tracefs",
             "can't be read, and there is no BTF either",

@@ -14,14 +14,15 @@ use m8refsvr_common::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    Forms, Happened, Holder, Hook, KernelError, News, NotWatched, Options, OverSlot, Slot, Snapshot,
-    Switches,
+    Forms, Happened, Holder, Hook, KernelError, News, NotWatched, Options, OverSlot, PASSED_OVER, Slot,
+    Snapshot, Switches,
     form::Layout,
     load::{self, Attached, Events, FreeSlots, Loaded, Sizes},
     maps::{Maps, NotGiven},
     meeting::meeting_point,
     namespace,
     pins::{PinError, PinnedAgent, Pins},
+    release,
     rights::Rights,
 };
 use crate::proc::system;
@@ -116,6 +117,9 @@ impl Kernel {
             block_io: forms.block_io as u64,
             lifecycle: forms.lifecycle as u64,
         });
+        if can_be_passed_over(&loaded.hooks()) {
+            tracing::warn!("{PASSED_OVER}");
+        }
         loaded.forward_log();
         let (pins, pin_problem) = match options.bpf_fs.as_ref().map(|bpf_fs| loaded.pin(bpf_fs)) {
             Some(Ok(pins)) => (Some(pins), None),
@@ -146,6 +150,11 @@ impl Kernel {
     /// What is attached to what.
     pub fn hooks(&self) -> Vec<Hook> {
         self.loaded.hooks()
+    }
+
+    /// Whether the kernel can pass over programs that are attached; [`PASSED_OVER`] says what that means.
+    pub fn can_be_passed_over(&self) -> bool {
+        can_be_passed_over(&self.hooks())
     }
 
     /// What could not be attached, a sentence each.
@@ -400,6 +409,13 @@ fn snapshot(maps: &Maps) -> Snapshot {
         .filter(|over| is_over(&over.target))
         .collect();
     Snapshot { settings: maps.settings(), slots, over, losses: maps.losses() }
+}
+
+fn can_be_passed_over(hooks: &[Hook]) -> bool {
+    // The kernel's scheduler has preemption off there, and a name that was missed is found by a look.
+    const SAFE: [&str; 3] = ["sched_switch", "sched_wakeup_new", "task_rename"];
+    let is_unsafe = |hook: &Hook| hook.form == Form::RawTracepoint && !SAFE.contains(&hook.tracepoint);
+    release::preempts_raw() && hooks.iter().any(is_unsafe)
 }
 
 /// Whether a /proc shows processes by the ids by which this process knows them.

@@ -4,7 +4,7 @@ use m8refsvr_common::record::Form;
 
 use super::{
     btf::{Btf, Parameter},
-    tracefs,
+    release, tracefs,
 };
 
 /// The ways to count context switches.
@@ -28,14 +28,15 @@ impl SwitchForm {
 
     /// Names of the programs in the object, and the tracepoints that they are attached to; that of exiting threads
     /// first, so that none is counted without it.
-    pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
+    pub(crate) fn programs(self, is_exit_classic: bool) -> [(&'static str, &'static [&'static str]); 2] {
+        let exit = if is_exit_classic { "thread_exit_classic" } else { "thread_exit" };
         let program = match self {
             Self::RawWithState => "sched_switch",
             Self::RawWithCurrent => "sched_switch_current",
             Self::RawWithTask => "sched_switch_task",
             Self::Classic => "sched_switch_classic",
         };
-        [("thread_exit", &["sched_process_exit"]), (program, &["sched_switch"])]
+        [(exit, &["sched_process_exit"]), (program, &["sched_switch"])]
     }
 
     /// What the user is told.
@@ -77,8 +78,14 @@ pub enum BlockForm {
 }
 
 impl BlockForm {
-    /// All of them, the cheapest first.
-    pub const CHEAPEST_FIRST: [Self; 3] = [Self::Raw, Self::RawWithQueue, Self::Classic];
+    /// All of them, the best for the running kernel first: where none is passed over, the cheapest.
+    pub fn best_first() -> [Self; 3] {
+        if release::preempts_raw() {
+            [Self::Classic, Self::Raw, Self::RawWithQueue]
+        } else {
+            [Self::Raw, Self::RawWithQueue, Self::Classic]
+        }
+    }
 
     /// Name of the program in the object, and the tracepoint that it is attached to.
     pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
@@ -114,15 +121,23 @@ impl BlockForm {
 
 /// The programs that follow processes as they start and execute other programs, and their tracepoints. That they end is
 /// seen where switches are counted.
-pub(crate) const LIFECYCLE: [(&str, &[&str]); 3] = [
-    ("process_exec", &["sched_process_exec"]),
-    ("process_fork", &["sched_process_fork"]),
-    ("process_rename", &["task_rename"]),
-];
+///
+/// A new name is not worth the record of a classic tracepoint, which does not tell whose it is: a process that executes
+/// a program is seen then too, and any other at the next look at all processes.
+pub(crate) fn lifecycle(is_exec_classic: bool) -> [(&'static str, &'static [&'static str]); 3] {
+    let exec = if is_exec_classic { "process_exec_classic" } else { "process_exec" };
+    [
+        (exec, &["sched_process_exec"]),
+        ("process_fork", &["sched_wakeup_new"]),
+        ("process_rename", &["task_rename"]),
+    ]
+}
 
 /// Where things are in this kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
+    /// Whether classic tracepoints can be had, and raw ones may be passed over.
+    pub(crate) prefers_classic: bool,
     /// `sched_switch(preempt, prev, next, prev_state)`
     pub(crate) switch_passes_state: bool,
     /// `sched_switch(preempt, prev, next...)`
@@ -199,10 +214,10 @@ const STORAGE: &[Member] = &[
 impl ProcessLayout {
     fn of_btf(btf: &Btf) -> Option<Self> {
         let is_task = |parameter: &Parameter| *parameter == Parameter::Pointer(Some("task_struct".into()));
-        let fork = btf.tracepoint("sched_process_fork")?;
+        let fork = btf.tracepoint("sched_wakeup_new")?;
         let rename = btf.tracepoint("task_rename")?;
         btf.tracepoint("sched_process_exec")?;
-        let passes = matches!(fork.as_slice(), [parent, child, ..] if is_task(parent) && is_task(child))
+        let passes = matches!(fork.as_slice(), [child, ..] if is_task(child))
             && matches!(rename.as_slice(), [task, Parameter::Pointer(_), ..] if is_task(task));
         let find = |members: &[Member]| {
             let offset =
@@ -243,6 +258,10 @@ impl Layout {
                 Self::default()
             }
         };
+        let can_be_classic = ["sched_process_exit", "sched_process_exec"]
+            .iter()
+            .all(|name| tracefs::Format::read("sched", name).is_some());
+        layout.prefers_classic = release::preempts_raw() && can_be_classic;
         layout.prev_state =
             tracefs::Format::read("sched", "sched_switch").and_then(|format| format.offset("prev_state"));
         let records = ["block_getrq", "block_bio_backmerge", "block_bio_frontmerge"].map(|name| {

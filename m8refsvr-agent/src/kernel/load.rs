@@ -24,7 +24,7 @@ use rustix::{
 
 use super::{
     Comms, Hook, KernelError,
-    form::{BlockForm, LIFECYCLE, Layout, SwitchForm},
+    form::{BlockForm, Layout, SwitchForm, lifecycle},
     maps::{Maps, NAMES, Source},
     pins::{PinError, PinnedAgent, Pins},
     release,
@@ -139,7 +139,7 @@ impl Loaded {
     /// Follows processes as they start and end, for which switches must be counted.
     pub(crate) fn attach_lifecycle(&mut self, layout: &Layout) -> Attached {
         let outcome = match &layout.process {
-            Some(_) => self.attach("sched", &LIFECYCLE).map_err(|error| error.to_string()),
+            Some(_) => self.attach_sched(layout, lifecycle).map_err(|error| error.to_string()),
             None => Err("the kernel's BTF does not show what is needed".to_owned()),
         };
         match outcome {
@@ -161,7 +161,7 @@ impl Loaded {
             forms,
             |form| form.fits(layout),
             SwitchForm::form,
-            |loaded, form| loaded.attach("sched", &form.programs()),
+            |loaded, form| loaded.attach_sched(layout, |is_classic| form.programs(is_classic)),
         )
     }
 
@@ -199,6 +199,22 @@ impl Loaded {
         }
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
         Attached { form: Form::None, problem }
+    }
+
+    /// Attaches programs of the scheduler; those that can be had by classic tracepoints too by these, where they are
+    /// preferred and not refused: Debian's and Ubuntu's kernels want `CAP_SYS_ADMIN` for them unless a sysctl is lower.
+    fn attach_sched<const N: usize>(
+        &mut self,
+        layout: &Layout,
+        programs: impl Fn(bool) -> [(&'static str, &'static [&'static str]); N],
+    ) -> Result<(), KernelError> {
+        if layout.prefers_classic {
+            match self.attach("sched", &programs(true)) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!("classic tracepoints can't be used: {error}"),
+            }
+        }
+        self.attach("sched", &programs(false))
     }
 
     /// Attaches programs to their tracepoints: all of them, or none.

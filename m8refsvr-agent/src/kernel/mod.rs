@@ -45,6 +45,12 @@ pub use snapshot::{OverSlot, Slot, Snapshot};
 /// Where the BPF file system is mounted by convention.
 pub const BPF_FS: &str = "/sys/fs/bpf";
 
+/// What it means that the kernel can pass over a program, and what to do about it.
+pub const PASSED_OVER: &str = "this kernel passes over a program while another thread is preempted in it, so that single \
+    requests of block I/O, or the end of a process, can be missing: give the agent classic tracepoints, by a tracefs that \
+    it can read (mount -t tracefs tracefs /sys/kernel/tracing) and, on Debian and Ubuntu, by `sysctl \
+    kernel.perf_event_paranoid=2`";
+
 /// How to attach.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -72,7 +78,7 @@ impl Default for Options {
             capacity: DEFAULT_CAPACITY,
             bpf_fs: Some(BPF_FS.into()),
             switch_forms: SwitchForm::CHEAPEST_FIRST.into(),
-            block_forms: BlockForm::CHEAPEST_FIRST.into(),
+            block_forms: BlockForm::best_first().into(),
             lifecycle: true,
             proc_root: "/proc".into(),
             comms: Comms::default(),

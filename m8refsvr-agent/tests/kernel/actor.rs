@@ -5,7 +5,11 @@ use std::{
     ffi::OsStr,
     fs::{self, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
@@ -221,6 +225,15 @@ impl Acting {
                 };
                 wait_for((0..number(1)).map(write).collect());
             }
+            // The same few bytes of files, over and over, by as many threads at once: as many requests as can be.
+            "rewrite" => {
+                let (times, bytes, folder) = (number(2), number(3), PathBuf::from(words[4]));
+                let write = |thread: usize| {
+                    let path = folder.join(format!("rewritten-{}-{thread}", std::process::id()));
+                    thread::spawn(move || rewrite_direct(&path, times, bytes))
+                };
+                wait_for((0..number(1)).map(write).collect());
+            }
             "overwrite" => write_direct(Path::new(words[1]), number(2)),
             "read" => read_direct(Path::new(words[1])),
             // The first thread ends, and another follows the commands from here on.
@@ -266,6 +279,15 @@ fn write_direct(path: &Path, blocks: usize) {
     let block = aligned(&mut memory);
     for _ in 0..blocks {
         file.write_all(block).unwrap();
+    }
+}
+
+fn rewrite_direct(path: &Path, times: usize, bytes: usize) {
+    let file = OpenOptions::new().create(true).write(true).custom_flags(O_DIRECT).open(path).unwrap();
+    let mut memory = Vec::new();
+    let block = aligned(&mut memory);
+    for _ in 0..times {
+        file.write_all_at(&block[..bytes], 0).unwrap();
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) const CASES: &[Case] = &[
         run: two_at_once,
     },
     Case { name: "four threads that write at once lose nothing", needs: &[Bpf, Disk], run: four_threads },
+    Case {
+        name: "requests of threads that preempt each other are all counted",
+        needs: &[Bpf, Disk],
+        run: preempted_threads,
+    },
     Case { name: "what is read past the page cache is counted to the byte", needs: &[Bpf, Disk], run: reads },
 ];
 
@@ -120,6 +125,20 @@ fn four_threads() {
     actor.tell(&format!("write 4 50 {folder}"));
     let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
+}
+
+/// From Linux 7.0 on a thread can be preempted within a program, which the kernel then passes over for the next.
+fn preempted_threads() {
+    const THREADS: u64 = 16;
+    const TIMES: u64 = 1000;
+    const BYTES: u64 = 4096;
+    let mut actor = Actor::start("M8RefSvr_preempt");
+    let mut observer = observer("M8RefSvr_preempt");
+    observer.look().unwrap();
+    let folder = actor.folder().display().to_string();
+    actor.tell(&format!("rewrite {THREADS} {TIMES} {BYTES} {folder}"));
+    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
 
 fn reads() {

@@ -60,9 +60,12 @@ fn least_rights() {
     let log = BufReader::new(agent.0.stderr.take().unwrap()).lines();
     thread::spawn(move || log.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let wait_for = |text: &str| {
-        let line =
-            || said.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("waited for {text:?}: {error}"));
-        while !line().contains(text) {}
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| line.contains(text)) {
+            let line = said.recv_timeout(PATIENCE);
+            lines
+                .push(line.unwrap_or_else(|error| panic!("waited for {text:?}: {error}; it said {lines:?}")));
+        }
     };
     wait_for("No processes found");
     let status = fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();

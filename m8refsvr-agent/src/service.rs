@@ -18,6 +18,7 @@ use crate::{
     episode::{Episode, Say, in_words},
     exit::Over,
     export::otlp::{Counts, Newest},
+    kernel::resident,
     manager::Manager,
     own::{self, Looks},
     report::Reporter,
@@ -81,6 +82,7 @@ impl Service {
         let mut grid = Grid::new(self.interval);
         self.look(None);
         self.looks.skipped += grid.skipped(self.looks.last);
+        resident::give_back();
         loop {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = grid.wait(now);

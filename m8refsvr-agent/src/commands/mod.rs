@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::{
     cli::{self, Cli, Command, Debug, Ebpf},
     export::otlp::TlsError,
-    kernel::{Kernel, KernelError, pins::PinError},
+    kernel::{Kernel, KernelError, pins::PinError, resident},
     logging::{self, Log, LogError},
     privileges,
     proc::{Proc, is_proc, system::Host},
@@ -99,6 +99,7 @@ impl Failure {
 /// Takes the command line, does what it says, and tells how it ended.
 pub fn run() -> ExitCode {
     let started = SystemTime::now();
+    resident::keep_little();
     let matches = cli::command().try_get_matches().unwrap_or_else(|error| wrong_usage(&error));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(&error));
     let common = &cli.common;

@@ -22,7 +22,7 @@ use super::{
     meeting::meeting_point,
     namespace,
     pins::{PinError, PinnedAgent, Pins},
-    release,
+    release, resident,
     rights::Rights,
 };
 use crate::proc::system;
@@ -67,6 +67,8 @@ impl Kernel {
         }
         let sizes = Sizes { capacity: options.capacity, cpus: possible_cpus()?, pid_max: number(PID_MAX)? };
         let layout = Layout::of_kernel();
+        // aya takes in all of the kernel's BTF, which is the most that is ever in memory.
+        resident::give_back();
         let object = options.object.as_deref().unwrap_or(load::OBJECT);
         let mut loaded = Loaded::new(object, &layout, sizes, &options.comms)?;
         let maps = loaded.maps()?;

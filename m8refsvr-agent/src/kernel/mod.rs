@@ -26,6 +26,8 @@ pub(crate) mod namespace;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
 pub(crate) mod release;
+#[expect(unsafe_code, reason = "tells the system what it may take back")]
+pub mod resident;
 #[cfg(feature = "ebpf")]
 mod rights;
 #[cfg(feature = "ebpf")]

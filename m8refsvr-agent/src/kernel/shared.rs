@@ -1,16 +1,20 @@
 //! BPF arrays mapped into this process: what the kernel counts is read, and what it should watch is written,
-//! without a system call. All unsafe code of the agent is here.
+//! without a system call.
 
 use std::{
+    cell::RefCell,
     io,
     marker::PhantomData,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use m8refsvr_common::record::{Counters, Counts, Life, Losses, Settings, Target};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+    param::page_size,
+};
 
 /// A record of whole, aligned 64-bit words in which every bit pattern is valid.
 ///
@@ -31,29 +35,36 @@ unsafe impl Record for Settings {}
 // SAFETY: one word.
 unsafe impl Record for u64 {}
 
+/// Bytes that are mapped at once. All that is mapped counts as resident, whether it is looked at or not: an array with
+/// an element for each process id can have 32 MiB.
+const WINDOW: usize = 64 << 10;
+/// How many windows on an array are kept.
+const KEPT: usize = 16;
+
 /// An array of records that the kernel and other processes may read and write at the same time. Each word is
 /// read and written as a whole; a record as a whole may be half old, half new.
 #[derive(Debug)]
 pub(crate) struct SharedArray<T> {
-    start: NonNull<u8>,
-    bytes: usize,
+    map: OwnedFd,
+    protection: ProtFlags,
     length: u32,
+    /// Each at the place of its number, modulo how many there are.
+    windows: RefCell<[Option<Window>; KEPT]>,
     records: PhantomData<T>,
 }
 
-// SAFETY: all access is by atomic operations on memory that is shared with the kernel anyway.
-unsafe impl<T: Record> Send for SharedArray<T> {}
-
 impl<T: Record> SharedArray<T> {
+    const PER_WINDOW: usize = WINDOW / size_of::<T>();
+
     /// Maps `length` records of the array behind `map`, which must have been made with `BPF_F_MMAPABLE` and
-    /// hold values of the size of `T`. The kernel refuses more records than the array has.
+    /// hold as many values of the size of `T`.
     pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool) -> io::Result<Self> {
-        let bytes = (length as usize).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.
-        let start = unsafe { mmap(ptr::null_mut(), bytes, protection, MapFlags::SHARED, map, 0) }?;
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes, length, records: PhantomData })
+        let map = map.try_clone_to_owned()?;
+        let array = Self { map, protection, length, windows: RefCell::default(), records: PhantomData };
+        // Whether it can be mapped at all is known from here on.
+        array.window(0).map(|window| array.windows.borrow_mut()[0] = Some(window))?;
+        Ok(array)
     }
 
     /// How many records there are.
@@ -63,53 +74,99 @@ impl<T: Record> SharedArray<T> {
 
     /// Reads a record; `None` beyond the end.
     pub(crate) fn load(&self, index: u32) -> Option<T> {
-        let source = self.words(index)?;
         let mut record = T::default();
         let target = (&raw mut record).cast::<u64>();
-        for (at, word) in source.iter().enumerate() {
-            // SAFETY: a record is made of as many words as `words` gives, and every pattern of them is valid.
-            unsafe { target.add(at).write(word.load(Ordering::Relaxed)) };
-        }
+        self.with(index, |words| {
+            for (at, word) in words.iter().enumerate() {
+                // SAFETY: a record is made of as many words as `with` gives, and every pattern of them is valid.
+                unsafe { target.add(at).write(word.load(Ordering::Relaxed)) };
+            }
+        })?;
         Some(record)
     }
 
     /// Writes a record of a writable mapping; nothing beyond the end.
     pub(crate) fn store(&self, index: u32, record: &T) {
         let source = ptr::from_ref(record).cast::<u64>();
-        for (at, word) in self.words(index).unwrap_or_default().iter().enumerate() {
-            // SAFETY: a record is made of as many words as `words` gives.
-            word.store(unsafe { source.add(at).read() }, Ordering::Relaxed);
-        }
+        self.with(index, |words| {
+            for (at, word) in words.iter().enumerate() {
+                // SAFETY: a record is made of as many words as `with` gives.
+                word.store(unsafe { source.add(at).read() }, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Adds each word of `record`, wrapping, in one step.
     pub(crate) fn add(&self, index: u32, record: &T) {
         let source = ptr::from_ref(record).cast::<u64>();
-        for (at, word) in self.words(index).unwrap_or_default().iter().enumerate() {
-            // SAFETY: a record is made of as many words as `words` gives.
-            word.fetch_add(unsafe { source.add(at).read() }, Ordering::Relaxed);
-        }
+        self.with(index, |words| {
+            for (at, word) in words.iter().enumerate() {
+                // SAFETY: a record is made of as many words as `with` gives.
+                word.fetch_add(unsafe { source.add(at).read() }, Ordering::Relaxed);
+            }
+        });
     }
 
-    fn words(&self, index: u32) -> Option<&[AtomicU64]> {
+    /// Gives `action` the words of a record; `None` beyond the end.
+    fn with<R>(&self, index: u32, action: impl FnOnce(&[AtomicU64]) -> R) -> Option<R> {
         if index >= self.length {
             return None;
         }
-        // SAFETY: the record lies within the mapping, which starts at a page and lives as long as `self`; atomics
-        // have the layout of their integers.
-        Some(unsafe {
-            let first = self.start.add(index as usize * size_of::<T>()).cast::<AtomicU64>();
+        let index = index as usize;
+        let (number, place) = (index / Self::PER_WINDOW, index % Self::PER_WINDOW);
+        let mut windows = self.windows.borrow_mut();
+        let kept = &mut windows[number % KEPT];
+        if kept.as_ref().is_none_or(|window| window.number != number) {
+            // First, so that there are never more.
+            *kept = None;
+            let window = self.window(number);
+            *kept = window.inspect_err(|error| tracing::error!("a BPF map can't be mapped: {error}")).ok();
+        }
+        let window = kept.as_ref()?;
+        // SAFETY: the record lies within the window, which is at least as long as so many records and outlives what
+        // `action` gets; atomics have the layout of their integers.
+        let words = unsafe {
+            let first = window.start.add(window.first + place * size_of::<T>()).cast::<AtomicU64>();
             std::slice::from_raw_parts(first.as_ptr(), size_of::<T>() / size_of::<u64>())
-        })
+        };
+        Some(action(words))
+    }
+
+    /// Maps the window with this number, which must lie within the array.
+    fn window(&self, number: usize) -> io::Result<Window> {
+        let records = (self.length as usize).saturating_sub(number * Self::PER_WINDOW).min(Self::PER_WINDOW);
+        let from = number * Self::PER_WINDOW * size_of::<T>();
+        // A mapping begins with a page.
+        let first = from % page_size();
+        let bytes = first + records * size_of::<T>();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this process.
+        let start = unsafe {
+            mmap(ptr::null_mut(), bytes, self.protection, MapFlags::SHARED, &self.map, (from - first) as u64)
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Window { number, start, bytes, first })
     }
 }
+
+/// So many records of an array, in memory.
+#[derive(Debug)]
+struct Window {
+    number: usize,
+    start: NonNull<u8>,
+    bytes: usize,
+    /// Where in it the first of its records is.
+    first: usize,
+}
+
+// SAFETY: all access is by atomic operations on memory that is shared with the kernel anyway.
+unsafe impl Send for Window {}
 
 impl SharedArray<u64> {
     /// Changes a word in one step to what `new` makes of it, or leaves it where that is `None`; whether it did. `None`
     /// beyond the end.
     pub(crate) fn change(&self, index: u32, new: impl Fn(u64) -> Option<u64>) -> Option<bool> {
-        let word = self.words(index)?.first()?;
-        Some(word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, new).is_ok())
+        let change = |word: &AtomicU64| word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, new).is_ok();
+        self.with(index, |words| words.first().is_some_and(change))
     }
 }
 
@@ -120,10 +177,63 @@ impl SharedArray<Counters> {
     }
 }
 
-impl<T> Drop for SharedArray<T> {
+impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping that `map` made, and no reference into it outlives `self`.
+        // SAFETY: this is the mapping that `window` made, and no reference into it outlives `self`.
         let outcome = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
         debug_assert!(outcome.is_ok(), "unmapping what was mapped fails only for wrong addresses");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    /// An array in a file, as long as three times what is kept of one.
+    fn array<T: Record>() -> (std::fs::File, SharedArray<T>) {
+        let length = 3 * KEPT * WINDOW / size_of::<T>();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len((length * size_of::<T>()) as u64).unwrap();
+        let array = SharedArray::map(file.as_fd(), length as u32, true).unwrap();
+        (file, array)
+    }
+
+    #[test]
+    fn each_record_is_where_the_kernel_has_it_whatever_was_looked_at_before() {
+        use std::os::unix::fs::FileExt as _;
+
+        // Not of a size that windows, or pages, are a multiple of.
+        let (file, array) = array::<Life>();
+        let life = |index: u32| Life { start: index.into(), end: !u64::from(index), ..Life::default() };
+        for index in 0..array.len() {
+            array.store(index, &life(index));
+        }
+        // Strides that meet each place of a window, and windows in each order.
+        for index in (0..array.len()).chain((0..array.len()).rev().step_by(317)) {
+            let found = array.load(index).unwrap();
+            assert_eq!((found.start, found.end), (life(index).start, life(index).end));
+            let mut word = [0; 8];
+            let place = std::mem::offset_of!(Life, start) + index as usize * size_of::<Life>();
+            file.read_exact_at(&mut word, place as u64).unwrap();
+            assert_eq!(u64::from_ne_bytes(word), u64::from(index));
+        }
+        assert!(array.load(array.len()).is_none());
+    }
+
+    #[test]
+    fn only_so_much_of_an_array_is_mapped_at_once() {
+        let (file, array) = array::<u64>();
+        for index in 0..array.len() {
+            assert_eq!(array.change(index, |word| Some(word + 1)), Some(true));
+        }
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
+        let mappings = procfs::process::Process::myself().unwrap().maps().unwrap();
+        let of_it = mappings.iter().filter(|mapping| mapping.inode == inode);
+        let bytes: u64 = of_it.map(|mapping| mapping.address.1 - mapping.address.0).sum();
+        assert_eq!(bytes, (KEPT * WINDOW) as u64);
+        assert_eq!(array.change(array.len(), Some), None);
+        assert_eq!(array.load(array.len() - 1), Some(1));
     }
 }

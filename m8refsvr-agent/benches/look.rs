@@ -14,7 +14,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    kernel::{Kernel, Options},
+    kernel::{Kernel, Options, resident},
     own::{self, Looks},
     proc::{Proc, stat::Stat},
     report::{Exports, Reporter},
@@ -115,6 +115,7 @@ fn main() {
         println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
         return;
     };
+    resident::begin();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     let mut agent = Agent::new(name);

@@ -98,15 +98,15 @@ impl Bounds {
         Bound { limits: known.limits, user: known.user, cgroup }
     }
 
-    /// A look is over: tells each of its processes how near it is to its limits.
-    pub(crate) fn end_look(processes: &mut [(ProcessSample, Bound)]) {
+    /// A look is over: tells each of its processes how near it is to its limits, which are in the same order.
+    pub(crate) fn end_look(processes: &mut [ProcessSample], bounds: &[Bound]) {
         let mut threads: HashMap<u32, u64> = HashMap::new();
-        for (process, bound) in processes.iter() {
+        for (process, bound) in processes.iter().zip(bounds) {
             if let Some(user) = bound.user {
                 *threads.entry(user).or_default() += process.threads;
             }
         }
-        for (process, bound) in processes.iter_mut() {
+        for (process, bound) in processes.iter_mut().zip(bounds) {
             let usage = Usage {
                 open_files: process.open_files,
                 user: bound.user,
@@ -128,10 +128,9 @@ mod tests {
         let limits = Limits { open_files: Limit::Of(124), processes: Limit::Of(10) };
         let bound = |user| Bound { limits: Some(limits), user: Some(user), cgroup: None };
         // Threads are one more than the process id.
-        let mut processes =
-            [(process(1, 5, 0), bound(7)), (process(2, 5, 0), bound(7)), (process(3, 5, 0), bound(8))];
-        Bounds::end_look(&mut processes);
-        let ratios = processes.map(|(process, _)| process.headroom.user_processes);
+        let mut processes = [process(1, 5, 0), process(2, 5, 0), process(3, 5, 0)];
+        Bounds::end_look(&mut processes, &[bound(7), bound(7), bound(8)]);
+        let ratios = processes.map(|process| process.headroom.user_processes);
         assert_eq!(ratios, [Some(0.5), Some(0.5), Some(0.4)]);
     }
 

@@ -218,11 +218,15 @@ impl Observer {
         };
         reading.room.begin_look(members.values().filter(|member| member.held.is_some()).count());
         let mut processes = Vec::with_capacity(members.len());
+        let mut bounds = Vec::with_capacity(members.len());
         let mut gone = Vec::new();
         for member in members.values_mut() {
             let mut missing = Missing::default();
             match reading.figures(member, &mut missing) {
-                Ok(process) => processes.push(process),
+                Ok((process, bound)) => {
+                    processes.push(process);
+                    bounds.push(bound);
+                }
                 // Only now is it clear that it was not incomplete, but gone.
                 Err(Unreadable::Gone) => {
                     gone.push(member.identity);
@@ -245,10 +249,11 @@ impl Observer {
         let over = self.roster.take_over();
         // One that matched at the beginning of the look may be over at its end.
         if !over.is_empty() {
-            processes.retain(|(process, _)| self.roster.has(&process.identity));
+            let mut left = processes.iter().map(|process| self.roster.has(&process.identity));
+            bounds.retain(|_| left.next().unwrap_or_default());
+            processes.retain(|process| self.roster.has(&process.identity));
         }
-        Bounds::end_look(&mut processes);
-        let processes = processes.into_iter().map(|(process, _)| process).collect();
+        Bounds::end_look(&mut processes, &bounds);
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
 }

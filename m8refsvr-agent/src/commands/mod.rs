@@ -99,7 +99,7 @@ impl Failure {
 /// Takes the command line, does what it says, and tells how it ended.
 pub fn run() -> ExitCode {
     let started = SystemTime::now();
-    resident::keep_little();
+    resident::begin();
     let matches = cli::command().try_get_matches().unwrap_or_else(|error| wrong_usage(&error));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(&error));
     let common = &cli.common;

@@ -7,7 +7,7 @@ use m8refsvr_common::{
     slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of, undecided_in},
 };
 
-use super::shared::{Record, SharedArray};
+use super::shared::{FEW, Record, SharedArray};
 
 /// Names of the maps, in the object and under the BPF file system.
 pub(crate) const NAMES: [&str; 6] = ["SLOTS", "COUNTERS", "TARGETS", "LIVES", "LOSSES", "SETTINGS"];
@@ -38,12 +38,14 @@ impl Maps {
         writable: bool,
     ) -> io::Result<Self> {
         Ok(Self {
-            slots: array(&slots, writable)?,
-            counters: array(&counters, false)?,
-            targets: array(&targets, writable)?,
-            lives: array(&lives, writable)?,
-            losses: array(&losses, writable)?,
-            settings: array(&settings, writable)?,
+            // The longest by far, which is needed where a process begins to match or is over.
+            slots: array(&slots, writable, FEW)?,
+            // Of those that are held, each look reads all.
+            counters: array(&counters, false, usize::MAX)?,
+            targets: array(&targets, writable, usize::MAX)?,
+            lives: array(&lives, writable, FEW)?,
+            losses: array(&losses, writable, 1)?,
+            settings: array(&settings, writable, 1)?,
         })
     }
 
@@ -168,7 +170,7 @@ impl Maps {
         // The first word of the record, whatever follows it.
         let words = u32::try_from(size_of::<u64>()).unwrap_or_default();
         let settings = Source { value_size: settings.value_size.min(words), max_entries: 1, ..*settings };
-        array::<u64>(&settings, false).map(|words| words.load(0).unwrap_or_default())
+        array::<u64>(&settings, false, 1).map(|words| words.load(0).unwrap_or_default())
     }
 
     /// What the maps were made with.
@@ -191,12 +193,12 @@ pub(crate) enum NotGiven {
     OutOfRange,
 }
 
-fn array<T: Record>(source: &Source<'_>, writable: bool) -> io::Result<SharedArray<T>> {
+fn array<T: Record>(source: &Source<'_>, writable: bool, most: usize) -> io::Result<SharedArray<T>> {
     if source.value_size as usize != size_of::<T>() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("the map's values have {} bytes, not {}", source.value_size, size_of::<T>()),
         ));
     }
-    SharedArray::map(source.fd, source.max_entries, writable)
+    SharedArray::map(source.fd, source.max_entries, writable, most)
 }

@@ -6,13 +6,16 @@ use rustix::mm::{Advice, madvise};
 /// What is counted as anonymous in the kernel's list of mappings: pages that are no longer those of the file.
 const ANONYMOUS: &str = "Anonymous";
 
-/// Has the allocator take large pieces of memory from the system each, and give them back at once when they are freed.
-/// Without this it keeps pieces as large as the largest that was ever freed.
-pub fn keep_little() {
+/// Pieces of memory of this size and larger are the system's, taken for each and given back with it. Else the allocator
+/// keeps as much as was ever freed at once, which is many times what is needed after the start.
+const LARGE: i32 = 128 << 10;
+
+/// To be called when the agent starts, before it takes memory.
+pub fn begin() {
     // SAFETY: it sets a number that is read under the allocator's locks.
     #[cfg(target_env = "gnu")]
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }
 }
 

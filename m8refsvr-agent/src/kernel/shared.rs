@@ -38,8 +38,8 @@ unsafe impl Record for u64 {}
 /// Bytes that are mapped at once. All that is mapped counts as resident, whether it is looked at or not: an array with
 /// an element for each process id can have 32 MiB.
 const WINDOW: usize = 64 << 10;
-/// How many windows on an array are kept.
-const KEPT: usize = 16;
+/// How many windows are kept on an array of which now this and now that is looked at.
+pub(crate) const FEW: usize = 16;
 
 /// An array of records that the kernel and other processes may read and write at the same time. Each word is
 /// read and written as a whole; a record as a whole may be half old, half new.
@@ -48,8 +48,8 @@ pub(crate) struct SharedArray<T> {
     map: OwnedFd,
     protection: ProtFlags,
     length: u32,
-    /// Each at the place of its number, modulo how many there are.
-    windows: RefCell<[Option<Window>; KEPT]>,
+    /// Those that are kept, each at the place of its number, modulo how many there can be.
+    windows: RefCell<Vec<Option<Window>>>,
     records: PhantomData<T>,
 }
 
@@ -57,13 +57,16 @@ impl<T: Record> SharedArray<T> {
     const PER_WINDOW: usize = WINDOW / size_of::<T>();
 
     /// Maps `length` records of the array behind `map`, which must have been made with `BPF_F_MMAPABLE` and
-    /// hold as many values of the size of `T`.
-    pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool) -> io::Result<Self> {
+    /// hold as many values of the size of `T`. What was looked at stays mapped, of `most` windows at most.
+    pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool, most: usize) -> io::Result<Self> {
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let map = map.try_clone_to_owned()?;
-        let array = Self { map, protection, length, windows: RefCell::default(), records: PhantomData };
+        let mut array = Self { map, protection, length, windows: RefCell::default(), records: PhantomData };
+        let count = (length as usize).div_ceil(Self::PER_WINDOW).min(most);
         // Whether it can be mapped at all is known from here on.
-        array.window(0).map(|window| array.windows.borrow_mut()[0] = Some(window))?;
+        let first = array.window(0)?;
+        array.windows.get_mut().push(Some(first));
+        array.windows.get_mut().resize_with(count.max(1), || None);
         Ok(array)
     }
 
@@ -115,7 +118,8 @@ impl<T: Record> SharedArray<T> {
         let index = index as usize;
         let (number, place) = (index / Self::PER_WINDOW, index % Self::PER_WINDOW);
         let mut windows = self.windows.borrow_mut();
-        let kept = &mut windows[number % KEPT];
+        let place_of_window = number % windows.len();
+        let kept = windows.get_mut(place_of_window)?;
         if kept.as_ref().is_none_or(|window| window.number != number) {
             // First, so that there are never more.
             *kept = None;
@@ -193,10 +197,10 @@ mod tests {
 
     /// An array in a file, as long as three times what is kept of one.
     fn array<T: Record>() -> (std::fs::File, SharedArray<T>) {
-        let length = 3 * KEPT * WINDOW / size_of::<T>();
+        let length = 3 * FEW * WINDOW / size_of::<T>();
         let file = tempfile::tempfile().unwrap();
         file.set_len((length * size_of::<T>()) as u64).unwrap();
-        let array = SharedArray::map(file.as_fd(), length as u32, true).unwrap();
+        let array = SharedArray::map(file.as_fd(), length as u32, true, FEW).unwrap();
         (file, array)
     }
 
@@ -232,7 +236,7 @@ mod tests {
         let mappings = procfs::process::Process::myself().unwrap().maps().unwrap();
         let of_it = mappings.iter().filter(|mapping| mapping.inode == inode);
         let bytes: u64 = of_it.map(|mapping| mapping.address.1 - mapping.address.0).sum();
-        assert_eq!(bytes, (KEPT * WINDOW) as u64);
+        assert_eq!(bytes, (FEW * WINDOW) as u64);
         assert_eq!(array.change(array.len(), Some), None);
         assert_eq!(array.load(array.len() - 1), Some(1));
     }

@@ -106,8 +106,10 @@ fn leading_number(text: &[u8]) -> Option<u64> {
 
 /// Clock ticks as a length of time.
 pub fn of_ticks(ticks: u64) -> Duration {
-    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(clock_ticks_per_second().max(1));
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    let per_second = clock_ticks_per_second().max(1);
+    let nanoseconds = ticks % per_second * 1_000_000_000 / per_second;
+    // Less than a second.
+    Duration::new(ticks / per_second, u32::try_from(nanoseconds).unwrap_or_default())
 }
 
 #[cfg(test)]

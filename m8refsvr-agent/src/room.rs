@@ -10,11 +10,16 @@ const MOST: u64 = 4096;
 /// Descriptors for all else: programs and maps, receivers, and the files that a look opens.
 const OTHER_DESCRIPTORS: u64 = 256;
 
+/// After a look that failed so many looks keep nothing open: what failed it may last.
+const LOOKS_CLOSED: u32 = 60;
+
 /// Room for processes.
 #[derive(Debug)]
 pub(crate) struct Room {
     most: usize,
     left: usize,
+    /// So many looks are still to keep nothing open.
+    closed: u32,
 }
 
 impl Room {
@@ -26,12 +31,13 @@ impl Room {
         // No limit is told by none.
         let descriptors = limit.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
         let most = MOST.min(descriptors / Process::KEPT_DESCRIPTORS);
-        Self { most: usize::try_from(most).unwrap_or_default(), left: 0 }
+        Self { most: usize::try_from(most).unwrap_or_default(), left: 0, closed: 0 }
     }
 
     /// A look begins, with so many processes held already.
     pub(crate) fn begin_look(&mut self, held: usize) {
-        self.left = self.most.saturating_sub(held);
+        self.left = if self.closed == 0 { self.most.saturating_sub(held) } else { 0 };
+        self.closed = self.closed.saturating_sub(1);
     }
 
     /// Keeps files of a process open if there is room.
@@ -43,8 +49,43 @@ impl Room {
         process
     }
 
-    /// There are too few descriptors: nothing is kept open any more.
+    /// A look failed, perhaps as descriptors or memory were too few: nothing is kept open for a while, and then of half
+    /// as many processes.
     pub(crate) fn close(&mut self) {
-        (self.most, self.left) = (0, 0);
+        (self.most, self.left, self.closed) = (self.most / 2, 0, LOOKS_CLOSED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::Proc;
+
+    /// How many processes a look keeps open beside those that are held.
+    fn kept(room: &mut Room, held: usize) -> usize {
+        room.begin_look(held);
+        let this = || Proc::new("/proc").process(std::process::id()).unwrap();
+        (0..6).filter(|_| room.hold(this()).is_kept()).count()
+    }
+
+    #[test]
+    fn as_many_are_kept_open_as_there_is_room_for() {
+        let mut room = Room { most: 4, ..Room::new() };
+        assert_eq!([0, 1, 4, 5].map(|held| kept(&mut room, held)), [4, 3, 0, 0]);
+    }
+
+    #[test]
+    fn after_a_look_that_failed_nothing_is_kept_open_for_a_while_and_then_half_as_much() {
+        let mut room = Room { most: 4, ..Room::new() };
+        assert_eq!(kept(&mut room, 0), 4);
+        room.close();
+        for _ in 0..LOOKS_CLOSED {
+            assert_eq!(kept(&mut room, 0), 0);
+        }
+        assert_eq!(kept(&mut room, 0), 2);
+        room.close();
+        room.close();
+        (0..LOOKS_CLOSED).for_each(|_| room.begin_look(0));
+        assert_eq!(kept(&mut room, 0), 0);
     }
 }

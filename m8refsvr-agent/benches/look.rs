@@ -8,11 +8,13 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
+use aya::{Btf, Ebpf, maps::Array, programs::Iter};
 use m8refsvr_agent::{
     kernel::{Kernel, Options, resident},
     own::{self, Looks},
@@ -109,9 +111,53 @@ impl Kept {
     }
 }
 
+/// What the iterator tells of each task: less than a look needs, which wants memory and descriptors too.
+const TOLD: [&[&str]; 12] = [
+    &["tgid"],
+    &["start_boottime"],
+    &["utime"],
+    &["stime"],
+    &["min_flt"],
+    &["maj_flt"],
+    &["ioac", "read_bytes"],
+    &["ioac", "write_bytes"],
+    &["exit_state"],
+    &["signal"],
+    &["mm"],
+    &["files"],
+];
+
+/// An iterator in the kernel over all tasks of the machine.
+struct Tasks(Ebpf);
+
+impl Tasks {
+    fn new(object: &str) -> Self {
+        let mut programs = Ebpf::load(&fs::read(object).unwrap()).unwrap();
+        let types = m8refsvr_agent::kernel::btf::Btf::of_kernel().unwrap();
+        let mut offsets = Array::<_, u32>::try_from(programs.map_mut("OFFSETS").unwrap()).unwrap();
+        for (at, path) in (0..).zip(TOLD) {
+            offsets.set(at, types.member_offset("task_struct", path).unwrap(), 0).unwrap();
+        }
+        Self::program(&mut programs).load("task", &Btf::from_sys_fs().unwrap()).unwrap();
+        Self(programs)
+    }
+
+    fn program(programs: &mut Ebpf) -> &mut Iter {
+        programs.program_mut("tasks").unwrap().try_into().unwrap()
+    }
+
+    /// Reads all of them; how many bytes.
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let program = Self::program(&mut self.0);
+        let link = program.attach().unwrap();
+        let mut tasks = program.take_link(link).unwrap().into_file().unwrap();
+        std::iter::repeat_with(|| tasks.read(buffer).unwrap()).take_while(|&read| read > 0).sum()
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, what, ..] = arguments.as_slice() else {
+    let [name, what, rest @ ..] = arguments.as_slice() else {
         println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
         return;
     };
@@ -120,13 +166,13 @@ fn main() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     let mut agent = Agent::new(name);
     match what.as_str() {
-        "costs" => costs(agent, name),
+        "costs" => costs(agent, name, &rest[0]),
         _ => growth(&mut agent),
     }
 }
 
 /// Nanoseconds of CPU time for each way.
-fn costs(mut agent: Agent, name: &str) {
+fn costs(mut agent: Agent, name: &str, reference: &str) {
     let mut matching = 0;
     (0..WARM_UP).for_each(|_| matching = agent.look());
     let is_matching =
@@ -150,9 +196,19 @@ fn costs(mut agent: Agent, name: &str) {
     for _ in 0..MEASUREMENTS {
         held.push(cpu_time(times, || kept.iter().for_each(|files| files.read(&mut buffer))));
     }
+    drop(kept);
+    let mut iterated = Vec::new();
+    let mut tasks = Tasks::new(reference);
+    let mut buffer = vec![0; 1 << 16];
+    for _ in 0..MEASUREMENTS {
+        iterated.push(cpu_time(times, || {
+            assert!(tasks.read(&mut buffer) >= matching * TOLD.len() * size_of::<u64>())
+        }));
+    }
     let processes = processes().count();
     println!(
-        "{{\"matching\":{matching},\"processes\":{processes},\"look\":{looks:?},\"opened\":{opened:?},\"kept\":{held:?}}}"
+        "{{\"matching\":{matching},\"processes\":{processes},\"look\":{looks:?},\"opened\":{opened:?},\"kept\":{held:?},\
+         \"iterated\":{iterated:?}}}"
     );
 }
 

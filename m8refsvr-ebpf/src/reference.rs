@@ -1,15 +1,19 @@
-//! What `cargo xtask bench hooks` puts beside the programs of m8refsvr: a program that does nothing, which shows
-//! what measuring costs, and the straightforward design with hash maps. Neither is in a release object.
+//! What the benches put beside the programs of m8refsvr: one that does nothing, which shows what measuring costs, the
+//! straightforward design with hash maps, and an iterator over tasks in the place of files of /proc. None is in a release
+//! object.
 
 #![no_std]
 #![no_main]
 
 mod panic;
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
+    bindings::seq_file,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_seq_write},
     macros::{map, raw_tracepoint},
-    maps::{HashMap, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuHashMap},
     programs::RawTracePointContext,
 };
 use m8refsvr_common::switch::Switch;
@@ -42,6 +46,40 @@ fn hash(context: RawTracePointContext) -> u32 {
             None => {}
         }
     }
+    0
+}
+
+/// How many words of a task the iterator tells.
+const WORDS: usize = 12;
+
+/// Where they are in a task; user space sets it.
+#[map]
+static OFFSETS: Array<u32> = Array::with_max_entries(WORDS as u32, 0);
+
+/// What the kernel passes to a program of `iter/task`: `struct bpf_iter__task`, and of its first member the first.
+#[repr(C)]
+struct IteratorContext {
+    meta: *const *mut seq_file,
+    task: *const c_void,
+}
+
+/// Tells some words of each task of the machine.
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+fn tasks(context: *const IteratorContext) -> i32 {
+    // SAFETY: the kernel passes such a context, with no task at the end.
+    let (meta, task) = unsafe { ((*context).meta, (*context).task) };
+    if task.is_null() {
+        return 0;
+    }
+    let mut words = [0_u64; WORDS];
+    for (at, word) in words.iter_mut().enumerate() {
+        let Some(&offset) = OFFSETS.get(at as u32) else { return 0 };
+        // SAFETY: the helper checks the address.
+        *word = unsafe { bpf_probe_read_kernel(task.byte_add(offset as usize).cast()) }.unwrap_or(0);
+    }
+    // SAFETY: the words are as long as is said, and the file is the kernel's.
+    unsafe { bpf_seq_write(*meta, words.as_ptr().cast(), size_of_val(&words) as u32) };
     0
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask bench look`: CPU time of a look, beside the least that asking /proc for the same takes; how it grows
 //! with the processes that match, and how little with the others.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::{
     load::{Kind, LARGE, Load, NAME, SMALL},
     table::Table,
 };
-use crate::host;
+use crate::{build, host};
 
 /// All loads in turn, so often.
 const ROUNDS: usize = 3;
@@ -24,17 +24,20 @@ struct Scene {
     look: Vec<f64>,
     opened: Vec<f64>,
     kept: Vec<f64>,
+    iterated: Vec<f64>,
     seen: usize,
 }
 
 impl Scene {
     fn new(matching: usize, all: usize, kind: Kind) -> Self {
-        Self { matching, all, kind, look: Vec::new(), opened: Vec::new(), kept: Vec::new(), seen: 0 }
+        let none = Vec::new;
+        Self { matching, all, kind, look: none(), opened: none(), kept: none(), iterated: none(), seen: 0 }
     }
 
-    fn measure(&mut self, program: &Command) -> Result<()> {
+    fn measure(&mut self, program: &Command, reference: &Path) -> Result<()> {
         let _load = Load::start(self.matching, self.all, self.kind)?;
-        let measured = in_process::run(Command::new(program.get_program()).args([NAME, "costs"]))?;
+        let measured =
+            in_process::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
         let microseconds = |name: &str| -> Result<Vec<f64>> {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
             Ok(values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3).collect())
@@ -42,6 +45,7 @@ impl Scene {
         self.look.extend(microseconds("look")?);
         self.opened.extend(microseconds("opened")?);
         self.kept.extend(microseconds("kept")?);
+        self.iterated.extend(microseconds("iterated")?);
         self.seen = measured["processes"].as_u64().and_then(|seen| usize::try_from(seen).ok()).unwrap_or(0);
         Ok(())
     }
@@ -59,13 +63,14 @@ impl Scene {
 
 pub(super) fn look() -> Result<Table> {
     let program = in_process::build("look")?;
+    let reference = build::reference_object()?;
     let mut typical = [Scene::new(1000, 1470, SMALL), Scene::new(1000, 1470, LARGE)];
     let mut alone = [Scene::new(1, 0, SMALL), Scene::new(1, 1470, SMALL)];
     let mut growing = [100, 1000, 4000].map(|matching| Scene::new(matching, 0, SMALL));
     for round in 1..=ROUNDS {
         host::step(&format!("measuring, round {round} of {ROUNDS}"));
         for scene in typical.iter_mut().chain(&mut alone).chain(&mut growing) {
-            scene.measure(&program)?;
+            scene.measure(&program, &reference)?;
         }
     }
 
@@ -75,11 +80,13 @@ pub(super) fn look() -> Result<Table> {
         table.row(format!("{name}, {kind}: a look"), "µs CPU", &scene.look);
         table.row("  all of them: stat, io, fd opened each time", "µs CPU", &scene.opened);
         table.row("  those that match: stat, io, fd kept open", "µs CPU", &scene.kept);
+        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", &scene.iterated);
         table.ratio(format!("look / opened each time, {kind}"), &scene.look, &scene.opened);
         table.ratio(format!("look / kept open, {kind}"), &scene.look, &scene.kept);
     }
     for scene in &alone {
         table.row(format!("{}: a look", scene.name()), "µs CPU", &scene.look);
+        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", &scene.iterated);
     }
     table.ratio("1 match among many / among few processes", &alone[1].look, &alone[0].look);
     for scene in &growing {

@@ -1,6 +1,6 @@
 //! `cargo xtask bench memory`: what the agent keeps in memory, and what an export of many series costs.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -18,7 +18,7 @@ const ROUNDS: usize = 3;
 const SETTLED: usize = 3;
 /// Exports of which the CPU time is taken.
 const EXPORTS: usize = 5;
-const MATCHING: usize = 1000;
+const MATCHING: u32 = 1000;
 /// So many looks at fewer processes: what grows, grows by looks.
 const MATCHING_LONG: usize = 100;
 
@@ -27,6 +27,7 @@ pub(super) fn memory() -> Result<Table> {
     let program = in_process::build("look")?;
     let mut one = Vec::new();
     let mut many = Vec::new();
+    let mut kept = Vec::new();
     let mut series = Vec::new();
     let mut exports = Vec::new();
     let mut sizes = Vec::new();
@@ -39,8 +40,12 @@ pub(super) fn memory() -> Result<Table> {
             one.push(settled(&agent, &[])?.memory()?);
         }
         {
-            let _load = Load::start(MATCHING, 0, SMALL)?;
-            many.push(settled(&agent, &[])?.memory()?);
+            let _load = Load::start(MATCHING as usize, 0, SMALL)?;
+            let unwatched = slab()?;
+            let running = settled(&agent, &[])?;
+            many.push(running.memory()?);
+            kept.push((slab()? - unwatched) / 1024.0 / f64::from(MATCHING));
+            drop(running);
             let listed = MATCHING.to_string();
             let running = settled(&agent, &["--per-process", "--max-processes", &listed])?;
             series.push(running.memory()?);
@@ -68,6 +73,7 @@ pub(super) fn memory() -> Result<Table> {
         let values: Vec<f64> = many.iter().map(|memory| bytes(part(memory))).collect();
         table.row(what, "MiB", &values);
     }
+    table.row("in the kernel, files that are kept open, for each process", "KiB", &kept);
     table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
     table.row("  one export of them", "ms CPU", &exports);
     table.row("  what is sent, compressed", "KiB", &sizes);
@@ -116,6 +122,14 @@ impl Exporting {
         let size = size as f64 / 1024.0 / EXPORTS as f64;
         Ok((time / u32::try_from(EXPORTS)?, size))
     }
+}
+
+/// Bytes of the kernel's small objects that it can't give up, open files and their buffers among them.
+fn slab() -> Result<f64> {
+    let info = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let kibibytes = info.lines().find_map(|line| line.strip_prefix("SUnreclaim:")?.split_whitespace().next());
+    let kibibytes: f64 = kibibytes.context("/proc/meminfo tells of no slabs")?.parse()?;
+    Ok(1024.0 * kibibytes)
 }
 
 fn milliseconds(time: Duration) -> f64 {

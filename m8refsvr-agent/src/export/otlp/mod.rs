@@ -4,6 +4,7 @@
 //! split what they export, and tell of refused points in their log alone.
 
 mod client;
+mod compression;
 mod connections;
 mod deliver;
 mod encode;
@@ -17,7 +18,8 @@ mod request;
 mod resource;
 mod tls;
 
-pub use client::{Client, Compression, Protocol, Target};
+pub use client::{Client, Protocol, Target};
+pub use compression::Compression;
 pub use deliver::{Counts, Deliverer, Newest, attempt};
 pub use encode::{Names, requests};
 pub use error::ExportError;

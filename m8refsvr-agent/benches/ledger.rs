@@ -1,4 +1,5 @@
-//! What taking in a look costs, and making the report of it: `cargo bench -p m8refsvr-agent --bench ledger`.
+//! What taking in a look costs, making the report of it, and the requests of that:
+//! `cargo bench -p m8refsvr-agent --bench ledger`.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
 
@@ -9,9 +10,10 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::{
+    export::otlp::{self, LIMIT, Names},
     ledger::Ledger,
     own::{self, Looks},
-    proc::Proc,
+    proc::{Proc, system::Host},
     report::{Exports, Reporter},
     sample::{Observer, Sample},
     selector::Selector,
@@ -80,5 +82,21 @@ fn report(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ledger, report);
+fn requests(criterion: &mut Criterion) {
+    let names = Names { otel: true, instana: false };
+    let resource = otlp::resource(&Host::this(), None, None).unwrap();
+    let mut group = criterion.benchmark_group("requests");
+    for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
+        let (observer, sample) = look(1000);
+        let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
+        let agent = own::agent(&observer, Looks::default(), Exports::default());
+        let report = reporter.report(&sample, own::machine(&observer), agent);
+        group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
+            bencher.iter(|| otlp::requests(&report, names, &resource, LIMIT));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ledger, report, requests);
 criterion_main!(benches);

@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::{
+    compression::Compression,
     connections::Connections,
     error::{ExportError, one_line},
     grpc, http,
@@ -48,15 +49,6 @@ impl Protocol {
             Self::HttpProtobuf => "http/protobuf",
         }
     }
-}
-
-/// How requests are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// By gzip.
-    Gzip,
-    /// Not at all.
-    None,
 }
 
 /// Where requests go and how.
@@ -188,6 +180,7 @@ impl Client {
         if let Some(reason) = &self.unusable {
             return Err(ExportError::Tls(reason.to_string()));
         }
+        let message = self.target.compression.apply(message);
         let mut outcome = self.transport.send(&self.target, message.clone(), deadline).await;
         // A receiver may end a connection that was idle just when it is used again.
         if self.is_reused && matches!(outcome, Err(ExportError::Connection(_))) {
@@ -242,13 +235,13 @@ impl Transport {
             }
             Protocol::Grpc => {
                 let client = builder.http2_only(true).build(noted(https.enable_http2().wrap_connector(http)));
-                Self::Grpc(Box::new(grpc::Sender::new(client, target)))
+                Self::Grpc(Box::new(grpc::Sender(client)))
             }
         }
     }
 
     async fn send(
-        &mut self,
+        &self,
         target: &Target,
         message: Bytes,
         deadline: Instant,

@@ -9,14 +9,13 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
-use prost::Message as _;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{Client, ExportError, LIMIT, Names, client::Rejected, metrics, requests};
+use super::{Client, ExportError, LIMIT, Names, client::Rejected, requests};
 use crate::{
     episode::{Episode, Say, in_words},
     report::{Exports, Report},
@@ -69,15 +68,9 @@ pub async fn attempt(
     limit: Duration,
 ) -> Result<Rejected, ExportError> {
     let deadline = Instant::now() + limit;
-    let scope = InstrumentationScope {
-        name: "m8refsvr".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        ..InstrumentationScope::default()
-    };
     let mut rejected = Rejected::default();
-    for request in requests(resource, &scope, metrics(report, names), LIMIT) {
-        let message = request.encode_to_vec().into();
-        let sent = timeout_at(deadline, client.send(message, deadline)).await;
+    for request in requests(report, names, resource, LIMIT) {
+        let sent = timeout_at(deadline, client.send(request, deadline)).await;
         let of_request = sent.unwrap_or(Err(ExportError::Timeout(limit)))?;
         rejected.points += of_request.points;
         if !of_request.message.is_empty() {

@@ -1,17 +1,20 @@
-//! From a report and the catalogue to OTLP's messages. A pure function; knows nothing of the network.
+//! From a report and the catalogue to the points of OTLP. A pure function; knows nothing of the network.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
-    metrics::v1::{
-        AggregationTemporality, Gauge, Metric, NumberDataPoint, Sum, metric::Data, number_data_point,
-    },
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    resource::v1::Resource,
 };
 
+use super::{
+    point::{Attributes, Point},
+    request::Requests,
+};
 use crate::{
     catalogue::{self, CATALOGUE, Kind, Points, TurnoverFigure, Vocabulary},
-    figures::{Figures, Value},
+    figures::{Figure, Figures, Value},
     report::{Report, Single},
     turnover::Turnover,
 };
@@ -35,23 +38,21 @@ impl Names {
     }
 }
 
-/// All metrics of a report that have a point.
-pub fn metrics(report: &Report, names: Names) -> Vec<Metric> {
+/// All metrics of a report that have a point, as the bytes of `ExportMetricsServiceRequest`s; none is longer than
+/// `limit`.
+pub fn requests(report: &Report, names: Names, resource: &Resource, limit: usize) -> Vec<Bytes> {
+    let scope = InstrumentationScope {
+        name: "m8refsvr".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
+    let mut requests = Requests::new(resource, &scope, limit);
     let series = Series::of(report);
-    CATALOGUE
-        .iter()
-        .filter(|metric| names.has(metric.vocabulary))
-        .filter_map(|metric| {
-            let points = points(metric, report, &series);
-            (!points.is_empty()).then(|| Metric {
-                name: metric.name.into(),
-                description: metric.description.into(),
-                unit: metric.unit.into(),
-                data: Some(data(metric.kind, points)),
-                ..Metric::default()
-            })
-        })
-        .collect()
+    for metric in CATALOGUE.iter().filter(|metric| names.has(metric.vocabulary)) {
+        requests.metric(metric);
+        points(metric, report, &series, &mut requests);
+    }
+    requests.end()
 }
 
 /// The sets of processes that have series of their own, with what names them.
@@ -63,7 +64,7 @@ struct Series<'a> {
 
 /// Figures, what names them, and since when their totals count.
 struct One<'a> {
-    attributes: Vec<KeyValue>,
+    attributes: Attributes,
     since: u64,
     figures: &'a Figures,
 }
@@ -76,22 +77,22 @@ impl<'a> Series<'a> {
             pattern.map(|pattern| text("m8refsvr.group", pattern))
         };
         let of_group = |place: usize, figures: &'a Figures| One {
-            attributes: pattern(place).into_iter().collect(),
+            attributes: Attributes::new(pattern(place).into_iter().collect()),
             since: started,
             figures,
         };
         let groups = || report.groups.iter().enumerate();
-        let of_process = |single: &'a Single| One {
-            attributes: [
+        let of_process = |single: &'a Single| {
+            let own = [
                 attribute("process.pid", any_value::Value::IntValue(single.pid.into())),
                 text("process.creation.time", &humantime::format_rfc3339_millis(single.created).to_string()),
                 text("process.executable.name", &single.executable),
-            ]
-            .into_iter()
-            .chain(pattern(single.group))
-            .collect(),
-            since: nanoseconds(single.since),
-            figures: &single.figures,
+            ];
+            One {
+                attributes: Attributes::new(own.into_iter().chain(pattern(single.group)).collect()),
+                since: nanoseconds(single.since),
+                figures: &single.figures,
+            }
         };
         let each = match &report.processes {
             Some(processes) => {
@@ -102,56 +103,56 @@ impl<'a> Series<'a> {
             None => groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
         };
         Self {
-            all: One { attributes: Vec::new(), since: started, figures: &report.all },
+            all: One { attributes: Attributes::default(), since: started, figures: &report.all },
             groups: groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
             each,
         }
     }
 }
 
-fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>) -> Vec<NumberDataPoint> {
+/// Tells the points of a metric.
+fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>, requests: &mut Requests) {
     let at = nanoseconds(report.at);
-    // What is of the moment has no start.
-    let since = |since: u64| if metric.kind == Kind::Gauge { 0 } else { since };
-    let of = |ones: &[One<'_>], points: &[catalogue::Point]| {
-        let pairs = ones.iter().flat_map(|one| points.iter().map(move |point| (one, point)));
-        let known = pairs.filter_map(|(one, point)| {
-            let value = one.figures.get(point.figure)?;
-            let mut attributes = one.attributes.clone();
-            attributes.extend(point.attribute.map(|(name, value)| text(name, value)));
-            // The clock may have been set back since.
-            Some(data_point(attributes, since(one.since.min(at)), at, value))
-        });
-        known.collect()
+    let started = nanoseconds(report.started);
+    let mut tell = |one: &Attributes, own: &Attributes, since: u64, value: Value| {
+        // What is of the moment has no start. The clock may have been set back since.
+        let since = if metric.kind == Kind::Gauge { 0 } else { since.min(at) };
+        requests.point(&Point { attributes: [one, own], since, at, value });
     };
     match metric.points {
-        // The earlier plugin knew neither groups nor processes.
-        Points::Each(points) | Points::Group(points) if metric.vocabulary == Vocabulary::Instana => {
-            of(std::slice::from_ref(&series.all), points)
+        Points::Each(points) | Points::Group(points) => {
+            let ones = match metric.points {
+                // The earlier plugin knew neither groups nor processes.
+                _ if metric.vocabulary == Vocabulary::Instana => std::slice::from_ref(&series.all),
+                Points::Each(_) => &series.each,
+                _ => &series.groups,
+            };
+            let own = |point: &catalogue::Point| {
+                let own = point.attribute.map(|(name, value)| text(name, value));
+                (Attributes::new(own.into_iter().collect()), point.figure)
+            };
+            let points: Vec<(Attributes, Figure)> = points.iter().map(own).collect();
+            for one in ones {
+                for (own, figure) in &points {
+                    if let Some(value) = one.figures.get(*figure) {
+                        tell(&one.attributes, own, one.since, value);
+                    }
+                }
+            }
         }
-        Points::Each(points) => of(&series.each, points),
-        Points::Group(points) => of(&series.groups, points),
         Points::Turnover(figure) => {
-            let start = since(nanoseconds(report.started.min(report.at)));
-            let groups = series.groups.iter().zip(&report.groups);
-            let points = groups.flat_map(|(one, group)| {
-                let of_group = turnover(figure, &group.turnover).into_iter();
-                of_group.map(|(attributes, count)| {
-                    let attributes = one.attributes.iter().cloned().chain(attributes).collect();
-                    data_point(attributes, start, at, Value::Int(count))
-                })
-            });
-            points.collect()
+            for (one, group) in series.groups.iter().zip(&report.groups) {
+                for (own, count) in turnover(figure, &group.turnover) {
+                    tell(&one.attributes, &Attributes::new(own), started, Value::Int(count));
+                }
+            }
         }
-        Points::Agent(figure, names) => report
-            .agent
-            .get(figure)
-            .into_iter()
-            .map(|(values, value)| {
-                let attributes = names.iter().zip(values).map(|(name, value)| text(name, value)).collect();
-                data_point(attributes, since(nanoseconds(report.started)), at, value)
-            })
-            .collect(),
+        Points::Agent(figure, names) => {
+            for (values, value) in report.agent.get(figure) {
+                let own = names.iter().zip(values).map(|(name, value)| text(name, value)).collect();
+                tell(&Attributes::default(), &Attributes::new(own), started, value);
+            }
+        }
     }
 }
 
@@ -177,31 +178,6 @@ fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Vec<KeyValue>, 
     }
 }
 
-fn data(kind: Kind, data_points: Vec<NumberDataPoint>) -> Data {
-    match kind {
-        Kind::Gauge => Data::Gauge(Gauge { data_points }),
-        Kind::UpDownCounter | Kind::Counter => Data::Sum(Sum {
-            data_points,
-            aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic: kind == Kind::Counter,
-        }),
-    }
-}
-
-fn data_point(attributes: Vec<KeyValue>, since: u64, at: u64, value: Value) -> NumberDataPoint {
-    NumberDataPoint {
-        attributes,
-        start_time_unix_nano: since,
-        time_unix_nano: at,
-        value: Some(match value {
-            // OTLP has no unsigned numbers.
-            Value::Int(value) => number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)),
-            Value::Double(value) => number_data_point::Value::AsDouble(value),
-        }),
-        ..NumberDataPoint::default()
-    }
-}
-
 /// An attribute with a text.
 pub(super) fn text(name: &str, value: &str) -> KeyValue {
     attribute(name, any_value::Value::StringValue(value.into()))
@@ -220,8 +196,16 @@ fn nanoseconds(time: SystemTime) -> u64 {
 mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
+    use opentelemetry_proto::tonic::metrics::v1::{
+        AggregationTemporality, Metric, NumberDataPoint, metric::Data, number_data_point,
+    };
+
     use super::*;
     use crate::{
+        export::otlp::{
+            LIMIT,
+            request::tests::{decoded, points_of},
+        },
         figures::Machine,
         report::{Agent, Exports, Reporter},
         sample::{
@@ -268,15 +252,16 @@ mod tests {
         reports.last().unwrap()
     }
 
+    /// What receivers read.
+    fn metrics(report: &Report, names: Names) -> Vec<Metric> {
+        requests(report, names, &Resource::default(), LIMIT).iter().flat_map(decoded).collect()
+    }
+
     /// The values of a metric by their attributes, as text.
     fn values(report: &Report, names: Names, name: &str) -> BTreeMap<String, f64> {
         let metrics = metrics(report, names);
         let metric = metrics.iter().find(|metric| metric.name == name);
-        let points = match metric.map(|metric| metric.data.clone().unwrap()) {
-            Some(Data::Gauge(gauge)) => gauge.data_points,
-            Some(Data::Sum(sum)) => sum.data_points,
-            _ => Vec::new(),
-        };
+        let points = metric.cloned().map(points_of).unwrap_or_default();
         let attribute = |attribute: KeyValue| match attribute.value.unwrap().value {
             Some(any_value::Value::StringValue(text)) => format!("{}={text}", attribute.key),
             Some(any_value::Value::IntValue(number)) => format!("{}={number}", attribute.key),
@@ -377,5 +362,27 @@ mod tests {
         assert!(instana.contains(&"m8refsvr.agent.look.duration".to_owned()));
         assert!(!instana.contains(&"process.cpu.time".to_owned()));
         assert!(!names(OTEL).contains(&"process_count".to_owned()));
+    }
+
+    #[test]
+    fn what_grows_has_a_start_and_what_is_of_the_moment_has_none() {
+        let looks = vec![sample(100, [process(1, 50, 5)]), sample(200, [process(1, 50, 6)])];
+        let report = report(&["a"], Some(1), looks);
+        let at = nanoseconds(report.at);
+        for metric in metrics(&report, BOTH) {
+            let known = CATALOGUE.iter().find(|known| known.name == metric.name).unwrap();
+            let is_gauge = matches!(metric.data, Some(Data::Gauge(_)));
+            assert_eq!(is_gauge, known.kind == Kind::Gauge, "{}", metric.name);
+            if let Some(Data::Sum(sum)) = &metric.data {
+                assert_eq!(sum.is_monotonic, known.kind == Kind::Counter, "{}", metric.name);
+                assert_eq!(sum.aggregation_temporality(), AggregationTemporality::Cumulative);
+            }
+            let is_told = |point: &NumberDataPoint| {
+                let since = point.start_time_unix_nano;
+                point.time_unix_nano == at && if is_gauge { since == 0 } else { since > 0 && since <= at }
+            };
+            assert_eq!((metric.unit.as_str(), metric.description.as_str()), (known.unit, known.description));
+            assert!(points_of(metric.clone()).iter().all(is_told), "{metric:?}");
+        }
     }
 }

@@ -112,11 +112,8 @@ impl ExportError {
         Self::Status { status: status.as_u16(), message, after }
     }
 
-    /// From what the gRPC client says: the receiver's own words, or what went wrong before they came.
-    pub(super) fn of_status(status: &tonic::Status, host: &str) -> Self {
-        if let Some(cause) = status.source() {
-            return Self::of_transport(cause, host);
-        }
+    /// From a status of gRPC that is not one of success.
+    pub(super) fn of_status(status: &tonic::Status) -> Self {
         let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         Self::Grpc { code: status.code(), message: status.message().into(), after }
     }

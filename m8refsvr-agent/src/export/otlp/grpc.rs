@@ -1,141 +1,191 @@
-//! Sending over gRPC. Messages come encoded, as they also go over HTTP; what is not an answer of gRPC (a proxy's page,
-//! say) is told from one before it is taken for a message.
+//! Sending over gRPC, as `PROTOCOL-HTTP2.md` of gRPC has it: a call is a request in which a prefix stands before the
+//! message, and an answer with a status in its trailers, or in its headers where there is no message. What is not an
+//! answer of gRPC (a proxy's page, say) is told from one before it is taken for a message. tonic knows the statuses;
+//! its client would compress by a level of its own, and copy what it sends.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, time::Duration};
 
-use bytes::{BufMut as _, Bytes};
-use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use bytes::{Buf as _, Bytes, buf::Chain};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message as _;
-use tonic::{
-    Status,
-    body::Body,
-    client::Grpc,
-    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::{Service, StdError},
-    metadata::MetadataMap,
-};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
-    client::{ANSWER, Compression, NO_RECEIVER, Target, USER_AGENT},
+    client::{ANSWER, NO_RECEIVER, Target, USER_AGENT},
+    compression::Compression,
     error::ExportError,
     noted::Connector,
 };
 
 /// `MetricsService.Export` of `opentelemetry/proto/collector/metrics/v1/metrics_service.proto`.
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+const KIND: &str = "application/grpc";
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// No more digits fit in `grpc-timeout`.
+const LONGEST: u128 = 99_999_999;
+const DETAILS: &str = "grpc-status-details-bin";
+/// Before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A message behind its prefix.
+type Prefixed = Full<Chain<Bytes, Bytes>>;
 
 /// The client of one receiver.
 #[derive(Clone, Debug)]
-pub(super) struct Sender(Grpc<Checked>);
+pub(super) struct Sender(pub(super) legacy::Client<Connector, Prefixed>);
 
 impl Sender {
-    pub(super) fn new(client: legacy::Client<Connector, Body>, target: &Target) -> Self {
-        let grpc = Grpc::with_origin(Checked(client), target.endpoint.clone());
-        Self(match target.compression {
-            Compression::Gzip => {
-                grpc.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip)
-            }
-            Compression::None => grpc,
-        })
-    }
-
-    /// Sends an encoded message; the receiver is told how long we wait.
+    /// Sends a message; the receiver is told how long we wait.
     pub(super) async fn send(
-        &mut self,
+        &self,
         target: &Target,
         message: Bytes,
         wait: Duration,
     ) -> Result<ExportMetricsServiceResponse, ExportError> {
-        let mut request = tonic::Request::new(message);
-        *request.metadata_mut() = MetadataMap::from_headers(target.headers.clone());
-        request.set_timeout(wait);
         let host = target.endpoint.host().unwrap_or_default();
-        self.0.ready().await.map_err(|error| ExportError::of_transport(error.as_ref(), host))?;
-        let sent = self.0.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await;
-        sent.map(tonic::Response::into_inner).map_err(|status| ExportError::of_status(&status, host))
-    }
-}
-
-/// Messages that are encoded already.
-struct Encoded;
-
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = ExportMetricsServiceResponse;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Encoded {
-    type Item = ExportMetricsServiceResponse;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        // The status that follows says whether it was accepted; only what else this says may be lost.
-        Ok(Some(Self::Item::decode(buffer).unwrap_or_else(|error| {
-            tracing::debug!("the receiver's answer can't be read: {error}");
-            Self::Item::default()
-        })))
-    }
-}
-
-/// The HTTP client, which makes an error of what is no answer of gRPC.
-#[derive(Clone, Debug)]
-struct Checked(legacy::Client<Connector, Body>);
-
-impl Service<Request<Body>> for Checked {
-    type Response = Response<Incoming>;
-    type Error = StdError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        let response = self.0.request(request);
-        Box::pin(async move {
-            let response = response.await?;
-            let kind = response.headers().get(header::CONTENT_TYPE);
-            let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-            if response.status() == StatusCode::OK && is_grpc {
-                return Ok(response);
+        let transport = |error: &(dyn Error + 'static)| ExportError::of_transport(error, host);
+        let response = self.0.request(request(target, message, wait)).await;
+        let (parts, body) = response.map_err(|error| transport(&error))?.into_parts();
+        let body = Limited::new(body, ANSWER).collect();
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(KIND.as_bytes()));
+        match parts.status {
+            StatusCode::OK if is_grpc => {}
+            status if status.is_success() => return Err(ExportError::Connection(NO_RECEIVER.into())),
+            status => {
+                let body = body.await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                return Err(ExportError::of_response(status, &parts.headers, &body));
             }
-            if response.status().is_success() {
-                return Err(ExportError::Connection(NO_RECEIVER.into()).into());
+        }
+        if let Some(status) = status(&parts.headers) {
+            return accepted(&status).map(|()| ExportMetricsServiceResponse::default());
+        }
+        let body = body.await.map_err(|error| transport(error.as_ref()))?;
+        let status = body.trailers().and_then(status);
+        accepted(&status.unwrap_or_else(|| Status::unknown("the answer ends without a status")))?;
+        Ok(answer(&body.to_bytes()))
+    }
+}
+
+fn request(target: &Target, message: Bytes, wait: Duration) -> Request<Prefixed> {
+    let is_compressed = target.compression == Compression::Gzip;
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let prefix = [&[u8::from(is_compressed)][..], &length.to_be_bytes()].concat();
+    let mut request = Request::new(Full::new(Bytes::from(prefix).chain(message)));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = place(&target.endpoint);
+    let headers = request.headers_mut();
+    headers.extend(target.headers.clone());
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+    if is_compressed {
+        headers.insert(ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Ok(wait) = HeaderValue::try_from(format!("{}m", wait.as_millis().min(LONGEST))) {
+        headers.insert(TIMEOUT, wait);
+    }
+    request
+}
+
+/// Where calls to a receiver go.
+fn place(endpoint: &Uri) -> Uri {
+    let mut parts = endpoint.clone().into_parts();
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_static(EXPORT));
+    // The endpoint has a scheme and a host.
+    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
+}
+
+/// The status in headers or trailers.
+fn status(headers: &HeaderMap) -> Option<Status> {
+    let mut headers = MetadataMap::from_headers(headers.clone());
+    // tonic panics at details that are not in base64.
+    if headers.get_bin(DETAILS).is_some_and(|details| details.to_bytes().is_err()) {
+        headers.remove_bin(DETAILS);
+    }
+    Status::from_header_map(headers.as_ref())
+}
+
+fn accepted(status: &Status) -> Result<(), ExportError> {
+    if status.code() == Code::Ok { Ok(()) } else { Err(ExportError::of_status(status)) }
+}
+
+/// What else is said of what was accepted.
+fn answer(body: &[u8]) -> ExportMetricsServiceResponse {
+    let message = match body.split_first_chunk::<PREFIX>() {
+        Some(([0, length @ ..], message)) => message.get(..u32::from_be_bytes(*length) as usize),
+        _ => None,
+    };
+    let decoded = message.map(ExportMetricsServiceResponse::decode);
+    decoded.and_then(Result::ok).unwrap_or_else(|| {
+        tracing::debug!("the receiver's answer can't be read: {} bytes", body.len());
+        ExportMetricsServiceResponse::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_status_is_read_whatever_its_details_are() {
+        assert!(status(&headers(&[("content-type", KIND)])).is_none());
+        let ok = status(&headers(&[("grpc-status", "0")])).unwrap();
+        assert_eq!(accepted(&ok), Ok(()));
+        for details in ["not base64!", "AAAA"] {
+            let fields =
+                [("grpc-status", "14"), ("grpc-message", "too%20many"), ("grpc-status-details-bin", details)];
+            let error = accepted(&status(&headers(&fields)).unwrap()).unwrap_err();
+            let expected =
+                ExportError::Grpc { code: Code::Unavailable, message: "too many".into(), after: None };
+            assert_eq!(error, expected, "{details}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_of_an_answer_is_lost() {
+        let partial_success =
+            ExportMetricsPartialSuccess { rejected_data_points: 7, error_message: "old".into() };
+        let said = ExportMetricsServiceResponse { partial_success: Some(partial_success) };
+        let message = said.encode_to_vec();
+        let length = u8::try_from(message.len()).unwrap();
+        let whole = [&[0, 0, 0, 0, length][..], &message].concat();
+        assert_eq!(answer(&whole), said);
+        assert_eq!(answer(&[&whole[..], &[0, 0]].concat()), said);
+        let nothing = ExportMetricsServiceResponse::default();
+        let compressed = [&[1][..], &whole[1..]].concat();
+        for body in
+            [&[][..], &whole[..4], &whole[..whole.len() - 1], &compressed, &[0, 255, 255, 255, 255, 1]]
+        {
+            assert_eq!(answer(body), nothing, "{body:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_receiver_answers_is_fatal(
+            body in vec(any::<u8>(), 0..100),
+            fields in [vec(32..=255_u8, 0..20), vec(32..=255_u8, 0..20), vec(32..=255_u8, 0..20)],
+        ) {
+            answer(&body);
+            let names = ["grpc-status", "grpc-message", DETAILS].map(HeaderName::from_static);
+            let values = fields.iter().map(|value| HeaderValue::from_bytes(value));
+            let headers = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value.ok()?)));
+            if let Some(status) = status(&headers.collect()) {
+                let _ = accepted(&status);
             }
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
-            let error = ExportError::of_response(parts.status, &parts.headers, &body.unwrap_or_default());
-            Err(error.into())
-        })
+        }
     }
 }

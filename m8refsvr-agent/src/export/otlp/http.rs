@@ -1,9 +1,8 @@
 //! Sending as protobuf over HTTP/1.1.
 
-use std::{error::Error, io::Write as _};
+use std::error::Error;
 
 use bytes::Bytes;
-use flate2::write::GzEncoder;
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
@@ -11,7 +10,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use prost::Message as _;
 
 use super::{
-    client::{ANSWER, Compression, NO_RECEIVER, Target, USER_AGENT},
+    client::{ANSWER, NO_RECEIVER, Target, USER_AGENT},
+    compression::Compression,
     error::ExportError,
     noted::Connector,
 };
@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Sender(pub(super) legacy::Client<Connector, Full<Bytes>>);
 
 impl Sender {
-    /// Sends an encoded message.
+    /// Sends a message.
     pub(super) async fn send(
         &self,
         target: &Target,
@@ -52,11 +52,7 @@ impl Sender {
 }
 
 fn request(target: &Target, message: Bytes) -> Request<Full<Bytes>> {
-    let body = match target.compression {
-        Compression::None => message,
-        Compression::Gzip => compressed(&message).into(),
-    };
-    let mut request = Request::new(Full::new(body));
+    let mut request = Request::new(Full::new(message));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target.endpoint.clone();
     let headers = request.headers_mut();
@@ -67,11 +63,4 @@ fn request(target: &Target, message: Bytes) -> Request<Full<Bytes>> {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     request
-}
-
-fn compressed(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
-    // Memory takes everything.
-    let _ = encoder.write_all(plain);
-    encoder.finish().unwrap_or_default()
 }

@@ -83,6 +83,7 @@ impl Service {
         self.look(None);
         self.looks.skipped += grid.skipped(self.looks.last);
         resident::give_back();
+        let mut is_second = true;
         loop {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = grid.wait(now);
@@ -106,6 +107,10 @@ impl Service {
                 }
             }
             self.look(None);
+            if std::mem::take(&mut is_second) {
+                // By now there was a first export too, most often.
+                resident::give_back();
+            }
             let skipped = grid.skipped(Instant::now().saturating_duration_since(due));
             if skipped > 0 {
                 tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);

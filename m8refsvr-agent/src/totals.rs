@@ -61,14 +61,27 @@ impl Counter {
     }
 }
 
-/// A number for each [`Counter`]; `None` where none could be read.
+/// A number for each [`Counter`]; `None` where none could be read. Half as long as so many `Option`s, as there are some of
+/// them for each process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals([Option<u64>; Counter::ALL.len()]);
+pub struct Totals {
+    /// 0 where there is none.
+    numbers: [u64; Counter::ALL.len()],
+    /// A bit for each that there is.
+    known: u16,
+}
 
 impl Totals {
     /// One made of what `number` says.
-    pub fn of(number: impl FnMut(Counter) -> Option<u64>) -> Self {
-        Self(Counter::ALL.map(number))
+    pub fn of(mut number: impl FnMut(Counter) -> Option<u64>) -> Self {
+        let mut totals = Self::default();
+        for counter in Counter::ALL {
+            if let Some(number) = number(counter) {
+                totals.numbers[counter as usize] = number;
+                totals.known |= 1 << counter as u16;
+            }
+        }
+        totals
     }
 
     /// What the kernel's accounting has of a process. `has_storage` says whether it accounts storage I/O.
@@ -152,7 +165,7 @@ impl Totals {
 
     /// One of its numbers.
     pub fn get(&self, counter: Counter) -> Option<u64> {
-        self.0[counter as usize]
+        (self.known & 1 << counter as u16 != 0).then_some(self.numbers[counter as usize])
     }
 
     /// Less `other`, where it has a number; never below 0.

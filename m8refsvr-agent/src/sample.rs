@@ -246,6 +246,9 @@ impl Observer {
                 }
             }
         }
+        if self.kernel().is_some_and(Kernel::was_short) {
+            return Err(exhausted());
+        }
         let over = self.roster.take_over();
         // One that matched at the beginning of the look may be over at its end.
         if !over.is_empty() {

@@ -35,6 +35,8 @@ impl Direction {
     pub const fn from_rwbs(rwbs: [u8; 2]) -> Option<Self> {
         match rwbs {
             [b'R', _] | [b'F', b'R'] => Some(Self::Read),
+            // Write zeroes; older kernels show them as `N`.
+            [b'W', b'Z'] => None,
             [b'W', _] | [b'F', b'W'] => Some(Self::Write),
             _ => None,
         }
@@ -64,7 +66,7 @@ mod tests {
         assert_eq!(Direction::from_rwbs(*b"RA"), Some(Read));
         assert_eq!(Direction::from_rwbs(*b"WS"), Some(Write));
         assert_eq!(Direction::from_rwbs(*b"FW"), Some(Write));
-        for other in [*b"F\0", *b"FF", *b"FN", *b"D\0", *b"DE", *b"N\0", *b"\0\0"] {
+        for other in [*b"WZ", *b"F\0", *b"FF", *b"FN", *b"D\0", *b"DE", *b"N\0", *b"\0\0"] {
             assert_eq!(Direction::from_rwbs(other), None, "{other:?}");
         }
     }

@@ -155,6 +155,14 @@ impl Maps {
         self.slots.load(tgid).is_some_and(has_exiting)
     }
 
+    /// Whether some of it could not be mapped since this was last asked, for want of memory: what was read since then may
+    /// be 0 in place of what it is, and what was written may not be.
+    pub(crate) fn were_short(&self) -> bool {
+        let Self { slots, counters, targets, lives, losses, settings } = self;
+        let of_processes = [slots.was_short(), counters.was_short(), targets.was_short(), lives.was_short()];
+        of_processes.contains(&true) | losses.was_short() | settings.was_short()
+    }
+
     /// What could not be counted.
     pub(crate) fn losses(&self) -> Losses {
         self.losses.load(0).unwrap_or_default()

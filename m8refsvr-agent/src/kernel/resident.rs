@@ -1,5 +1,7 @@
 //! Gives memory back that only starting needs, which would else stay for as long as the agent runs.
 
+use std::sync::OnceLock;
+
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 use rustix::mm::{Advice, madvise};
 
@@ -10,8 +12,16 @@ const ANONYMOUS: &str = "Anonymous";
 /// keeps as much as was ever freed at once, which is many times what is needed after the start.
 const LARGE: i32 = 128 << 10;
 
-/// To be called when the agent starts, before it takes memory.
+/// Where files were mapped when the agent began, that can be read and not written to: the program's and its libraries',
+/// which stay where they are. What is mapped later, as by the C library when it looks up a name, comes and goes while
+/// other threads run.
+static LASTING: OnceLock<Vec<(u64, u64)>> = OnceLock::new();
+
+/// To be called when the agent starts, before it takes memory or starts threads.
 pub fn begin() {
+    let mappings = Process::myself().and_then(|this| this.maps());
+    let lasting = mappings.iter().flatten().filter(|mapping| is_of_a_file_to_read(mapping));
+    LASTING.get_or_init(|| lasting.map(|mapping| mapping.address).collect());
     // SAFETY: it sets a number that is read under the allocator's locks.
     #[cfg(target_env = "gnu")]
     unsafe {
@@ -31,13 +41,14 @@ pub fn give_back() {
         Ok(mappings) => mappings,
         Err(error) => return tracing::debug!("memory is not given back: {error}"),
     };
-    for mapping in mappings.iter().filter(|mapping| is_as_in_the_file(mapping)) {
+    let is_lasting = |mapping: &&MemoryMap| LASTING.get().is_some_and(|them| them.contains(&mapping.address));
+    for mapping in mappings.iter().filter(is_lasting).filter(|mapping| is_as_in_the_file(mapping)) {
         let (start, end) = mapping.address;
         let (Ok(place), Ok(length)) = (usize::try_from(start), usize::try_from(end - start)) else {
             continue;
         };
-        // SAFETY: the mapping can't be written to, and all of its pages are the file's: whoever reads there afterwards
-        // reads the same, be it now or while the pages go.
+        // SAFETY: the mapping is there for as long as the process, can't be written to, and all of its pages are the
+        // file's: whoever reads there afterwards reads the same, be it now or while the pages go.
         let outcome =
             unsafe { madvise(std::ptr::with_exposed_provenance_mut(place), length, Advice::LinuxDontNeed) };
         if let Err(error) = outcome {
@@ -49,10 +60,13 @@ pub fn give_back() {
 /// Whether a mapping shows a file as it is, and can't be changed: not the data that the linker filled in and then made
 /// read-only.
 fn is_as_in_the_file(mapping: &MemoryMap) -> bool {
+    is_of_a_file_to_read(mapping) && mapping.extension.map.get(ANONYMOUS) == Some(&0)
+}
+
+fn is_of_a_file_to_read(mapping: &MemoryMap) -> bool {
     matches!(mapping.pathname, MMapPath::Path(_))
         && mapping.perms.contains(MMPermissions::READ | MMPermissions::PRIVATE)
         && !mapping.perms.contains(MMPermissions::WRITE)
-        && mapping.extension.map.get(ANONYMOUS) == Some(&0)
 }
 
 #[cfg(test)]
@@ -70,6 +84,7 @@ mod tests {
         let last = vec![1_u8; 64 << 10];
         let (anonymous, of_files) = (status(|it| it.rssanon), status(|it| it.rssfile));
         drop(pieces);
+        begin();
         give_back();
         // Kibibytes; other tests run at the same time, and do not use as much.
         assert!(status(|it| it.rssanon) + 32_000 < anonymous);

@@ -2,7 +2,7 @@
 //! without a system call.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     marker::PhantomData,
     os::fd::{BorrowedFd, OwnedFd},
@@ -48,6 +48,8 @@ pub(crate) struct SharedArray<T> {
     map: OwnedFd,
     protection: ProtFlags,
     length: u32,
+    /// Whether something could not be read or written since it was last asked.
+    is_short: Cell<bool>,
     /// Those that are kept, each at the place of its number, modulo how many there can be.
     windows: RefCell<Vec<Option<Window>>>,
     records: PhantomData<T>,
@@ -61,13 +63,19 @@ impl<T: Record> SharedArray<T> {
     pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool, most: usize) -> io::Result<Self> {
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let map = map.try_clone_to_owned()?;
-        let mut array = Self { map, protection, length, windows: RefCell::default(), records: PhantomData };
+        let (is_short, windows) = (Cell::default(), RefCell::default());
+        let mut array = Self { map, protection, length, is_short, windows, records: PhantomData };
         let count = (length as usize).div_ceil(Self::PER_WINDOW).min(most);
         // Whether it can be mapped at all is known from here on.
         let first = array.window(0)?;
         array.windows.get_mut().push(Some(first));
         array.windows.get_mut().resize_with(count.max(1), || None);
         Ok(array)
+    }
+
+    /// Whether a record could not be mapped since this was last asked, for want of memory: it was as if it did not exist.
+    pub(crate) fn was_short(&self) -> bool {
+        self.is_short.take()
     }
 
     /// How many records there are.
@@ -123,8 +131,8 @@ impl<T: Record> SharedArray<T> {
         if kept.as_ref().is_none_or(|window| window.number != number) {
             // First, so that there are never more.
             *kept = None;
-            let window = self.window(number);
-            *kept = window.inspect_err(|error| tracing::error!("a BPF map can't be mapped: {error}")).ok();
+            let window = self.window(number).inspect_err(|_| self.is_short.set(true));
+            *kept = Some(window.ok()?);
         }
         let window = kept.as_ref()?;
         // SAFETY: the record lies within the window, which is at least as long as so many records and outlives what
@@ -224,6 +232,18 @@ mod tests {
             assert_eq!(u64::from_ne_bytes(word), u64::from(index));
         }
         assert!(array.load(array.len()).is_none());
+    }
+
+    #[test]
+    fn what_can_not_be_mapped_is_known() {
+        let (_file, mut array) = array::<u64>();
+        assert!(!array.was_short());
+        // As if memory had become scarce.
+        array.map = std::fs::File::open("/dev/null").unwrap().into();
+        assert_eq!(array.load(0), Some(0));
+        assert!(!array.was_short());
+        assert_eq!(array.load(array.len() - 1), None);
+        assert_eq!((array.was_short(), array.was_short()), (true, false));
     }
 
     #[test]

@@ -107,6 +107,8 @@ fn leading_number(text: &[u8]) -> Option<u64> {
 /// Clock ticks as a length of time.
 pub fn of_ticks(ticks: u64) -> Duration {
     let per_second = clock_ticks_per_second().max(1);
+    // As long as fits in so many nanoseconds, whatever /proc says.
+    let ticks = ticks.min(u64::MAX / 1_000_000_000 * per_second);
     let nanoseconds = ticks % per_second * 1_000_000_000 / per_second;
     // Less than a second.
     Duration::new(ticks / per_second, u32::try_from(nanoseconds).unwrap_or_default())

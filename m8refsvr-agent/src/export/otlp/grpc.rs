@@ -3,9 +3,10 @@
 //! answer of gRPC (a proxy's page, say) is told from one before it is taken for a message. tonic knows the statuses;
 //! its client would compress by a level of its own, and copy what it sends.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io::Read as _, time::Duration};
 
 use bytes::{Buf as _, Bytes, buf::Chain};
+use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
@@ -14,7 +15,7 @@ use prost::Message as _;
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
-    client::{ANSWER, NO_RECEIVER, Target, USER_AGENT},
+    client::{NO_RECEIVER, Target, USER_AGENT},
     compression::Compression,
     error::ExportError,
     noted::Connector,
@@ -24,10 +25,13 @@ use super::{
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const KIND: &str = "application/grpc";
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const ACCEPTED: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// No more digits fit in `grpc-timeout`.
 const LONGEST: u128 = 99_999_999;
 const DETAILS: &str = "grpc-status-details-bin";
+/// Bytes of an answer that are taken at most.
+const LARGEST: usize = 4 << 20;
 /// Before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -50,7 +54,7 @@ impl Sender {
         let transport = |error: &(dyn Error + 'static)| ExportError::of_transport(error, host);
         let response = self.0.request(request(target, message, wait)).await;
         let (parts, body) = response.map_err(|error| transport(&error))?.into_parts();
-        let body = Limited::new(body, ANSWER).collect();
+        let body = Limited::new(body, LARGEST).collect();
         let kind = parts.headers.get(header::CONTENT_TYPE);
         let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(KIND.as_bytes()));
         match parts.status {
@@ -67,7 +71,7 @@ impl Sender {
         let body = body.await.map_err(|error| transport(error.as_ref()))?;
         let status = body.trailers().and_then(status);
         accepted(&status.unwrap_or_else(|| Status::unknown("the answer ends without a status")))?;
-        Ok(answer(&body.to_bytes()))
+        Ok(answer(&body.to_bytes(), parts.headers.get(ENCODING)))
     }
 }
 
@@ -86,6 +90,7 @@ fn request(target: &Target, message: Bytes, wait: Duration) -> Request<Prefixed>
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
     if is_compressed {
         headers.insert(ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(ACCEPTED, HeaderValue::from_static("gzip"));
     }
     if let Ok(wait) = HeaderValue::try_from(format!("{}m", wait.as_millis().min(LONGEST))) {
         headers.insert(TIMEOUT, wait);
@@ -115,14 +120,23 @@ fn accepted(status: &Status) -> Result<(), ExportError> {
     if status.code() == Code::Ok { Ok(()) } else { Err(ExportError::of_status(status)) }
 }
 
-/// What else is said of what was accepted.
-fn answer(body: &[u8]) -> ExportMetricsServiceResponse {
-    let message = match body.split_first_chunk::<PREFIX>() {
-        Some(([0, length @ ..], message)) => message.get(..u32::from_be_bytes(*length) as usize),
-        _ => None,
+/// What else is said of what was accepted. Many servers compress an answer as its request was, asked or not.
+fn answer(body: &[u8], encoding: Option<&HeaderValue>) -> ExportMetricsServiceResponse {
+    let message = || {
+        let ([is_compressed, length @ ..], message) = body.split_first_chunk::<PREFIX>()?;
+        let message = message.get(..u32::from_be_bytes(*length) as usize)?;
+        match (is_compressed, encoding.map(HeaderValue::as_bytes)) {
+            (0, _) => ExportMetricsServiceResponse::decode(message).ok(),
+            (1, Some(b"gzip")) => {
+                let mut plain = Vec::new();
+                // A little can become very much.
+                GzDecoder::new(message).take(LARGEST as u64).read_to_end(&mut plain).ok()?;
+                ExportMetricsServiceResponse::decode(&plain[..]).ok()
+            }
+            _ => None,
+        }
     };
-    let decoded = message.map(ExportMetricsServiceResponse::decode);
-    decoded.and_then(Result::ok).unwrap_or_else(|| {
+    message().unwrap_or_else(|| {
         tracing::debug!("the receiver's answer can't be read: {} bytes", body.len());
         ExportMetricsServiceResponse::default()
     })
@@ -162,14 +176,22 @@ mod tests {
         let message = said.encode_to_vec();
         let length = u8::try_from(message.len()).unwrap();
         let whole = [&[0, 0, 0, 0, length][..], &message].concat();
-        assert_eq!(answer(&whole), said);
-        assert_eq!(answer(&[&whole[..], &[0, 0]].concat()), said);
+        assert_eq!(answer(&whole, None), said);
+        assert_eq!(answer(&[&whole[..], &[0, 0]].concat(), None), said);
+        let gzip = HeaderValue::from_static("gzip");
+        let shorter = Compression::Gzip.apply(message.clone().into());
+        let length = u8::try_from(shorter.len()).unwrap();
+        let shorter = [&[1, 0, 0, 0, length][..], &shorter].concat();
+        assert_eq!(answer(&shorter, Some(&gzip)), said);
+        assert_eq!(answer(&whole, Some(&gzip)), said);
         let nothing = ExportMetricsServiceResponse::default();
+        assert_eq!(answer(&shorter, None), nothing);
+        assert_eq!(answer(&shorter, Some(&HeaderValue::from_static("zstd"))), nothing);
         let compressed = [&[1][..], &whole[1..]].concat();
         for body in
             [&[][..], &whole[..4], &whole[..whole.len() - 1], &compressed, &[0, 255, 255, 255, 255, 1]]
         {
-            assert_eq!(answer(body), nothing, "{body:?}");
+            assert_eq!(answer(body, Some(&gzip)), nothing, "{body:?}");
         }
     }
 
@@ -179,7 +201,8 @@ mod tests {
             body in vec(any::<u8>(), 0..100),
             fields in [vec(32..=255_u8, 0..20), vec(32..=255_u8, 0..20), vec(32..=255_u8, 0..20)],
         ) {
-            answer(&body);
+            answer(&body, None);
+            answer(&body, Some(&HeaderValue::from_static("gzip")));
             let names = ["grpc-status", "grpc-message", DETAILS].map(HeaderName::from_static);
             let values = fields.iter().map(|value| HeaderValue::from_bytes(value));
             let headers = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value.ok()?)));

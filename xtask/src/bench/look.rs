@@ -93,6 +93,9 @@ pub(super) fn look() -> Result<Table> {
         let name = scene.name();
         table.row(format!("{name}: a look, per match"), "µs CPU", &scene.per_match(&scene.look));
         table.row("  stat, io, fd kept open, per match", "µs CPU", &scene.per_match(&scene.kept));
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand processes")]
+        let each: Vec<f64> = scene.opened.iter().map(|time| time / scene.seen as f64).collect();
+        table.row("  all of them: stat, io, fd opened each time, per process", "µs CPU", &each);
     }
     let [few, many, most] = growing.each_ref().map(|scene| scene.per_match(&scene.look));
     table.ratio("per match, 1000 / 100 matches", &many, &few);

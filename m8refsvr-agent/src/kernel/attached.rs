@@ -1,7 +1,6 @@
 //! The programs at work: who is watched, and what was counted.
 
 use std::{
-    cell::Cell,
     collections::BTreeSet,
     fs, io,
     os::fd::{OwnedFd, RawFd},
@@ -49,8 +48,6 @@ pub struct Kernel {
     events: Events,
     /// Events that were lost until the last time.
     lost: u64,
-    /// Whether maps could not be mapped since this was last asked.
-    is_short: Cell<bool>,
     has_storage: bool,
 }
 
@@ -143,7 +140,6 @@ impl Kernel {
             cooling: BTreeSet::new(),
             events,
             lost: 0,
-            is_short: Cell::default(),
             has_storage: layout.process.is_some_and(|process| process.has_storage),
         })
     }
@@ -337,7 +333,7 @@ impl Kernel {
         let is_living = self.maps.target(watch.slot).state == State::Living as u64;
         // The id may already be that of another process, with a slot of its own.
         self.maps.take(watch.tgid, watch.slot);
-        if self.is_short() {
+        if self.maps.are_short() {
             // It may still be counted in; better one slot less than figures of two processes in it.
             return;
         }
@@ -355,7 +351,7 @@ impl Kernel {
         let offset = Counts::default().minus(&self.maps.sum(slot));
         self.maps.clear_life(slot);
         self.maps.set_target(slot, &Target { offset, ..Target::default() });
-        if self.is_short() {
+        if self.maps.are_short() {
             return;
         }
         if let Err(error) = self.free.push(slot) {
@@ -363,19 +359,10 @@ impl Kernel {
         }
     }
 
-    /// Whether maps could not be mapped into memory since [`Self::was_short`] was asked.
-    fn is_short(&self) -> bool {
-        let is_short = self.is_short.get() || self.maps.were_short();
-        self.is_short.set(is_short);
-        is_short
-    }
-
     /// Whether maps could not be mapped into memory since this was last asked: what was read since then is not to be
     /// believed.
     pub fn was_short(&self) -> bool {
-        let was_short = self.is_short();
-        self.is_short.set(false);
-        was_short
+        self.maps.were_short()
     }
 
     /// The attached programs, with their descriptors in this process.

@@ -155,12 +155,17 @@ impl Maps {
         self.slots.load(tgid).is_some_and(has_exiting)
     }
 
-    /// Whether some of it could not be mapped since this was last asked, for want of memory: what was read since then may
-    /// be 0 in place of what it is, and what was written may not be.
+    /// Whether something of processes could not be mapped since [`Self::were_short`] was asked, for want of memory: what
+    /// was read since then may be 0 in place of what it is, and what was written may not be.
+    pub(crate) fn are_short(&self) -> bool {
+        let Self { slots, counters, targets, lives, .. } = self;
+        slots.is_short() || counters.is_short() || targets.is_short() || lives.is_short()
+    }
+
+    /// The same, and forgets it.
     pub(crate) fn were_short(&self) -> bool {
-        let Self { slots, counters, targets, lives, losses, settings } = self;
-        let of_processes = [slots.was_short(), counters.was_short(), targets.was_short(), lives.was_short()];
-        of_processes.contains(&true) | losses.was_short() | settings.was_short()
+        let Self { slots, counters, targets, lives, .. } = self;
+        [slots.was_short(), counters.was_short(), targets.was_short(), lives.was_short()].contains(&true)
     }
 
     /// What could not be counted.

@@ -73,7 +73,13 @@ impl<T: Record> SharedArray<T> {
         Ok(array)
     }
 
-    /// Whether a record could not be mapped since this was last asked, for want of memory: it was as if it did not exist.
+    /// Whether a record could not be mapped since [`Self::was_short`] was asked, for want of memory: it was as if it did
+    /// not exist.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.get()
+    }
+
+    /// The same, and forgets it.
     pub(crate) fn was_short(&self) -> bool {
         self.is_short.take()
     }
@@ -126,8 +132,9 @@ impl<T: Record> SharedArray<T> {
         let index = index as usize;
         let (number, place) = (index / Self::PER_WINDOW, index % Self::PER_WINDOW);
         let mut windows = self.windows.borrow_mut();
-        let place_of_window = number % windows.len();
-        let kept = windows.get_mut(place_of_window)?;
+        // Where all are kept, without a division.
+        let at = if number < windows.len() { number } else { number % windows.len() };
+        let kept = windows.get_mut(at)?;
         if kept.as_ref().is_none_or(|window| window.number != number) {
             // First, so that there are never more.
             *kept = None;
@@ -243,7 +250,7 @@ mod tests {
         assert_eq!(array.load(0), Some(0));
         assert!(!array.was_short());
         assert_eq!(array.load(array.len() - 1), None);
-        assert_eq!((array.was_short(), array.was_short()), (true, false));
+        assert_eq!((array.is_short(), array.was_short(), array.is_short()), (true, true, false));
     }
 
     #[test]

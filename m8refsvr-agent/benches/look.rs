@@ -18,7 +18,7 @@ use aya::{Btf, Ebpf, maps::Array, programs::Iter};
 use m8refsvr_agent::{
     kernel::{Kernel, Options, resident},
     own::{self, Looks},
-    proc::{Proc, stat::Stat},
+    proc::{Proc, statm::Memory},
     report::{Exports, Reporter},
     sample::Observer,
     selector::Selector,
@@ -90,6 +90,7 @@ fn processes() -> impl Iterator<Item = PathBuf> {
 /// The files of one process, kept open.
 struct Kept {
     stat: File,
+    statm: File,
     io: File,
     fd: File,
 }
@@ -99,6 +100,7 @@ impl Kept {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self {
             stat: File::open(folder.join("stat")).unwrap(),
+            statm: File::open(folder.join("statm")).unwrap(),
             io: File::open(folder.join("io")).unwrap(),
             fd: openat(CWD, folder.join("fd"), flags, Mode::empty()).unwrap().into(),
         }
@@ -106,6 +108,7 @@ impl Kept {
 
     fn read(&self, buffer: &mut [u8]) {
         self.stat.read_at(buffer, 0).unwrap();
+        self.statm.read_at(buffer, 0).unwrap();
         self.io.read_at(buffer, 0).unwrap();
         fstat(&self.fd).unwrap();
     }
@@ -224,7 +227,7 @@ fn cpu_time(times: usize, mut work: impl FnMut()) -> u128 {
 fn growth(agent: &mut Agent) {
     let resident = || {
         let this = Proc::new("/proc").process(std::process::id()).unwrap();
-        Stat::read(&this, &mut Vec::new()).unwrap().resident_bytes
+        Memory::read(&this, &mut Vec::new()).unwrap().resident_bytes
     };
     (0..SETTLED).for_each(|_| {
         agent.look();

@@ -10,11 +10,13 @@ use m8refsvr_agent::proc::{
     io::StorageIo,
     limits::{Limits, parse_real_user},
     stat::Stat,
+    statm::Memory,
     switches,
 };
 
 /// Files that a kernel wrote.
 const STAT: &[u8] = include_bytes!("../fuzz/corpus/proc_stat/sleep");
+const STATM: &[u8] = include_bytes!("../fuzz/corpus/proc_statm/sleep");
 const IO: &[u8] = include_bytes!("../fuzz/corpus/proc_io/sleep");
 const STATUS: &[u8] = include_bytes!("../fuzz/corpus/proc_status/sleep");
 const LIMITS: &[u8] = include_bytes!("../fuzz/corpus/proc_limits/sleep");
@@ -28,6 +30,7 @@ const CGROUP: &[u8] = b"0::/system.slice/m8refsvr.service\n";
 
 fn parsers(criterion: &mut Criterion) {
     criterion.bench_function("stat", |bencher| bencher.iter(|| Stat::parse(black_box(STAT)).unwrap()));
+    criterion.bench_function("statm", |bencher| bencher.iter(|| Memory::parse(black_box(STATM)).unwrap()));
     criterion.bench_function("io", |bencher| bencher.iter(|| StorageIo::parse(black_box(IO)).unwrap()));
     criterion.bench_function("status: switches", |bencher| {
         bencher.iter(|| switches::parse(black_box(STATUS)).unwrap());

@@ -14,7 +14,7 @@ use crate::{
     proc::{
         Proc,
         program::ProgramInfo,
-        stat::Stat,
+        statm::Memory,
         system::{memory_bytes, online_cpus},
     },
     report::{Agent, Exports, Program},
@@ -55,7 +55,7 @@ pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
         skipped_looks: looks.skipped,
         failed_looks: looks.failed,
         cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
-        resident: this.and_then(|this| Some(Stat::read(&this, &mut buffer).ok()?.resident_bytes)),
+        resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
         programs,
         slots: observer.kernel().map(Kernel::slots),
         losses: observer.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),

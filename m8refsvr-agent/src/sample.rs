@@ -21,6 +21,7 @@ use crate::{
         Proc, Process, Unreadable, fd,
         io::StorageIo,
         stat::{Stat, of_ticks},
+        statm::Memory,
         switches::ThreadSwitches,
     },
     room::Room,
@@ -34,6 +35,9 @@ use crate::{
 /// The figures of block I/O, by their names in the document.
 pub(crate) const BLOCK_FIGURES: &[&str] =
     &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"];
+
+/// The figures of memory.
+const MEMORY_FIGURES: &[&str] = &["memory_usage", "memory_rss", "memory_vms"];
 
 /// A process for ever: its id may come again, not with the same start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -316,7 +320,7 @@ impl Reading<'_> {
             return Err(Unreadable::Gone);
         }
         let counted = self.counted(member, missing);
-        let shared = self.shared(&mut member.bounds, process, &stat, missing);
+        let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing);
         let sample = ProcessSample {
             identity,
             name: member.name.clone(),
@@ -330,8 +334,8 @@ impl Reading<'_> {
             threads: stat.threads - u64::from(stat.has_no_leader()),
             minor_faults: stat.minor_faults,
             major_faults: stat.major_faults,
-            resident_bytes: shared.resident_bytes,
-            virtual_bytes: shared.virtual_bytes,
+            resident_bytes: shared.memory.map(|memory| memory.resident_bytes),
+            virtual_bytes: shared.memory.map(|memory| memory.virtual_bytes),
             open_files: shared.open_files,
             storage,
             switches: match sources.context_switches {
@@ -347,28 +351,25 @@ impl Reading<'_> {
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
-    fn shared(&mut self, known: &mut Known, process: &Process, stat: &Stat, missing: &mut Missing) -> Shared {
-        let figures = |files: Result<u64, Unreadable>, stat: &Stat, bound, missing: &mut Missing| Shared {
-            resident_bytes: Some(stat.resident_bytes),
-            virtual_bytes: Some(stat.virtual_bytes),
-            open_files: missing.unless(&["open_file_descriptors"], files),
-            bound,
-        };
-        if !stat.has_no_leader() {
-            let bound = self.bounds.of(known, process, None, self.buffer);
-            return figures(fd::count(process), stat, bound, missing);
-        }
-        let thread = process.living_thread(self.buffer);
-        let read = thread.and_then(|thread| Some((Stat::read(&thread, self.buffer).ok()?, thread)));
-        let Some((stat, thread)) = read else {
-            missing.add(
-                &["memory_usage", "memory_rss", "memory_vms", "open_file_descriptors"],
-                Reason::NoLeader,
-            );
+    fn shared(
+        &mut self,
+        known: &mut Known,
+        process: &Process,
+        has_no_leader: bool,
+        missing: &mut Missing,
+    ) -> Shared {
+        let thread = if has_no_leader { process.living_thread(self.buffer) } else { None };
+        if has_no_leader && thread.is_none() {
+            missing.add(MEMORY_FIGURES, Reason::NoLeader);
+            missing.add(&["open_file_descriptors"], Reason::NoLeader);
             return Shared::default();
-        };
-        let bound = self.bounds.of(known, process, Some(&thread), self.buffer);
-        figures(fd::count(&thread), &stat, bound, missing)
+        }
+        let by = thread.as_ref().unwrap_or(process);
+        Shared {
+            memory: missing.unless(MEMORY_FIGURES, Memory::read(by, self.buffer)),
+            open_files: missing.unless(&["open_file_descriptors"], fd::count(by)),
+            bound: self.bounds.of(known, process, thread.as_ref(), self.buffer),
+        }
     }
 
     /// What the kernel counted for a process.
@@ -392,8 +393,7 @@ impl Reading<'_> {
 /// What all threads of a process share.
 #[derive(Default)]
 struct Shared {
-    resident_bytes: Option<u64>,
-    virtual_bytes: Option<u64>,
+    memory: Option<Memory>,
     open_files: Option<u64>,
     bound: Bound,
 }

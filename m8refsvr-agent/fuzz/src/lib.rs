@@ -29,6 +29,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("proc_limits", proc::limits),
     ("proc_names", proc::names),
     ("proc_stat", proc::stat),
+    ("proc_statm", proc::statm),
     ("proc_status", proc::status),
     ("proc_system", proc::system),
     ("shown", shown::shown),

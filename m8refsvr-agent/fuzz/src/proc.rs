@@ -13,6 +13,7 @@ use m8refsvr_agent::{
         limits::{Limit, Limits, parse_real_user},
         program::ProgramInfo,
         stat::{self, Stat},
+        statm::Memory,
         switches,
         system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
     },
@@ -33,7 +34,6 @@ pub(crate) fn stat(data: &[u8]) {
         stat.system_ticks,
         stat.threads,
         stat.start_ticks,
-        stat.virtual_bytes,
     ] {
         assert!(tells(after_name, number), "{number} of {stat:?}");
     }
@@ -42,20 +42,31 @@ pub(crate) fn stat(data: &[u8]) {
     assert!(data.windows(comm.len() + 2).any(|part| &part[1..part.len() - 1] == comm));
     // As the kernel writes what was understood, it is understood alike.
     let Stat { parent, minor_faults, major_faults, user_ticks, system_ticks, .. } = &stat;
-    let Stat { threads, start_ticks, virtual_bytes, resident_bytes, .. } = &stat;
+    let Stat { threads, start_ticks, .. } = &stat;
     let flags = if stat.is_kernel_thread { 0x0020_0000 } else { 0 };
     let mut line = [b"1 (", comm, b") "].concat();
     line.push(stat.state);
-    let pages = resident_bytes / 4096;
     line.extend(
         format!(
             " {parent} 0 0 0 -1 {flags} {minor_faults} 0 {major_faults} 0 {user_ticks} {system_ticks} 0 0 20 0 \
-             {threads} 0 {start_ticks} {virtual_bytes} {pages} 0\n"
+             {threads} 0 {start_ticks} 0\n"
         )
         .into_bytes(),
     );
     let again = Stat::parse(&line).expect("what was printed is understood");
-    assert_eq!(again, Stat { resident_bytes: pages * 4096, ..stat });
+    assert_eq!(again, stat);
+}
+
+pub(crate) fn statm(data: &[u8]) {
+    let Some(memory) = Memory::parse(data) else { return };
+    let pages = [memory.virtual_bytes, memory.resident_bytes].map(|bytes| bytes / 4096);
+    for (pages, bytes) in pages.into_iter().zip([memory.virtual_bytes, memory.resident_bytes]) {
+        // More than can be told in bytes is told as the most.
+        assert!(bytes == u64::MAX || tells(data, pages), "{pages} pages");
+    }
+    let line = format!("{} {} 0\n", pages[0], pages[1]);
+    let again = Memory::parse(line.as_bytes()).expect("what was printed is understood");
+    assert_eq!([again.virtual_bytes, again.resident_bytes], pages.map(|pages| pages * 4096));
 }
 
 pub(crate) fn io(data: &[u8]) {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mount;
 pub mod program;
 pub mod stat;
+pub mod statm;
 pub mod switches;
 pub mod system;
 
@@ -116,6 +117,7 @@ pub struct Process {
 #[derive(Debug)]
 struct Kept {
     stat: OwnedFd,
+    statm: OwnedFd,
     /// `None` where the kernel has none, or this process not the right.
     io: Option<OwnedFd>,
     fd: OwnedFd,
@@ -128,7 +130,7 @@ impl Process {
     }
 
     /// Descriptors of a process of which files are kept open.
-    pub const KEPT_DESCRIPTORS: u64 = 4;
+    pub const KEPT_DESCRIPTORS: u64 = 5;
 
     /// Keeps those files open that every look reads. When the process has ended they say so, whoever has its id by then.
     pub fn keep(&mut self) -> Result<(), Unreadable> {
@@ -138,7 +140,8 @@ impl Process {
             Err(Unreadable::Exhausted) => return Err(Unreadable::Exhausted),
             Err(_) => None,
         };
-        self.kept = Some(Kept { stat: open("stat", OFlags::RDONLY)?, io, fd: open("fd", OFlags::PATH)? });
+        let [stat, statm] = [open("stat", OFlags::RDONLY)?, open("statm", OFlags::RDONLY)?];
+        self.kept = Some(Kept { stat, statm, io, fd: open("fd", OFlags::PATH)? });
         Ok(())
     }
 
@@ -152,6 +155,14 @@ impl Process {
         match &self.kept {
             Some(kept) => read_whole(&kept.stat, buffer),
             None => self.read("stat", usize::MAX, buffer),
+        }
+    }
+
+    /// Reads `statm`.
+    fn read_statm(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match &self.kept {
+            Some(kept) => read_whole(&kept.statm, buffer),
+            None => self.read("statm", usize::MAX, buffer),
         }
     }
 
@@ -228,6 +239,19 @@ fn read_whole(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
 fn number(text: &[u8]) -> Option<u64> {
     // `parse` would take a sign too.
     std::str::from_utf8(text).ok().filter(|_| text.iter().all(u8::is_ascii_digit))?.parse().ok()
+}
+
+/// The number that a field begins with; `None` where it is not all of the field, or where the field has no end.
+fn leading_number(text: &[u8]) -> Option<u64> {
+    let mut value: u64 = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
+            b' ' | b'\n' if at > 0 => return Some(value),
+            _ => return None,
+        }
+    }
+    None
 }
 
 #[cfg(test)]

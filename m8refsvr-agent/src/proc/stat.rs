@@ -1,10 +1,10 @@
-//! `/proc/PID/stat`: times, memory, threads and faults, one line of numbers.
+//! `/proc/PID/stat`: times, threads and faults, one line of numbers.
 
 use std::time::Duration;
 
-use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::param::clock_ticks_per_second;
 
-use super::{Process, Unreadable};
+use super::{Process, Unreadable, leading_number};
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -30,10 +30,6 @@ pub struct Stat {
     pub threads: u64,
     /// Start in clock ticks after boot.
     pub start_ticks: u64,
-    /// Size of the address space in bytes.
-    pub virtual_bytes: u64,
-    /// Resident pages in bytes.
-    pub resident_bytes: u64,
 }
 
 impl Stat {
@@ -68,8 +64,6 @@ impl Stat {
             system_ticks: field(15)?,
             threads: field(20)?,
             start_ticks: field(22)?,
-            virtual_bytes: field(23)?,
-            resident_bytes: field(24)?.saturating_mul(page_size() as u64),
         })
     }
 
@@ -89,19 +83,6 @@ impl Stat {
 pub fn comm(line: &[u8]) -> Option<&[u8]> {
     let open = memchr::memchr(b'(', line)?;
     line.get(open + 1..memchr::memrchr(b')', line)?)
-}
-
-/// The number that a field begins with; `None` where it is not all of the field, or where the field has no end.
-fn leading_number(text: &[u8]) -> Option<u64> {
-    let mut value: u64 = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
-            b' ' | b'\n' if at > 0 => return Some(value),
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// Clock ticks as a length of time.
@@ -138,8 +119,6 @@ mod tests {
             system_ticks: 130,
             threads: 9,
             start_ticks: 4711,
-            virtual_bytes: 73_728_000,
-            resident_bytes: 1234 * page_size() as u64,
         };
         assert_eq!(stat, expected);
     }
@@ -160,7 +139,8 @@ mod tests {
     #[test]
     fn a_line_cut_off_anywhere_before_the_last_field_is_not_understood() {
         let whole = line("M8RefSvr");
-        let needed = whole.len() - " 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n".len();
+        let needed = whole.len()
+            - " 73728000 1234 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n".len();
         for cut in 0..=needed {
             assert_eq!(Stat::parse(&whole[..cut]), None, "{cut}");
         }
@@ -179,7 +159,6 @@ mod tests {
     fn the_own_process_can_be_read() {
         let process = super::super::Proc::new("/proc").process(std::process::id()).unwrap();
         let stat = Stat::read(&process, &mut Vec::new()).unwrap();
-        assert!(stat.threads >= 1 && stat.resident_bytes > 0 && stat.virtual_bytes > stat.resident_bytes);
-        assert!(!stat.is_kernel_thread && !stat.is_zombie());
+        assert!(stat.threads >= 1 && !stat.is_kernel_thread && !stat.is_zombie());
     }
 }

@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: cpu,
     },
+    Case { name: "memory is what the kernel adds up, not its estimate", needs: &[], run: memory },
     Case { name: "pipes and sockets are open files too", needs: &[], run: files },
     Case { name: "ten thousand open files are counted", needs: &[], run: many_files },
     Case {
@@ -73,6 +74,23 @@ fn cpu() {
     assert!(expected > 10.0 && (spinning - expected).abs() < 3.0, "{spinning}, not {expected}");
     actor.stop();
     assert_eq!(usage().0, 0.0, "of one that is stopped");
+}
+
+fn memory() {
+    // An estimate is right by chance.
+    let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_memory")).collect();
+    let mut observer = observer_of_proc("M8RefSvr_memory");
+    let sample = observer.look().unwrap();
+    for actor in &actors {
+        let status = fs::read_to_string(format!("/proc/{}/status", actor.pid())).unwrap();
+        let bytes = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+        };
+        let process = of(&sample, actor.pid());
+        assert_eq!(process.resident_bytes.unwrap(), bytes("VmRSS:"));
+        assert_eq!(process.virtual_bytes.unwrap(), bytes("VmSize:"));
+    }
 }
 
 fn files() {

@@ -7,10 +7,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench for developers")]
 
 use std::{
+    env,
     fs::{self, File},
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _, stdin},
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -25,14 +27,15 @@ use m8refsvr_agent::{
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, fstat, openat},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
     time::{ClockId, clock_gettime},
 };
+use serde::Serialize;
 
 /// Measurements of each kind.
 const MEASUREMENTS: usize = 15;
-/// Looks of which the first find everything new.
-const WARM_UP: usize = 3;
+/// Looks of which the first find everything new, and the last processes that are at rest for long.
+const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
 const PROCESSES: usize = 200;
 /// How many looks memory is watched for, and from which on: by then all buffers have their size.
@@ -75,6 +78,8 @@ fn open_each_time(buffer: &mut [u8]) {
         // One may have ended by now.
         let Ok(stat) = File::open(folder.join("stat")) else { continue };
         let _ = stat.read_at(buffer, 0);
+        let Ok(statm) = File::open(folder.join("statm")) else { continue };
+        let _ = statm.read_at(buffer, 0);
         let Ok(io) = File::open(folder.join("io")) else { continue };
         let _ = io.read_at(buffer, 0);
         let _ = fs::metadata(folder.join("fd")).map(|folder| folder.size());
@@ -159,7 +164,7 @@ impl Tasks {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     let [name, what, rest @ ..] = arguments.as_slice() else {
         println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
         return;
@@ -167,60 +172,152 @@ fn main() {
     resident::begin();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    let mut agent = Agent::new(name);
     match what.as_str() {
-        "costs" => costs(agent, name, &rest[0]),
-        _ => growth(&mut agent),
+        "costs" => costs(name, &rest[0]),
+        "bare" => bare(name, &rest[0]),
+        _ => growth(&mut Agent::new(name)),
     }
 }
 
-/// Nanoseconds of CPU time for each way.
-fn costs(mut agent: Agent, name: &str, reference: &str) {
-    let mut matching = 0;
-    (0..WARM_UP).for_each(|_| matching = agent.look());
-    let is_matching =
-        |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-    let times = (PROCESSES / matching).max(1);
-    let mut buffer = [0; 4096];
-    let (mut looks, mut opened, mut held) = (Vec::new(), Vec::new(), Vec::new());
-    // Each way on its own, so that each finds in the processor's caches what it left there.
+/// Nanoseconds of CPU time for each way, all of them in turn.
+fn costs(name: &str, reference: &str) {
+    let mut agent = Agent::new(name);
+    let matching = (0..WARM_UP).map(|_| agent.look()).last().unwrap();
+    let mut bare = Bare::start(name, reference);
+    let folders = matching_processes(name);
+    assert_eq!(folders.len(), matching, "other processes are named {name} too");
+    let times = times(matching);
+    let mut costs = Costs { matching, processes: processes().count() - 1, ..Costs::default() };
     for _ in 0..MEASUREMENTS {
-        looks.push(cpu_time(times, || {
+        costs.look.push(cpu_time(times, || {
             agent.look();
         }));
-    }
-    // There may not be descriptors for both.
-    drop(agent);
-    let kept: Vec<Kept> = processes().filter(is_matching).map(|folder| Kept::open(&folder)).collect();
-    assert_eq!(kept.len(), matching, "other processes are named {name} too");
-    for _ in 0..MEASUREMENTS {
-        opened.push(cpu_time(1, || open_each_time(&mut buffer)));
+        costs.kept.push(bare.measure("kept"));
+        costs.opened.push(bare.measure("opened"));
+        costs.iterated.push(bare.measure("iterated"));
     }
     for _ in 0..MEASUREMENTS {
-        held.push(cpu_time(times, || kept.iter().for_each(|files| files.read(&mut buffer))));
-    }
-    drop(kept);
-    let mut iterated = Vec::new();
-    let mut tasks = Tasks::new(reference);
-    let mut buffer = vec![0; 1 << 16];
-    for _ in 0..MEASUREMENTS {
-        iterated.push(cpu_time(times, || {
-            assert!(tasks.read(&mut buffer) >= matching * TOLD.len() * size_of::<u64>())
+        wake(&folders);
+        costs.look_at_woken.push(cpu_time_once(|| {
+            agent.look();
         }));
+        wake(&folders);
+        costs.kept_of_woken.push(bare.measure("kept once"));
     }
-    let processes = processes().count();
-    println!(
-        "{{\"matching\":{matching},\"processes\":{processes},\"look\":{looks:?},\"opened\":{opened:?},\"kept\":{held:?},\
-         \"iterated\":{iterated:?}}}"
-    );
+    println!("{}", serde_json::to_string(&costs).unwrap());
 }
 
-/// What something costs that is done so many times, nanoseconds of CPU time of this process.
+/// What asking /proc and the kernel takes without an agent: a process of its own, as one has not the descriptors for
+/// both.
+struct Bare {
+    process: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Bare {
+    fn start(name: &str, reference: &str) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([name, "bare", reference]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (questions, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { process, questions, answers: BufReader::new(answers) }
+    }
+
+    fn measure(&mut self, what: &str) -> u128 {
+        writeln!(self.questions, "{what}").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        answer.trim_end().parse().unwrap()
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // It waits for the next question.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Measures what it is asked for, a line each.
+fn bare(name: &str, reference: &str) {
+    let folders = matching_processes(name);
+    let kept: Vec<Kept> = folders.iter().map(|folder| Kept::open(folder)).collect();
+    let mut tasks = Tasks::new(reference);
+    let times = times(kept.len());
+    let (mut small, mut large) = ([0; 4096], vec![0; 1 << 16]);
+    for question in stdin().lines() {
+        let mut read_kept = || kept.iter().for_each(|files| files.read(&mut small));
+        let cost = match question.unwrap().as_str() {
+            "kept" => cpu_time(times, read_kept),
+            "kept once" => cpu_time_once(&mut read_kept),
+            "opened" => cpu_time(1, || open_each_time(&mut small)),
+            _ => cpu_time(times, || {
+                let least = kept.len() * TOLD.len() * size_of::<u64>();
+                assert!(tasks.read(&mut large) >= least);
+            }),
+        };
+        println!("{cost}");
+    }
+}
+
+fn matching_processes(name: &str) -> Vec<PathBuf> {
+    let is_matching =
+        |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    processes().filter(is_matching).collect()
+}
+
+/// How often something is done in a measurement.
+fn times(matching: usize) -> usize {
+    (PROCESSES / matching).max(1)
+}
+
+/// What was measured.
+#[derive(Default, Serialize)]
+struct Costs {
+    matching: usize,
+    processes: usize,
+    /// A look, where no process has run since the one before.
+    look: Vec<u128>,
+    /// Their files, kept open.
+    kept: Vec<u128>,
+    /// The files of all processes, opened each time.
+    opened: Vec<u128>,
+    /// All tasks, by an iterator.
+    iterated: Vec<u128>,
+    /// A look, where all threads of all matching processes have run.
+    look_at_woken: Vec<u128>,
+    /// Their files then.
+    kept_of_woken: Vec<u128>,
+}
+
+/// Has all threads of processes run for a moment: they stop, and go on.
+fn wake(folders: &[PathBuf]) {
+    for signal in [Signal::STOP, Signal::CONT] {
+        for folder in folders {
+            let pid = folder.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        }
+        // Until none but this one runs: "0.00 0.01 0.05 1/120 4711".
+        while !fs::read_to_string("/proc/loadavg").unwrap().contains(" 1/") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// What something costs that is done so many times, nanoseconds of CPU time of this process. It is done before, so that
+/// it finds in the processor's caches what it left there.
 fn cpu_time(times: usize, mut work: impl FnMut()) -> u128 {
+    work();
+    cpu_time_once(|| (0..times).for_each(|_| work())) / times as u128
+}
+
+fn cpu_time_once(work: impl FnOnce()) -> u128 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
-    (0..times).for_each(|_| work());
-    (now() - before).as_nanos() / times as u128
+    work();
+    (now() - before).as_nanos()
 }
 
 /// Resident bytes from one look on, and after many more.

@@ -26,6 +26,7 @@ pub mod own;
 pub mod privileges;
 pub mod proc;
 pub mod report;
+mod rest;
 mod room;
 pub mod roster;
 pub mod sample;

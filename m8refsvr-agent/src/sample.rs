@@ -24,6 +24,7 @@ use crate::{
         statm::Memory,
         switches::ThreadSwitches,
     },
+    rest::Figures,
     room::Room,
     roster::{Member, Roster, exhausted},
     selector::Selector,
@@ -283,11 +284,11 @@ impl Reading<'_> {
         member: &mut Member,
         missing: &mut Missing,
     ) -> Result<(ProcessSample, Bound), Unreadable> {
-        let process = match member.held.take() {
+        let mut process = match member.held.take() {
             Some(process) => process,
             None => self.room.hold(self.proc.process(member.identity.pid)?),
         };
-        let outcome = self.figures_of(member, &process, missing);
+        let outcome = self.figures_of(member, &mut process, missing);
         if process.is_kept() && outcome.is_ok() {
             member.held = Some(process);
         }
@@ -297,30 +298,27 @@ impl Reading<'_> {
     fn figures_of(
         &mut self,
         member: &mut Member,
-        process: &Process,
+        process: &mut Process,
         missing: &mut Missing,
     ) -> Result<(ProcessSample, Bound), Unreadable> {
         let identity = member.identity;
-        let sources = self.sources;
-        let switches = match sources.context_switches {
-            Source::Procfs => {
-                let read = ThreadSwitches::read(process, self.buffer);
-                missing
-                    .unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)
-                    .map(|read| Switches { voluntary: read.voluntary, involuntary: read.involuntary })
-            }
-            _ => None,
-        };
-        let watched = self.kernel.zip(member.watch.as_ref().ok());
-        let storage = storage::read(process, member.storage, watched, self.buffer);
-        let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
-        let at = Instant::now();
-        let stat = Stat::read(process, self.buffer)?;
-        if stat.is_zombie() || stat.start_ticks != identity.start_ticks {
-            return Err(Unreadable::Gone);
-        }
+        // Before anything is read: what happens meanwhile is found by the next look.
         let counted = self.counted(member, missing);
-        let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing);
+        let switches = match self.sources.context_switches {
+            Source::Procfs => self.switches(process, missing),
+            _ => counted
+                .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
+        };
+        let at_rest = member.rest.begin_look(process, counted.and(switches).map(Switches::all));
+        let (at, figures) = match at_rest {
+            Some(figures) => (Instant::now(), figures),
+            None => self.read(member, process, missing)?,
+        };
+        if member.rest.is_long() {
+            process.rest();
+        }
+        let Figures { stat, storage } = figures;
+        let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
         let sample = ProcessSample {
             identity,
             name: member.name.clone(),
@@ -338,16 +336,40 @@ impl Reading<'_> {
             virtual_bytes: shared.memory.map(|memory| memory.virtual_bytes),
             open_files: shared.open_files,
             storage,
-            switches: match sources.context_switches {
-                Source::Procfs => switches,
-                _ => counted
-                    .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
-            },
-            block: counted.filter(|_| sources.block_io != Source::None),
+            switches,
+            block: counted.filter(|_| self.sources.block_io != Source::None),
             first: member.first,
             headroom: Headroom::default(),
         };
         Ok((sample, shared.bound))
+    }
+
+    /// What its threads had of context switches, where the kernel counts none.
+    fn switches(&mut self, process: &Process, missing: &mut Missing) -> Option<Switches> {
+        let read = ThreadSwitches::read(process, self.buffer);
+        let read = missing.unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)?;
+        Some(Switches { voluntary: read.voluntary, involuntary: read.involuntary })
+    }
+
+    /// Reads what only the process itself can change, and when its times were read.
+    fn read(
+        &mut self,
+        member: &mut Member,
+        process: &mut Process,
+        missing: &mut Missing,
+    ) -> Result<(Instant, Figures), Unreadable> {
+        process.wake();
+        let watched = self.kernel.zip(member.watch.as_ref().ok());
+        let storage = storage::read(process, member.storage, watched, self.buffer);
+        let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
+        let at = Instant::now();
+        let stat = Stat::read(process, self.buffer)?;
+        if stat.is_zombie() || stat.start_ticks != member.identity.start_ticks {
+            return Err(Unreadable::Gone);
+        }
+        let figures = Figures { stat, storage };
+        member.rest.keep(figures);
+        Ok((at, figures))
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
@@ -357,19 +379,23 @@ impl Reading<'_> {
         process: &Process,
         has_no_leader: bool,
         missing: &mut Missing,
-    ) -> Shared {
+    ) -> Result<Shared, Unreadable> {
         let thread = if has_no_leader { process.living_thread(self.buffer) } else { None };
         if has_no_leader && thread.is_none() {
             missing.add(MEMORY_FIGURES, Reason::NoLeader);
             missing.add(&["open_file_descriptors"], Reason::NoLeader);
-            return Shared::default();
+            return Ok(Shared::default());
         }
         let by = thread.as_ref().unwrap_or(process);
-        Shared {
-            memory: missing.unless(MEMORY_FIGURES, Memory::read(by, self.buffer)),
+        let memory = Memory::read(by, self.buffer);
+        if let (Err(reason @ (Unreadable::Gone | Unreadable::Exhausted)), None) = (memory, &thread) {
+            return Err(reason);
+        }
+        Ok(Shared {
+            memory: missing.unless(MEMORY_FIGURES, memory),
             open_files: missing.unless(&["open_file_descriptors"], fd::count(by)),
             bound: self.bounds.of(known, process, thread.as_ref(), self.buffer),
-        }
+        })
     }
 
     /// What the kernel counted for a process.

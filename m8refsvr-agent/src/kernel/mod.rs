@@ -174,6 +174,13 @@ pub struct Switches {
     pub involuntary: u64,
 }
 
+impl Switches {
+    /// Both.
+    pub fn all(self) -> u64 {
+        self.voluntary.wrapping_add(self.involuntary)
+    }
+}
+
 /// Why a process can't be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotWatched {

@@ -7,6 +7,7 @@
 //! folder and parse the bytes in place.
 
 pub mod cgroup;
+pub mod cpu_clock;
 pub mod fd;
 pub mod identity;
 pub mod io;
@@ -116,11 +117,18 @@ pub struct Process {
 /// it too.
 #[derive(Debug)]
 struct Kept {
-    stat: OwnedFd,
     statm: OwnedFd,
+    fd: OwnedFd,
+    /// `None` where nothing is read that only the process itself can change.
+    own: Option<Own>,
+}
+
+/// Files of what only the process itself can change.
+#[derive(Debug)]
+struct Own {
+    stat: OwnedFd,
     /// `None` where the kernel has none, or this process not the right.
     io: Option<OwnedFd>,
-    fd: OwnedFd,
 }
 
 impl Process {
@@ -134,15 +142,41 @@ impl Process {
 
     /// Keeps those files open that every look reads. When the process has ended they say so, whoever has its id by then.
     pub fn keep(&mut self) -> Result<(), Unreadable> {
-        let open = |name: &str, flags| openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty());
-        let io = match open("io", OFlags::RDONLY).map_err(Unreadable::from) {
+        let statm = self.open("statm", OFlags::RDONLY)?;
+        let fd = self.open("fd", OFlags::PATH)?;
+        self.kept = Some(Kept { statm, fd, own: Some(self.own()?) });
+        Ok(())
+    }
+
+    /// Closes those of the kept files that tell of what only the process itself can change: the kernel keeps a page for
+    /// each.
+    pub fn rest(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.own = None;
+        }
+    }
+
+    /// Opens them again. Where that fails they are opened each time that they are read, which tells why.
+    pub fn wake(&mut self) {
+        if self.kept.as_ref().is_some_and(|kept| kept.own.is_none()) {
+            let own = self.own().ok();
+            if let Some(kept) = &mut self.kept {
+                kept.own = own;
+            }
+        }
+    }
+
+    fn own(&self) -> Result<Own, Unreadable> {
+        let io = match self.open("io", OFlags::RDONLY) {
             Ok(io) => Some(io),
             Err(Unreadable::Exhausted) => return Err(Unreadable::Exhausted),
             Err(_) => None,
         };
-        let [stat, statm] = [open("stat", OFlags::RDONLY)?, open("statm", OFlags::RDONLY)?];
-        self.kept = Some(Kept { stat, statm, io, fd: open("fd", OFlags::PATH)? });
-        Ok(())
+        Ok(Own { stat: self.open("stat", OFlags::RDONLY)?, io })
+    }
+
+    fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Unreadable> {
+        Ok(openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// Whether files of it are kept open.
@@ -152,8 +186,8 @@ impl Process {
 
     /// Reads `stat`.
     fn read_stat(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
-        match &self.kept {
-            Some(kept) => read_whole(&kept.stat, buffer),
+        match self.kept.as_ref().and_then(|kept| kept.own.as_ref()) {
+            Some(own) => read_whole(&own.stat, buffer),
             None => self.read("stat", usize::MAX, buffer),
         }
     }
@@ -168,7 +202,7 @@ impl Process {
 
     /// Reads `io`.
     fn read_io(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
-        match self.kept.as_ref().and_then(|kept| kept.io.as_ref()) {
+        match self.kept.as_ref().and_then(|kept| kept.own.as_ref()?.io.as_ref()) {
             Some(io) => read_whole(io, buffer),
             None => self.read("io", usize::MAX, buffer),
         }
@@ -201,7 +235,7 @@ impl Process {
     /// Reads a file of its folder to the end, or to `limit` bytes, into `buffer`.
     fn read(&self, name: &str, limit: usize, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
         buffer.clear();
-        let file = openat(&self.folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = self.open(name, OFlags::RDONLY)?;
         // A file of /proc has no size before it is read, and may be longer with each piece.
         while buffer.len() < limit {
             let start = buffer.len();

@@ -3,7 +3,7 @@
 use m8refsvr_common::record::{Bytes, State};
 
 use super::Roster;
-use crate::{kernel::Holder, proc::stat::Stat, storage::Offset};
+use crate::{kernel::Holder, proc::stat::Stat, rest::Rest, storage::Offset};
 
 impl Roster {
     /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
@@ -41,5 +41,7 @@ impl Roster {
             process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
         // Of one that is over by now all threads were seen, if a program gave it its slot.
         member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
+        // What was read before is not what would be read now.
+        member.rest = Rest::default();
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     exit::{Exit, How, Over},
     kernel::{Holder, Kernel, NotWatched, Watch},
     proc::{Proc, Process, stat::of_ticks},
+    rest::Rest,
     sample::Identity,
     selector::Selector,
     storage::{Offset, Patience},
@@ -91,6 +92,8 @@ pub(crate) struct Member {
     pub(crate) held: Option<Process>,
     /// What bounds it.
     pub(crate) bounds: Known,
+    /// Whether it has run since the last look.
+    pub(crate) rest: Rest,
 }
 
 /// A process whose names match.
@@ -245,6 +248,7 @@ impl Roster {
             was_gone,
             held: None,
             bounds: Known::default(),
+            rest: Rest::default(),
         };
         self.ids.insert(identity.pid, identity);
         self.members.insert(identity, member);

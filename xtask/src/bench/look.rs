@@ -1,7 +1,7 @@
 //! `cargo xtask bench look`: CPU time of a look, beside the least that asking /proc for the same takes; how it grows
 //! with the processes that match, and how little with the others.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -13,6 +13,16 @@ use super::{
 };
 use crate::{build, host};
 
+/// What the bench of the agent's library measures, by its names.
+const LOOK: &str = "look";
+const KEPT: &str = "kept";
+const OPENED: &str = "opened";
+const ITERATED: &str = "iterated";
+const LOOK_AT_WOKEN: &str = "look_at_woken";
+const KEPT_OF_WOKEN: &str = "kept_of_woken";
+/// The least that asking /proc takes, in the table.
+const BARE: &str = "those that match: stat, statm, io, fd kept open";
+
 /// All loads in turn, so often.
 const ROUNDS: usize = 3;
 
@@ -21,43 +31,41 @@ struct Scene {
     matching: usize,
     all: usize,
     kind: Kind,
-    look: Vec<f64>,
-    opened: Vec<f64>,
-    kept: Vec<f64>,
-    iterated: Vec<f64>,
+    measured: BTreeMap<String, Vec<f64>>,
     seen: usize,
 }
 
 impl Scene {
     fn new(matching: usize, all: usize, kind: Kind) -> Self {
-        let none = Vec::new;
-        Self { matching, all, kind, look: none(), opened: none(), kept: none(), iterated: none(), seen: 0 }
+        Self { matching, all, kind, measured: BTreeMap::new(), seen: 0 }
     }
 
     fn measure(&mut self, program: &Command, reference: &Path) -> Result<()> {
         let _load = Load::start(self.matching, self.all, self.kind)?;
         let measured =
             in_process::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
-        let microseconds = |name: &str| -> Result<Vec<f64>> {
+        for name in [LOOK, KEPT, OPENED, ITERATED, LOOK_AT_WOKEN, KEPT_OF_WOKEN] {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
-            Ok(values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3).collect())
-        };
-        self.look.extend(microseconds("look")?);
-        self.opened.extend(microseconds("opened")?);
-        self.kept.extend(microseconds("kept")?);
-        self.iterated.extend(microseconds("iterated")?);
+            let microseconds = values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3);
+            self.measured.entry(name.to_owned()).or_default().extend(microseconds);
+        }
         self.seen = measured["processes"].as_u64().and_then(|seen| usize::try_from(seen).ok()).unwrap_or(0);
         Ok(())
+    }
+
+    /// Microseconds of what was measured under this name.
+    fn times(&self, name: &str) -> &[f64] {
+        self.measured.get(name).map_or(&[], Vec::as_slice)
     }
 
     fn name(&self) -> String {
         format!("{} of {} processes match", self.matching, self.seen)
     }
 
-    fn per_match(&self, times: &[f64]) -> Vec<f64> {
+    fn per(&self, count: usize, name: &str) -> Vec<f64> {
         #[expect(clippy::cast_precision_loss, reason = "a few thousand processes")]
-        let count = self.matching as f64;
-        times.iter().map(|time| time / count).collect()
+        let count = count as f64;
+        self.times(name).iter().map(|time| time / count).collect()
     }
 }
 
@@ -77,27 +85,33 @@ pub(super) fn look() -> Result<Table> {
     let mut table = Table::default();
     for scene in &typical {
         let (name, kind) = (scene.name(), scene.kind);
-        table.row(format!("{name}, {kind}: a look"), "µs CPU", &scene.look);
-        table.row("  all of them: stat, io, fd opened each time", "µs CPU", &scene.opened);
-        table.row("  those that match: stat, io, fd kept open", "µs CPU", &scene.kept);
-        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", &scene.iterated);
-        table.ratio(format!("look / opened each time, {kind}"), &scene.look, &scene.opened);
-        table.ratio(format!("look / kept open, {kind}"), &scene.look, &scene.kept);
+        let mut row = |what: String, name| table.row(what, "µs CPU", scene.times(name));
+        row(format!("{name}, {kind}: a look"), LOOK);
+        row(format!("  {BARE}"), KEPT);
+        row("  all of them: the same files opened each time".to_owned(), OPENED);
+        row("  all tasks: 12 words by a BPF iterator".to_owned(), ITERATED);
+        row("a look when all their threads have run since the last".to_owned(), LOOK_AT_WOKEN);
+        row(format!("  {BARE}"), KEPT_OF_WOKEN);
+        let mut ratio = |what, name, of| {
+            table.ratio(format!("{what}, {kind}"), scene.times(name), scene.times(of));
+        };
+        ratio("look / opened each time", LOOK, OPENED);
+        ratio("look / kept open", LOOK, KEPT);
+        ratio("look when all have run / kept open then", LOOK_AT_WOKEN, KEPT_OF_WOKEN);
     }
     for scene in &alone {
-        table.row(format!("{}: a look", scene.name()), "µs CPU", &scene.look);
-        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", &scene.iterated);
+        table.row(format!("{}: a look", scene.name()), "µs CPU", scene.times(LOOK));
+        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", scene.times(ITERATED));
     }
-    table.ratio("1 match among many / among few processes", &alone[1].look, &alone[0].look);
+    table.ratio("1 match among many / among few processes", alone[1].times(LOOK), alone[0].times(LOOK));
     for scene in &growing {
         let name = scene.name();
-        table.row(format!("{name}: a look, per match"), "µs CPU", &scene.per_match(&scene.look));
-        table.row("  stat, io, fd kept open, per match", "µs CPU", &scene.per_match(&scene.kept));
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand processes")]
-        let each: Vec<f64> = scene.opened.iter().map(|time| time / scene.seen as f64).collect();
-        table.row("  all of them: stat, io, fd opened each time, per process", "µs CPU", &each);
+        table.row(format!("{name}: a look, per match"), "µs CPU", &scene.per(scene.matching, LOOK));
+        table.row(format!("  {BARE}, per match"), "µs CPU", &scene.per(scene.matching, KEPT));
+        let opened = scene.per(scene.seen, OPENED);
+        table.row("  all of them: the same files opened each time, per process", "µs CPU", &opened);
     }
-    let [few, many, most] = growing.each_ref().map(|scene| scene.per_match(&scene.look));
+    let [few, many, most] = growing.each_ref().map(|scene| scene.per(scene.matching, LOOK));
     table.ratio("per match, 1000 / 100 matches", &many, &few);
     table.ratio("per match, 4000 / 100 matches", &most, &few);
     Ok(table)

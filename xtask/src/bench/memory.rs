@@ -18,6 +18,8 @@ const ROUNDS: usize = 3;
 const SETTLED: usize = 3;
 /// Exports of which the CPU time is taken.
 const EXPORTS: usize = 5;
+/// Looks after which a process is taken to be at rest for long.
+const RESTED: usize = 12;
 const MATCHING: u32 = 1000;
 /// So many looks at fewer processes: what grows, grows by looks.
 const MATCHING_LONG: usize = 100;
@@ -28,6 +30,7 @@ pub(super) fn memory() -> Result<Table> {
     let mut one = Vec::new();
     let mut many = Vec::new();
     let mut kept = Vec::new();
+    let mut kept_at_rest = Vec::new();
     let mut series = Vec::new();
     let mut exports = Vec::new();
     let mut sizes = Vec::new();
@@ -44,7 +47,10 @@ pub(super) fn memory() -> Result<Table> {
             let unwatched = slab()?;
             let running = settled(&agent, &[])?;
             many.push(running.memory()?);
-            kept.push((slab()? - unwatched) / 1024.0 / f64::from(MATCHING));
+            let of_each = || Ok::<f64, anyhow::Error>((slab()? - unwatched) / 1024.0 / f64::from(MATCHING));
+            kept.push(of_each()?);
+            running.exports(RESTED)?;
+            kept_at_rest.push(of_each()?);
             drop(running);
             let listed = MATCHING.to_string();
             let running = settled(&agent, &["--per-process", "--max-processes", &listed])?;
@@ -74,6 +80,7 @@ pub(super) fn memory() -> Result<Table> {
         table.row(what, "MiB", &values);
     }
     table.row("in the kernel, files that are kept open, for each process", "KiB", &kept);
+    table.row("  for each that has not run for long", "KiB", &kept_at_rest);
     table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
     table.row("  one export of them", "ms CPU", &exports);
     table.row("  what is sent, compressed", "KiB", &sizes);
@@ -98,13 +105,17 @@ fn settled(program: &Path, arguments: &[&str]) -> Result<Exporting> {
     let receiver = Receiver::start()?;
     let mut command = agent::exporting(program, &receiver.endpoint(), &["--interval", "1"]);
     let agent = Measured::start(command.args(arguments), "agent.log")?;
-    for _ in 0..SETTLED {
-        receiver.next()?;
-    }
-    Ok(Exporting { agent, receiver })
+    let running = Exporting { agent, receiver };
+    running.exports(SETTLED)?;
+    Ok(running)
 }
 
 impl Exporting {
+    /// Waits for so many.
+    fn exports(&self, count: usize) -> Result<()> {
+        (0..count).try_for_each(|_| self.receiver.next().map(|_| ()))
+    }
+
     fn memory(&self) -> Result<Memory> {
         self.agent.memory()
     }

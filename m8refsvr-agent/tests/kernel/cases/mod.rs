@@ -12,6 +12,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
+mod rest;
 pub(crate) mod rights;
 mod service;
 pub(crate) mod stacked;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         hostile::CASES,
         figures::CASES,
         names::CASES,
+        rest::CASES,
         rights::CASES,
         service::CASES,
         container::CASES,

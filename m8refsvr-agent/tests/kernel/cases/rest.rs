@@ -1,0 +1,135 @@
+//! Processes that have not run since the last look.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    thread,
+    time::Duration,
+};
+
+use m8refsvr_agent::{
+    proc::{Proc, io::StorageIo, stat::Stat},
+    sample::Observer,
+};
+
+use crate::{
+    Case,
+    Need::Bpf,
+    actor::Actor,
+    looking::{observer, of},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "what a process does after a long rest is seen at the next look",
+        needs: &[Bpf],
+        run: wakes,
+    },
+    Case { name: "a process that runs and never leaves its CPU is not at rest", needs: &[Bpf], run: spins },
+    Case { name: "memory of a process at rest that others give or take is seen", needs: &[Bpf], run: memory },
+];
+
+/// The files of a process that this one has open.
+fn kept(pid: u32) -> Vec<String> {
+    let folder = format!("/proc/{pid}/");
+    let links = fs::read_dir("/proc/self/fd").unwrap();
+    let links = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+    let mut names: Vec<String> =
+        links.filter_map(|link| Some(link.to_str()?.strip_prefix(&folder)?.to_owned())).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Looks until the process is taken to be at rest for long.
+fn let_rest(observer: &mut Observer, pid: u32) {
+    for _ in 0..100 {
+        observer.look().unwrap();
+        if kept(pid) == ["fd", "statm"] {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("process {pid} does not rest; open of it are {:?}", kept(pid));
+}
+
+fn wakes() {
+    let mut actor = Actor::start("M8RefSvr_wakes");
+    let pid = actor.pid();
+    let mut observer = observer("M8RefSvr_wakes");
+    let before = of(&observer.look().unwrap(), pid).clone();
+    assert_eq!(kept(pid), ["fd", "io", "stat", "statm"]);
+    let_rest(&mut observer, pid);
+    actor.tell("spin 50");
+    actor.tell("start 3");
+    actor.tell("open 25");
+    actor.tell("rest");
+    actor.tell(&format!("write 1 4 {}", actor.folder().display()));
+    actor.stop();
+    let after = of(&observer.look().unwrap(), pid).clone();
+    assert_eq!(kept(pid), ["fd", "io", "stat", "statm"]);
+    assert_eq!(after.open_files.unwrap(), before.open_files.unwrap() + 100);
+    let process = Proc::new("/proc").process(pid).unwrap();
+    let mut buffer = Vec::new();
+    let stat = Stat::read(&process, &mut buffer).unwrap();
+    assert_eq!((after.threads, after.minor_faults, after.major_faults), {
+        (stat.threads, stat.minor_faults, stat.major_faults)
+    });
+    assert_eq!(after.storage, StorageIo::read(&process, &mut buffer).ok());
+    assert!(after.storage.unwrap().write_bytes >= before.storage.unwrap().write_bytes + (4 << 20));
+    let spun = (after.cpu_user + after.cpu_system).checked_sub(before.cpu_user + before.cpu_system).unwrap();
+    assert!(spun >= Duration::from_millis(40), "{spun:?}");
+}
+
+fn spins() {
+    let mut actor = Actor::start("M8RefSvr_spins");
+    let mut observer = observer("M8RefSvr_spins");
+    actor.tell("spin-for-ever 1");
+    let mut look = || {
+        let sample = observer.look().unwrap();
+        let process = of(&sample, actor.pid());
+        (process.switches.unwrap(), process.cpu_user)
+    };
+    // In some of these times nothing else wants its CPU.
+    let mut undisturbed = 0;
+    let mut before = look();
+    for _ in 0..100 {
+        thread::sleep(Duration::from_millis(50));
+        let now = look();
+        if now.0 == before.0 {
+            undisturbed += 1;
+            assert!(now.1 > before.1, "it spun for 50 ms: {now:?} after {before:?}");
+        }
+        before = now;
+        if undisturbed == 5 {
+            return;
+        }
+    }
+    panic!("something disturbed it all the time");
+}
+
+fn memory() {
+    let mut actor = Actor::start("M8RefSvr_given");
+    let pid = actor.pid();
+    // The stack of a thread that has ended stays for the next one.
+    actor.tell("work 1 1");
+    let mut observer = observer("M8RefSvr_given");
+    let_rest(&mut observer, pid);
+    let before = of(&observer.look().unwrap(), pid).resident_bytes.unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let unused = maps.lines().find_map(|line| {
+        let (from, rest) = line.split_once('-')?;
+        let (to, rest) = rest.split_once(' ')?;
+        let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
+        (rest.starts_with("rw-p") && rest.contains(" 0 ") && to - from >= 1 << 20).then_some(from)
+    });
+    const PAGES: u64 = 200;
+    let memory = File::options().write(true).open(format!("/proc/{pid}/mem")).unwrap();
+    for page in 0..PAGES {
+        memory.write_all_at(&[0], unused.unwrap() + page * 4096).unwrap();
+    }
+    drop(memory);
+    let after = of(&observer.look().unwrap(), pid).resident_bytes.unwrap();
+    // Between Linux 6.2 and the middle of 2025 the kernel has but an estimate.
+    assert!(after >= before + (PAGES - 64) * 4096, "{after} after {before}");
+    assert_eq!(kept(pid), ["fd", "statm"], "it has not run");
+}

@@ -12,10 +12,11 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use m8refsvr_agent::{
     export::otlp::{self, LIMIT, Names},
     ledger::Ledger,
+    observer::Observer,
     own::{self, Looks},
     proc::{Proc, system::Host},
     report::{Exports, Reporter},
-    sample::{Observer, Sample},
+    sample::Sample,
     selector::Selector,
 };
 

@@ -19,10 +19,10 @@ use std::{
 use aya::{Btf, Ebpf, maps::Array, programs::Iter};
 use m8refsvr_agent::{
     kernel::{Kernel, Options, resident},
+    observer::Observer,
     own::{self, Looks},
     proc::{Proc, statm::Memory},
     report::{Exports, Reporter},
-    sample::Observer,
     selector::Selector,
 };
 use rustix::{

@@ -11,6 +11,7 @@ use rustix::{
 use crate::{
     figures::Machine,
     kernel::Kernel,
+    observer::Observer,
     proc::{
         Proc,
         program::ProgramInfo,
@@ -18,7 +19,6 @@ use crate::{
         system::{memory_bytes, online_cpus},
     },
     report::{Agent, Exports, Program},
-    sample::Observer,
 };
 
 /// What became of looks.

@@ -20,9 +20,10 @@ use crate::{
     export::otlp::{Counts, Newest},
     kernel::resident,
     manager::Manager,
+    observer::Observer,
     own::{self, Looks},
     report::Reporter,
-    sample::{Observer, Sample},
+    sample::Sample,
     told::Told,
 };
 

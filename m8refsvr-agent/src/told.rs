@@ -4,7 +4,7 @@ use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
 
 use tokio::{io::unix::AsyncFd, time::sleep};
 
-use crate::sample::Observer;
+use crate::observer::Observer;
 
 /// How long to wait for more to be told: what happens in quick succession is then taken in at once.
 const PAUSE: Duration = Duration::from_millis(2);

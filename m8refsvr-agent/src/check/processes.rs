@@ -2,8 +2,9 @@
 
 use super::Finding;
 use crate::{
+    observer::Observer,
     proc::{Proc, limits::real_user, system::user_name},
-    sample::{Observer, ProcessSample},
+    sample::ProcessSample,
     selector::Selector,
 };
 

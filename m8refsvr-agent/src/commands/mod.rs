@@ -22,9 +22,9 @@ use crate::{
     export::otlp::TlsError,
     kernel::{Kernel, KernelError, pins::PinError, resident},
     logging::{self, Log, LogError},
+    observer::Observer,
     privileges,
     proc::{Proc, is_proc, system::Host},
-    sample::Observer,
     selector::SelectorError,
     settings::{
         Settings,

@@ -20,10 +20,10 @@ use crate::{
     export::otlp::{self, Client, Compression, Counts, Deliverer, Newest},
     kernel::Kernel,
     logging::Log,
+    observer::Observer,
     privileges,
     proc::system::Host,
     report::Reporter,
-    sample::Observer,
     service::Service,
     settings::{Settings, export::Export},
 };

@@ -12,10 +12,11 @@ use crate::{
         otlp::{Client, attempt},
     },
     kernel::Kernel,
+    observer::Observer,
     own::{self, Looks},
     proc::system::{Host, memory_bytes},
     report::{Exports, Report, Reporter},
-    sample::{Observer, Sample},
+    sample::Sample,
     settings::{Settings, export::Export},
 };
 

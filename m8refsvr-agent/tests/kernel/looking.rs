@@ -10,11 +10,12 @@ use m8refsvr_agent::{
     export::document::{Context, Document},
     kernel::{Kernel, Options},
     ledger::Ledger,
+    observer::Observer,
     proc::{
         Proc,
         system::{Host, memory_bytes},
     },
-    sample::{Observer, ProcessSample, Sample},
+    sample::{ProcessSample, Sample},
     selector::Selector,
     totals::Counter,
     turnover::Turnover,

@@ -7,10 +7,10 @@ use std::{
 
 use m8refsvr_agent::{
     export::otlp::{Client, Compression, Counts, Deliverer, Names, Newest, Protocol, Target},
+    observer::Observer,
     own::{self, Looks},
     proc::Proc,
     report::{Report, Reporter},
-    sample::Observer,
     selector::Selector,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use m8refsvr_agent::{
+    observer::Observer,
     proc::{Proc, io::StorageIo, stat::Stat},
-    sample::Observer,
 };
 
 use crate::{

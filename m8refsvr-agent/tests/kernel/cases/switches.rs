@@ -2,7 +2,7 @@
 
 use m8refsvr_agent::{
     kernel::{Options, SwitchForm, Switches},
-    sample::Observer,
+    observer::Observer,
 };
 
 use crate::{

@@ -1,0 +1,343 @@
+//! Looks at all matching processes: both sides of each, the kernel's counts and /proc's figures, side by side.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    time::{Instant, SystemTime},
+};
+
+use m8refsvr_common::record::Counts;
+
+use crate::{
+    absence::Reason,
+    boot::{Boot, since_boot, ticks},
+    bounds::{Bound, Bounds, Known},
+    exit::Over,
+    headroom::Headroom,
+    kernel::{Kernel, Snapshot, Switches},
+    proc::{
+        Proc, Process, Unreadable, fd,
+        stat::{Stat, of_ticks},
+        statm::Memory,
+        switches::ThreadSwitches,
+    },
+    rest::Figures,
+    room::Room,
+    roster::{Member, Roster, exhausted},
+    sample::{BLOCK_FIGURES, ProcessSample, Sample},
+    selector::Selector,
+    source::{Source, Sources},
+    storage,
+};
+
+/// The figures of memory.
+const MEMORY_FIGURES: &[&str] = &["memory_usage", "memory_rss", "memory_vms"];
+
+/// Looks at the matching processes, again and again.
+#[derive(Debug)]
+pub struct Observer {
+    roster: Roster,
+    bounds: Bounds,
+    room: Room,
+    buffer: Vec<u8>,
+}
+
+impl Observer {
+    /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
+    pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
+        let bounds = Bounds::new(&proc);
+        Self { roster: Roster::new(proc, selector, kernel), bounds, room: Room::new(), buffer: Vec::new() }
+    }
+
+    /// Where figures come from.
+    pub fn sources(&self) -> Sources {
+        let forms = self.kernel().map(Kernel::forms);
+        Sources {
+            context_switches: forms
+                .map_or(Source::Procfs, |forms| Source::of(forms.context_switches, Source::Procfs)),
+            block_io: forms.map_or(Source::None, |forms| Source::of(forms.block_io, Source::None)),
+            lifecycle: forms.map_or(Source::Procfs, |forms| Source::of(forms.lifecycle, Source::Procfs)),
+        }
+    }
+
+    /// The kernel's side.
+    pub fn kernel(&self) -> Option<&Kernel> {
+        self.roster.kernel.as_ref()
+    }
+
+    /// What selects the processes.
+    pub fn selector(&self) -> &Selector {
+        &self.roster.selector
+    }
+
+    /// The processes it looks at.
+    pub fn proc(&self) -> &Proc {
+        &self.roster.proc
+    }
+
+    /// The maps at this moment, if there are any.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.kernel().map(Kernel::snapshot)
+    }
+
+    /// Matches that were learnt of only by looking at all processes.
+    pub fn corrections(&self) -> u64 {
+        self.roster.corrections()
+    }
+
+    /// A descriptor that can be read when there is something to [`follow`](Self::follow); `None` where there never is.
+    pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        self.roster.descriptor()
+    }
+
+    /// Takes in which processes began to match and which are over. Returns those that are over since the last look.
+    pub fn follow(&mut self) -> io::Result<&[Over]> {
+        self.roster.follow()?;
+        Ok(self.roster.over())
+    }
+
+    /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
+    pub fn look(&mut self) -> io::Result<Sample> {
+        let outcome = self.look_now();
+        if outcome.is_err() {
+            // The next look has the descriptors of what is held.
+            self.room.close();
+            self.roster.members.values_mut().for_each(|member| member.held = None);
+        }
+        outcome
+    }
+
+    fn look_now(&mut self) -> io::Result<Sample> {
+        let began = Instant::now();
+        let began_ticks = ticks(since_boot());
+        let mut absences = self.roster.update(began_ticks)?;
+        let sources = self.sources();
+        let boot = self.roster.boot();
+        let Roster { proc, kernel, members, .. } = &mut self.roster;
+        self.bounds.begin_look(members.len());
+        let mut reading = Reading {
+            proc,
+            kernel: kernel.as_ref(),
+            sources,
+            boot,
+            bounds: &mut self.bounds,
+            room: &mut self.room,
+            buffer: &mut self.buffer,
+        };
+        reading.room.begin_look(members.values().filter(|member| member.held.is_some()).count());
+        let mut processes = Vec::with_capacity(members.len());
+        let mut bounds = Vec::with_capacity(members.len());
+        let mut gone = Vec::new();
+        for member in members.values_mut() {
+            let mut missing = Missing::default();
+            match reading.figures(member, &mut missing) {
+                Ok((process, bound)) => {
+                    processes.push(process);
+                    bounds.push(bound);
+                }
+                // Only now is it clear that it was not incomplete, but gone.
+                Err(Unreadable::Gone) => {
+                    gone.push(member.identity);
+                    continue;
+                }
+                Err(Unreadable::Exhausted) => return Err(exhausted()),
+                Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
+            }
+            missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
+        }
+        if !gone.is_empty() {
+            // Most often the programs have told of it by now.
+            self.roster.follow()?;
+            for identity in gone {
+                if self.roster.gone(identity) {
+                    absences.hide();
+                }
+            }
+        }
+        if self.kernel().is_some_and(Kernel::was_short) {
+            return Err(exhausted());
+        }
+        let over = self.roster.take_over();
+        // One that matched at the beginning of the look may be over at its end.
+        if !over.is_empty() {
+            let mut left = processes.iter().map(|process| self.roster.has(&process.identity));
+            bounds.retain(|_| left.next().unwrap_or_default());
+            processes.retain(|process| self.roster.has(&process.identity));
+        }
+        Bounds::end_look(&mut processes, &bounds);
+        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
+    }
+}
+
+/// What reading the figures of processes needs.
+struct Reading<'a> {
+    proc: &'a Proc,
+    kernel: Option<&'a Kernel>,
+    sources: Sources,
+    boot: Boot,
+    bounds: &'a mut Bounds,
+    room: &'a mut Room,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl Reading<'_> {
+    /// Reads all figures of a process, and holds it where there is room.
+    fn figures(
+        &mut self,
+        member: &mut Member,
+        missing: &mut Missing,
+    ) -> Result<(ProcessSample, Bound), Unreadable> {
+        let mut process = match member.held.take() {
+            Some(process) => process,
+            None => self.room.hold(self.proc.process(member.identity.pid)?),
+        };
+        let outcome = self.figures_of(member, &mut process, missing);
+        if process.is_kept() && outcome.is_ok() {
+            member.held = Some(process);
+        }
+        outcome
+    }
+
+    fn figures_of(
+        &mut self,
+        member: &mut Member,
+        process: &mut Process,
+        missing: &mut Missing,
+    ) -> Result<(ProcessSample, Bound), Unreadable> {
+        let identity = member.identity;
+        // Before anything is read: what happens meanwhile is found by the next look.
+        let counted = self.counted(member, missing);
+        let switches = match self.sources.context_switches {
+            Source::Procfs => self.switches(process, missing),
+            _ => counted
+                .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
+        };
+        let at_rest = member.rest.begin_look(process, counted.and(switches).map(Switches::all));
+        let (at, figures) = match at_rest {
+            Some(figures) => (Instant::now(), figures),
+            None => self.read(member, process, missing)?,
+        };
+        if member.rest.is_long() {
+            process.rest();
+        }
+        let Figures { stat, storage } = figures;
+        let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
+        let sample = ProcessSample {
+            identity,
+            name: member.name.clone(),
+            executable: member.executable.clone(),
+            group: member.group,
+            at,
+            started: self.boot.time(of_ticks(identity.start_ticks)),
+            cpu_user: of_ticks(stat.user_ticks),
+            cpu_system: of_ticks(stat.system_ticks),
+            // The kernel counts a first thread that has ended for as long as the process lives.
+            threads: stat.threads - u64::from(stat.has_no_leader()),
+            minor_faults: stat.minor_faults,
+            major_faults: stat.major_faults,
+            resident_bytes: shared.memory.map(|memory| memory.resident_bytes),
+            virtual_bytes: shared.memory.map(|memory| memory.virtual_bytes),
+            open_files: shared.open_files,
+            storage,
+            switches,
+            block: counted.filter(|_| self.sources.block_io != Source::None),
+            first: member.first,
+            headroom: Headroom::default(),
+        };
+        Ok((sample, shared.bound))
+    }
+
+    /// What its threads had of context switches, where the kernel counts none.
+    fn switches(&mut self, process: &Process, missing: &mut Missing) -> Option<Switches> {
+        let read = ThreadSwitches::read(process, self.buffer);
+        let read = missing.unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)?;
+        Some(Switches { voluntary: read.voluntary, involuntary: read.involuntary })
+    }
+
+    /// Reads what only the process itself can change, and when its times were read.
+    fn read(
+        &mut self,
+        member: &mut Member,
+        process: &mut Process,
+        missing: &mut Missing,
+    ) -> Result<(Instant, Figures), Unreadable> {
+        process.wake();
+        let watched = self.kernel.zip(member.watch.as_ref().ok());
+        let storage = storage::read(process, member.storage, watched, self.buffer);
+        let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
+        let at = Instant::now();
+        let stat = Stat::read(process, self.buffer)?;
+        if stat.is_zombie() || stat.start_ticks != member.identity.start_ticks {
+            return Err(Unreadable::Gone);
+        }
+        let figures = Figures { stat, storage };
+        member.rest.keep(figures);
+        Ok((at, figures))
+    }
+
+    /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
+    fn shared(
+        &mut self,
+        known: &mut Known,
+        process: &Process,
+        has_no_leader: bool,
+        missing: &mut Missing,
+    ) -> Result<Shared, Unreadable> {
+        let thread = if has_no_leader { process.living_thread(self.buffer) } else { None };
+        if has_no_leader && thread.is_none() {
+            missing.add(MEMORY_FIGURES, Reason::NoLeader);
+            missing.add(&["open_file_descriptors"], Reason::NoLeader);
+            return Ok(Shared::default());
+        }
+        let by = thread.as_ref().unwrap_or(process);
+        let memory = Memory::read(by, self.buffer);
+        if let (Err(reason @ (Unreadable::Gone | Unreadable::Exhausted)), None) = (memory, &thread) {
+            return Err(reason);
+        }
+        Ok(Shared {
+            memory: missing.unless(MEMORY_FIGURES, memory),
+            open_files: missing.unless(&["open_file_descriptors"], fd::count(by)),
+            bound: self.bounds.of(known, process, thread.as_ref(), self.buffer),
+        })
+    }
+
+    /// What the kernel counted for a process.
+    fn counted(&self, member: &Member, missing: &mut Missing) -> Option<Counts> {
+        let kernel = self.kernel?;
+        match &member.watch {
+            Ok(watch) => Some(kernel.totals(watch)),
+            Err(reason) => {
+                if self.sources.context_switches != Source::Procfs {
+                    missing.add(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], *reason);
+                }
+                if self.sources.block_io != Source::None {
+                    missing.add(BLOCK_FIGURES, *reason);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What all threads of a process share.
+#[derive(Default)]
+struct Shared {
+    memory: Option<Memory>,
+    open_files: Option<u64>,
+    bound: Bound,
+}
+
+/// The absent figures of one process.
+#[derive(Default)]
+struct Missing(Vec<(&'static [&'static str], Reason)>);
+
+impl Missing {
+    fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
+        self.0.push((figures, reason.into()));
+    }
+
+    /// What was read; else it is missing.
+    fn unless<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
+        read.map_err(|reason| self.add(figures, reason)).ok()
+    }
+}

@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,7 +22,7 @@ use m8refsvr_agent::{
     kernel::{Kernel, Options, resident},
     observer::Observer,
     own::{self, Looks},
-    proc::{Proc, statm::Memory},
+    proc::{Proc, stat::Stat, statm::Memory},
     report::{Exports, Reporter},
     selector::Selector,
 };
@@ -32,8 +33,12 @@ use rustix::{
 };
 use serde::Serialize;
 
-/// Measurements of each kind.
-const MEASUREMENTS: usize = 15;
+/// The ways are measured in so many turns, each in a turn so often.
+const TURNS: usize = 5;
+const IN_A_TURN: usize = 3;
+/// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget what
+/// others left there but slowly.
+const PASSES: usize = 6;
 /// Looks of which the first find everything new, and the last processes that are at rest for long.
 const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
@@ -188,21 +193,21 @@ fn costs(name: &str, reference: &str) {
     assert_eq!(folders.len(), matching, "other processes are named {name} too");
     let times = times(matching);
     let mut costs = Costs { matching, processes: processes().count() - 1, ..Costs::default() };
-    for _ in 0..MEASUREMENTS {
-        costs.look.push(cpu_time(times, || {
+    for _ in 0..TURNS {
+        costs.look.extend(cpu_times(times, || {
             agent.look();
         }));
-        costs.kept.push(bare.measure("kept"));
-        costs.opened.push(bare.measure("opened"));
-        costs.iterated.push(bare.measure("iterated"));
+        costs.kept.extend(bare.measure("kept"));
+        costs.opened.extend(bare.measure("opened"));
+        costs.iterated.extend(bare.measure("iterated"));
     }
-    for _ in 0..MEASUREMENTS {
+    for _ in 0..TURNS * IN_A_TURN {
         wake(&folders);
         costs.look_at_woken.push(cpu_time_once(|| {
             agent.look();
         }));
         wake(&folders);
-        costs.kept_of_woken.push(bare.measure("kept once"));
+        costs.kept_of_woken.extend(bare.measure("kept once"));
     }
     println!("{}", serde_json::to_string(&costs).unwrap());
 }
@@ -224,11 +229,11 @@ impl Bare {
         Self { process, questions, answers: BufReader::new(answers) }
     }
 
-    fn measure(&mut self, what: &str) -> u128 {
+    fn measure(&mut self, what: &str) -> Vec<u128> {
         writeln!(self.questions, "{what}").unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
-        answer.trim_end().parse().unwrap()
+        serde_json::from_str(&answer).unwrap()
     }
 }
 
@@ -249,16 +254,16 @@ fn bare(name: &str, reference: &str) {
     let (mut small, mut large) = ([0; 4096], vec![0; 1 << 16]);
     for question in stdin().lines() {
         let mut read_kept = || kept.iter().for_each(|files| files.read(&mut small));
-        let cost = match question.unwrap().as_str() {
-            "kept" => cpu_time(times, read_kept),
-            "kept once" => cpu_time_once(&mut read_kept),
-            "opened" => cpu_time(1, || open_each_time(&mut small)),
-            _ => cpu_time(times, || {
+        let costs = match question.unwrap().as_str() {
+            "kept" => cpu_times(times, read_kept),
+            "kept once" => vec![cpu_time_once(&mut read_kept)],
+            "opened" => cpu_times(1, || open_each_time(&mut small)),
+            _ => cpu_times(times, || {
                 let least = kept.len() * TOLD.len() * size_of::<u64>();
                 assert!(tasks.read(&mut large) >= least);
             }),
         };
-        println!("{cost}");
+        println!("{costs:?}");
     }
 }
 
@@ -294,23 +299,27 @@ struct Costs {
 
 /// Has all threads of processes run for a moment: they stop, and go on.
 fn wake(folders: &[PathBuf]) {
-    for signal in [Signal::STOP, Signal::CONT] {
+    for (signal, state) in [(Signal::STOP, b'T'), (Signal::CONT, b'S')] {
         for folder in folders {
             let pid = folder.file_name().unwrap().to_str().unwrap().parse().unwrap();
             kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         }
-        // Until none but this one runs: "0.00 0.01 0.05 1/120 4711".
-        while !fs::read_to_string("/proc/loadavg").unwrap().contains(" 1/") {
-            std::thread::sleep(Duration::from_millis(1));
+        for folder in folders {
+            while Stat::parse(&fs::read(folder.join("stat")).unwrap()).unwrap().state != state {
+                sleep(Duration::from_millis(1));
+            }
         }
+        // The first thread of a process may not be its last to get there.
+        sleep(Duration::from_millis(20));
     }
 }
 
-/// What something costs that is done so many times, nanoseconds of CPU time of this process. It is done before, so that
-/// it finds in the processor's caches what it left there.
-fn cpu_time(times: usize, mut work: impl FnMut()) -> u128 {
-    work();
-    cpu_time_once(|| (0..times).for_each(|_| work())) / times as u128
+/// What something costs that is done so many times, nanoseconds of CPU time of this process, in each measurement of a
+/// turn. It is done before, so that it finds in the processor's caches what it left there.
+fn cpu_times(times: usize, mut work: impl FnMut()) -> Vec<u128> {
+    (0..PASSES).for_each(|_| work());
+    let mut measure = || cpu_time_once(|| (0..times).for_each(|_| work())) / times as u128;
+    (0..IN_A_TURN).map(|_| measure()).collect()
 }
 
 fn cpu_time_once(work: impl FnOnce()) -> u128 {

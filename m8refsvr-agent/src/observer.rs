@@ -207,13 +207,12 @@ impl Reading<'_> {
         let identity = member.identity;
         // Before anything is read: what happens meanwhile is found by the next look.
         let counted = self.counted(member, missing);
-        let switches = match self.sources.context_switches {
-            Source::Procfs => self.switches(process, missing),
-            _ => counted
-                .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary }),
-        };
-        let at_rest = member.rest.begin_look(process, counted.and(switches).map(Switches::all));
-        let (at, figures) = match at_rest {
+        let is_counted = self.sources.context_switches != Source::Procfs;
+        let of_kernel = counted
+            .filter(|_| is_counted)
+            .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
+        let switches = if is_counted { of_kernel } else { self.switches(process, missing) };
+        let (at, figures) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
             Some(figures) => (Instant::now(), figures),
             None => self.read(member, process, missing)?,
         };

@@ -20,7 +20,8 @@ pub struct Ledger {
     /// When everything was 0.
     started: SystemTime,
     groups: Vec<Group>,
-    processes: HashMap<Identity, Entry>,
+    /// Boxed, as up to half of a table's places are empty.
+    processes: HashMap<Identity, Box<Entry>>,
     last: Option<Look>,
     before: Option<Look>,
 }
@@ -106,10 +107,12 @@ impl Ledger {
         left: &HashMap<Identity, Account>,
     ) -> bool {
         let is_new = !self.processes.contains_key(identity);
-        let entry = self.processes.entry(*identity).or_insert_with(|| Entry {
-            // Where nothing is known, what is seen first is the start.
-            seen: first.copied().unwrap_or_default(),
-            account: left.get(identity).copied().unwrap_or_default(),
+        let entry = self.processes.entry(*identity).or_insert_with(|| {
+            Box::new(Entry {
+                // Where nothing is known, what is seen first is the start.
+                seen: first.copied().unwrap_or_default(),
+                account: left.get(identity).copied().unwrap_or_default(),
+            })
         });
         let seen = seen.balanced(&entry.seen);
         // A number that fell, as that of the living threads' switches does, starts anew.

@@ -13,7 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Listing {
     most: usize,
-    listed: HashMap<Identity, Listed>,
+    /// Boxed, as up to half of a table's places are empty.
+    listed: HashMap<Identity, Box<Listed>>,
     /// What was told, by group, in series that are over.
     told: HashMap<usize, Totals>,
 }
@@ -57,24 +58,24 @@ impl Listing {
             largest.truncate(self.most);
         }
         let since = ledger.looked_before().unwrap_or(ledger.started());
-        let mut earlier = std::mem::take(&mut self.listed);
+        let mut earlier = std::mem::replace(&mut self.listed, HashMap::with_capacity(largest.len()));
         let mut chosen = Vec::with_capacity(largest.len());
         for process in largest {
             let account = ledger.process(&process.identity);
             let group = process.group;
-            let anew = Listed { since, group, base: account.before, told: Totals::default() };
+            let anew = || Box::new(Listed { since, group, base: account.before, told: Totals::default() });
             let mut listed = match earlier.remove(&process.identity) {
                 Some(listed) if listed.group == group => listed,
                 Some(over) => {
                     self.end(&over);
-                    anew
+                    anew()
                 }
-                None => anew,
+                None => anew(),
             };
             let account = account.minus(&Account::steady(listed.base));
             listed.told = account.now;
-            self.listed.insert(process.identity, listed);
             chosen.push(Own { process, since: listed.since, account });
+            self.listed.insert(process.identity, listed);
         }
         earlier.values().for_each(|over| self.end(over));
         chosen

@@ -10,7 +10,7 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::{
-    export::otlp::{self, LIMIT, Names},
+    export::otlp::{self, Compression, LIMIT, Names},
     ledger::Ledger,
     observer::Observer,
     own::{self, Looks},
@@ -93,7 +93,7 @@ fn requests(criterion: &mut Criterion) {
         let agent = own::agent(&observer, Looks::default(), Exports::default());
         let report = reporter.report(&sample, own::machine(&observer), agent);
         group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
-            bencher.iter(|| otlp::requests(&report, names, &resource, LIMIT));
+            bencher.iter(|| otlp::requests(&report, names, &resource, Compression::Gzip, LIMIT));
         });
     }
     group.finish();

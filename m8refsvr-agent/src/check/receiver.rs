@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics, resource::v1::Resource,
 };
@@ -16,7 +15,7 @@ use tokio::{
 };
 
 use super::Finding;
-use crate::export::otlp::{Client, ExportError, Protocol, Target, handshake};
+use crate::export::otlp::{Client, Compression, ExportError, Message, Protocol, Target, handshake};
 
 /// A certificate that is valid for less is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -53,7 +52,7 @@ async fn steps(mut client: Client, resource: Resource, findings: &mut Vec<Findin
         Protocol::HttpProtobuf => "HTTP",
     };
     let limit = target.timeout;
-    let message = without_figures(resource);
+    let message = without_figures(resource, target.compression);
     export(&mut client, &message, limit).await.map_err(|error| failed(error.to_string()))?;
     // The first one made the connection.
     let took = export(&mut client, &message, limit).await.map_err(|error| failed(error.to_string()))?;
@@ -109,15 +108,16 @@ async fn tls(target: &Target, address: SocketAddr) -> Result<Finding, String> {
 }
 
 /// A request that says who sends, and nothing else. One of no bytes is none to some receivers.
-fn without_figures(resource: Resource) -> Bytes {
+fn without_figures(resource: Resource, compression: Compression) -> Message {
     let of_resource = ResourceMetrics { resource: Some(resource), ..ResourceMetrics::default() };
-    ExportMetricsServiceRequest { resource_metrics: vec![of_resource] }.encode_to_vec().into()
+    let request = ExportMetricsServiceRequest { resource_metrics: vec![of_resource] };
+    Message::new(&request.encode_to_vec(), compression)
 }
 
 /// How long it took.
-async fn export(client: &mut Client, message: &Bytes, limit: Duration) -> Result<Duration, ExportError> {
+async fn export(client: &mut Client, message: &Message, limit: Duration) -> Result<Duration, ExportError> {
     let began = Instant::now();
-    let sent = timeout(limit, client.send(message.clone(), began + limit)).await;
+    let sent = timeout(limit, client.send(message, began + limit)).await;
     sent.unwrap_or(Err(ExportError::Timeout(limit))).map(|_| began.elapsed())
 }
 

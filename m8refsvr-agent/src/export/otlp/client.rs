@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use ::http::{HeaderMap, Uri};
-use bytes::Bytes;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -15,7 +14,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::{
-    compression::Compression,
+    compression::{Compression, Message},
     connections::Connections,
     error::{ExportError, one_line},
     grpc, http,
@@ -175,13 +174,12 @@ impl Client {
         self.transport = Transport::new(&self.target, self.config.clone(), connections, note);
     }
 
-    /// Sends an encoded request; the receiver is told how long we wait, but it is the caller who ends the wait.
-    pub async fn send(&mut self, message: Bytes, deadline: Instant) -> Result<Rejected, ExportError> {
+    /// Sends a request; the receiver is told how long we wait, but it is the caller who ends the wait.
+    pub async fn send(&mut self, message: &Message, deadline: Instant) -> Result<Rejected, ExportError> {
         if let Some(reason) = &self.unusable {
             return Err(ExportError::Tls(reason.to_string()));
         }
-        let message = self.target.compression.apply(message);
-        let mut outcome = self.transport.send(&self.target, message.clone(), deadline).await;
+        let mut outcome = self.transport.send(&self.target, message, deadline).await;
         // A receiver may end a connection that was idle just when it is used again.
         if self.is_reused && matches!(outcome, Err(ExportError::Connection(_))) {
             self.reconnect();
@@ -243,7 +241,7 @@ impl Transport {
     async fn send(
         &self,
         target: &Target,
-        message: Bytes,
+        message: &Message,
         deadline: Instant,
     ) -> Result<ExportMetricsServiceResponse, ExportError> {
         match self {

@@ -69,8 +69,8 @@ pub async fn attempt(
 ) -> Result<Rejected, ExportError> {
     let deadline = Instant::now() + limit;
     let mut rejected = Rejected::default();
-    for request in requests(report, names, resource, LIMIT) {
-        let sent = timeout_at(deadline, client.send(request, deadline)).await;
+    for request in requests(report, names, resource, client.target().compression, LIMIT) {
+        let sent = timeout_at(deadline, client.send(&request, deadline)).await;
         let of_request = sent.unwrap_or(Err(ExportError::Timeout(limit)))?;
         rejected.points += of_request.points;
         if !of_request.message.is_empty() {

@@ -1,14 +1,14 @@
 //! From a report and the catalogue to the points of OTLP. A pure function; knows nothing of the network.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use bytes::Bytes;
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
-    resource::v1::Resource,
+use std::{
+    ops::Range,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
+use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
+
 use super::{
+    compression::{Compression, LARGE, Message},
     point::{Attributes, Point},
     request::Requests,
 };
@@ -38,15 +38,21 @@ impl Names {
     }
 }
 
-/// All metrics of a report that have a point, as the bytes of `ExportMetricsServiceRequest`s; none is longer than
-/// `limit`.
-pub fn requests(report: &Report, names: Names, resource: &Resource, limit: usize) -> Vec<Bytes> {
+/// All metrics of a report that have a point, as `ExportMetricsServiceRequest`s; none has more bytes than `limit` before
+/// it is compressed.
+pub fn requests(
+    report: &Report,
+    names: Names,
+    resource: &Resource,
+    compression: Compression,
+    limit: usize,
+) -> Vec<Message> {
     let scope = InstrumentationScope {
         name: "m8refsvr".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..InstrumentationScope::default()
     };
-    let mut requests = Requests::new(resource, &scope, limit);
+    let mut requests = Requests::new(resource, &scope, compression, limit);
     let series = Series::of(report);
     for metric in CATALOGUE.iter().filter(|metric| names.has(metric.vocabulary)) {
         requests.metric(metric);
@@ -60,11 +66,14 @@ struct Series<'a> {
     all: One<'a>,
     groups: Vec<One<'a>>,
     each: Vec<One<'a>>,
+    /// Of all of them, one behind the other: a piece of memory for each would stay.
+    attributes: Vec<u8>,
 }
 
 /// Figures, what names them, and since when their totals count.
 struct One<'a> {
-    attributes: Attributes,
+    /// Where in those of all.
+    attributes: Range<usize>,
     since: u64,
     figures: &'a Figures,
 }
@@ -72,41 +81,45 @@ struct One<'a> {
 impl<'a> Series<'a> {
     fn of(report: &'a Report) -> Self {
         let started = nanoseconds(report.started);
-        let pattern = |group: usize| {
+        let with_pattern = |attributes: Attributes, group: usize| {
             let pattern = report.groups.get(group).and_then(|group| group.pattern.as_deref());
-            pattern.map(|pattern| text("m8refsvr.group", pattern))
+            pattern.into_iter().fold(attributes, |those, pattern| those.text("m8refsvr.group", pattern))
         };
-        let of_group = |place: usize, figures: &'a Figures| One {
-            attributes: Attributes::new(pattern(place).into_iter().collect()),
-            since: started,
-            figures,
+        let of_group = |(place, figures): (usize, &'a Figures)| {
+            (with_pattern(Attributes::default(), place), started, figures)
         };
-        let groups = || report.groups.iter().enumerate();
+        let groups = || report.groups.iter().enumerate().map(|(place, group)| (place, &group.figures));
         let of_process = |single: &'a Single| {
-            let own = [
-                attribute("process.pid", any_value::Value::IntValue(single.pid.into())),
-                text("process.creation.time", &humantime::format_rfc3339_millis(single.created).to_string()),
-                text("process.executable.name", &single.executable),
-            ];
-            One {
-                attributes: Attributes::new(own.into_iter().chain(pattern(single.group)).collect()),
-                since: nanoseconds(single.since),
-                figures: &single.figures,
-            }
+            let own = Attributes::default()
+                .number("process.pid", single.pid.into())
+                .text("process.creation.time", &humantime::format_rfc3339_millis(single.created).to_string())
+                .text("process.executable.name", &single.executable);
+            (with_pattern(own, single.group), nanoseconds(single.since), &single.figures)
+        };
+        let mut attributes = Vec::with_capacity(LARGE);
+        let mut one = |(own, since, figures): (Attributes, u64, &'a Figures)| {
+            let start = attributes.len();
+            attributes.extend_from_slice(own.bytes());
+            One { attributes: start..attributes.len(), since, figures }
         };
         let each = match &report.processes {
             Some(processes) => {
-                let others = groups().filter_map(|(place, group)| Some((place, group.others.as_ref()?)));
-                let others = others.map(|(place, others)| of_group(place, others));
-                processes.iter().map(of_process).chain(others).collect()
+                let others = report.groups.iter().enumerate();
+                let others = others.filter_map(|(place, group)| Some((place, group.others.as_ref()?)));
+                processes.iter().map(of_process).chain(others.map(of_group)).map(&mut one).collect()
             }
-            None => groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
+            None => groups().map(of_group).map(&mut one).collect(),
         };
         Self {
-            all: One { attributes: Attributes::default(), since: started, figures: &report.all },
-            groups: groups().map(|(place, group)| of_group(place, &group.figures)).collect(),
+            all: one((Attributes::default(), started, &report.all)),
+            groups: groups().map(of_group).map(&mut one).collect(),
             each,
+            attributes,
         }
+    }
+
+    fn attributes(&self, one: &One<'_>) -> &[u8] {
+        &self.attributes[one.attributes.clone()]
     }
 }
 
@@ -114,10 +127,10 @@ impl<'a> Series<'a> {
 fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>, requests: &mut Requests) {
     let at = nanoseconds(report.at);
     let started = nanoseconds(report.started);
-    let mut tell = |one: &Attributes, own: &Attributes, since: u64, value: Value| {
+    let mut tell = |one: &[u8], own: &Attributes, since: u64, value: Value| {
         // What is of the moment has no start. The clock may have been set back since.
         let since = if metric.kind == Kind::Gauge { 0 } else { since.min(at) };
-        requests.point(&Point { attributes: [one, own], since, at, value });
+        requests.point(&Point { attributes: [one, own.bytes()], since, at, value });
     };
     match metric.points {
         Points::Each(points) | Points::Group(points) => {
@@ -128,14 +141,15 @@ fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>, requ
                 _ => &series.groups,
             };
             let own = |point: &catalogue::Point| {
-                let own = point.attribute.map(|(name, value)| text(name, value));
-                (Attributes::new(own.into_iter().collect()), point.figure)
+                let own = point.attribute.iter();
+                (own.fold(Attributes::default(), |own, (name, value)| own.text(name, value)), point.figure)
             };
             let points: Vec<(Attributes, Figure)> = points.iter().map(own).collect();
             for one in ones {
+                let attributes = series.attributes(one);
                 for (own, figure) in &points {
                     if let Some(value) = one.figures.get(*figure) {
-                        tell(&one.attributes, own, one.since, value);
+                        tell(attributes, own, one.since, value);
                     }
                 }
             }
@@ -143,48 +157,35 @@ fn points(metric: &catalogue::Metric, report: &Report, series: &Series<'_>, requ
         Points::Turnover(figure) => {
             for (one, group) in series.groups.iter().zip(&report.groups) {
                 for (own, count) in turnover(figure, &group.turnover) {
-                    tell(&one.attributes, &Attributes::new(own), started, Value::Int(count));
+                    tell(series.attributes(one), &own, started, Value::Int(count));
                 }
             }
         }
         Points::Agent(figure, names) => {
             for (values, value) in report.agent.get(figure) {
-                let own = names.iter().zip(values).map(|(name, value)| text(name, value)).collect();
-                tell(&Attributes::default(), &Attributes::new(own), started, value);
+                let own = names.iter().zip(values);
+                let own = own.fold(Attributes::default(), |own, (name, value)| own.text(name, value));
+                tell(&[], &own, started, value);
             }
         }
     }
 }
 
 /// The numbers of how processes come and go, with what tells them apart.
-fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Vec<KeyValue>, u64)> {
+fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Attributes, u64)> {
     match figure {
-        TurnoverFigure::Starts => vec![(Vec::new(), turnover.starts)],
-        TurnoverFigure::Restarts => vec![(Vec::new(), turnover.restarts)],
+        TurnoverFigure::Starts => vec![(Attributes::default(), turnover.starts)],
+        TurnoverFigure::Restarts => vec![(Attributes::default(), turnover.restarts)],
         TurnoverFigure::Exits => turnover
             .exits()
             .map(|(exit, count)| {
-                let number = |name, number: Option<u8>| {
-                    number.map(|number| attribute(name, any_value::Value::IntValue(number.into())))
-                };
-                let attributes = [
-                    Some(text("exit.reason", exit.reason())),
-                    number("exit.code", exit.code()),
-                    number("exit.signal", exit.signal()),
-                ];
-                (attributes.into_iter().flatten().collect(), count)
+                let reason = Attributes::default().text("exit.reason", exit.reason());
+                let numbers = [("exit.code", exit.code()), ("exit.signal", exit.signal())];
+                let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
+                (numbers.fold(reason, |own, (name, number)| own.number(name, number.into())), count)
             })
             .collect(),
     }
-}
-
-/// An attribute with a text.
-pub(super) fn text(name: &str, value: &str) -> KeyValue {
-    attribute(name, any_value::Value::StringValue(value.into()))
-}
-
-fn attribute(name: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: name.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
@@ -196,8 +197,9 @@ fn nanoseconds(time: SystemTime) -> u64 {
 mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
-    use opentelemetry_proto::tonic::metrics::v1::{
-        AggregationTemporality, Metric, NumberDataPoint, metric::Data, number_data_point,
+    use opentelemetry_proto::tonic::{
+        common::v1::{KeyValue, any_value},
+        metrics::v1::{AggregationTemporality, Metric, NumberDataPoint, metric::Data, number_data_point},
     };
 
     use super::*;
@@ -254,7 +256,8 @@ mod tests {
 
     /// What receivers read.
     fn metrics(report: &Report, names: Names) -> Vec<Metric> {
-        requests(report, names, &Resource::default(), LIMIT).iter().flat_map(decoded).collect()
+        let requests = requests(report, names, &Resource::default(), Compression::Gzip, LIMIT);
+        requests.iter().flat_map(decoded).collect()
     }
 
     /// The values of a metric by their attributes, as text.

@@ -16,7 +16,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
     client::{NO_RECEIVER, Target, USER_AGENT},
-    compression::Compression,
+    compression::{Compression, Message},
     error::ExportError,
     noted::Connector,
 };
@@ -36,7 +36,7 @@ const LARGEST: usize = 4 << 20;
 const PREFIX: usize = 5;
 
 /// A message behind its prefix.
-type Prefixed = Full<Chain<Bytes, Bytes>>;
+type Prefixed = Full<Chain<Bytes, Chain<Bytes, Bytes>>>;
 
 /// The client of one receiver.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Sender {
     pub(super) async fn send(
         &self,
         target: &Target,
-        message: Bytes,
+        message: &Message,
         wait: Duration,
     ) -> Result<ExportMetricsServiceResponse, ExportError> {
         let host = target.endpoint.host().unwrap_or_default();
@@ -75,9 +75,10 @@ impl Sender {
     }
 }
 
-fn request(target: &Target, message: Bytes, wait: Duration) -> Request<Prefixed> {
-    let is_compressed = target.compression == Compression::Gzip;
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+fn request(target: &Target, message: &Message, wait: Duration) -> Request<Prefixed> {
+    let is_compressed = message.compression() == Compression::Gzip;
+    let message = message.bytes();
+    let length = u32::try_from(message.remaining()).unwrap_or(u32::MAX);
     let prefix = [&[u8::from(is_compressed)][..], &length.to_be_bytes()].concat();
     let mut request = Request::new(Full::new(Bytes::from(prefix).chain(message)));
     *request.method_mut() = Method::POST;
@@ -179,7 +180,8 @@ mod tests {
         assert_eq!(answer(&whole, None), said);
         assert_eq!(answer(&[&whole[..], &[0, 0]].concat(), None), said);
         let gzip = HeaderValue::from_static("gzip");
-        let shorter = Compression::Gzip.apply(message.clone().into());
+        let mut shorter = Message::new(&message, Compression::Gzip).bytes();
+        let shorter = shorter.copy_to_bytes(shorter.remaining());
         let length = u8::try_from(shorter.len()).unwrap();
         let shorter = [&[1, 0, 0, 0, length][..], &shorter].concat();
         assert_eq!(answer(&shorter, Some(&gzip)), said);

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use bytes::Bytes;
+use bytes::{Bytes, buf::Chain};
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
@@ -11,21 +11,21 @@ use prost::Message as _;
 
 use super::{
     client::{ANSWER, NO_RECEIVER, Target, USER_AGENT},
-    compression::Compression,
+    compression::{Compression, Message},
     error::ExportError,
     noted::Connector,
 };
 
 /// The client of one receiver.
 #[derive(Clone, Debug)]
-pub(super) struct Sender(pub(super) legacy::Client<Connector, Full<Bytes>>);
+pub(super) struct Sender(pub(super) legacy::Client<Connector, Full<Chain<Bytes, Bytes>>>);
 
 impl Sender {
     /// Sends a message.
     pub(super) async fn send(
         &self,
         target: &Target,
-        message: Bytes,
+        message: &Message,
     ) -> Result<ExportMetricsServiceResponse, ExportError> {
         let host = target.endpoint.host().unwrap_or_default();
         let transport = |error: &(dyn Error + 'static)| ExportError::of_transport(error, host);
@@ -51,15 +51,15 @@ impl Sender {
     }
 }
 
-fn request(target: &Target, message: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(message));
+fn request(target: &Target, message: &Message) -> Request<Full<Chain<Bytes, Bytes>>> {
+    let mut request = Request::new(Full::new(message.bytes()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target.endpoint.clone();
     let headers = request.headers_mut();
     headers.extend(target.headers.clone());
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    if target.compression == Compression::Gzip {
+    if message.compression() == Compression::Gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     request

@@ -1,6 +1,6 @@
-//! The way out by OTLP. Data flows from `encode` (which points a report has) over `point` (their bytes) and `request`
-//! (requests of a size that every receiver takes) to `client` (one attempt to send them), which `deliver` calls until
-//! it succeeds. Requests are made directly: the SDK's meters would keep a second copy of all totals, give no way to
+//! The way out by OTLP. Data flows from `encode` (which points a report has) over `point` (their bytes), `request`
+//! (requests of a size that every receiver takes) and `compression` (as they are sent) to `client` (one attempt to send
+//! them), which `deliver` calls until it succeeds. Requests are made directly: the SDK's meters would keep a second copy of all totals, give no way to
 //! split what they export, and tell of refused points in their log alone.
 
 mod client;
@@ -10,6 +10,7 @@ mod deliver;
 mod encode;
 mod error;
 mod grpc;
+mod gzip;
 mod handshake;
 mod http;
 mod noted;
@@ -19,7 +20,7 @@ mod resource;
 mod tls;
 
 pub use client::{Client, Protocol, Target};
-pub use compression::Compression;
+pub use compression::{Compression, Message};
 pub use deliver::{Counts, Deliverer, Newest, attempt};
 pub use encode::{Names, requests};
 pub use error::ExportError;

@@ -1,19 +1,17 @@
-//! A point as the bytes of OTLP's `NumberDataPoint`. The attributes of a series are encoded once for all of its points.
-//! Fields are written in the order of their numbers, as prost does.
+//! A point as the bytes of OTLP's `NumberDataPoint`. The attributes of a series are encoded once for all of its points,
+//! and without a message of their own, which would be many small pieces of memory for each process. Fields are written in
+//! the order of their numbers, as prost does.
 
 use bytes::BufMut as _;
-use opentelemetry_proto::tonic::{common::v1::KeyValue, metrics::v1::NumberDataPoint};
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::figures::Value;
 
 /// Bytes of a number of 64 bits and its key.
 const NUMBER: usize = 9;
 
-/// The fields of a `NumberDataPoint` by their numbers, as `opentelemetry/proto/metrics/v1/metrics.proto` has them.
+/// The fields of a `NumberDataPoint` by their numbers, as `opentelemetry/proto/metrics/v1/metrics.proto` has them, and of
+/// what is in it, as `opentelemetry/proto/common/v1/common.proto` has them.
 mod field {
     /// `fixed64`.
     pub(super) const START_TIME_UNIX_NANO: u32 = 2;
@@ -23,6 +21,16 @@ mod field {
     pub(super) const AS_DOUBLE: u32 = 4;
     /// `sfixed64`.
     pub(super) const AS_INT: u32 = 6;
+    /// `KeyValue`, each of them.
+    pub(super) const ATTRIBUTES: u32 = 7;
+    /// `KeyValue.key`.
+    pub(super) const KEY: u32 = 1;
+    /// `KeyValue.value`, an `AnyValue`.
+    pub(super) const VALUE: u32 = 2;
+    /// `AnyValue.string_value`.
+    pub(super) const STRING_VALUE: u32 = 1;
+    /// `AnyValue.int_value`, `int64`.
+    pub(super) const INT_VALUE: u32 = 3;
 }
 
 /// Attributes of points, encoded.
@@ -30,17 +38,46 @@ mod field {
 pub(super) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    pub(super) fn new(attributes: Vec<KeyValue>) -> Self {
-        // A point without anything else.
-        Self(NumberDataPoint { attributes, ..NumberDataPoint::default() }.encode_to_vec())
+    /// One more, with a text.
+    pub(super) fn text(mut self, name: &str, value: &str) -> Self {
+        self.begin(name, framed(value.len()));
+        begin(field::STRING_VALUE, value.len(), &mut self.0);
+        self.0.extend_from_slice(value.as_bytes());
+        self
+    }
+
+    /// One more, with a number.
+    pub(super) fn number(mut self, name: &str, value: i64) -> Self {
+        let value = value.cast_unsigned();
+        self.begin(name, 1 + encoded_len_varint(value));
+        encode_key(field::INT_VALUE, WireType::Varint, &mut self.0);
+        encode_varint(value, &mut self.0);
+        self
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Up to the bytes of a value of this length.
+    fn begin(&mut self, name: &str, length: usize) {
+        // Protobuf leaves out what is empty.
+        let of_name = if name.is_empty() { 0 } else { framed(name.len()) };
+        begin(field::ATTRIBUTES, of_name + framed(length), &mut self.0);
+        if !name.is_empty() {
+            begin(field::KEY, name.len(), &mut self.0);
+            self.0.extend_from_slice(name.as_bytes());
+        }
+        begin(field::VALUE, length, &mut self.0);
     }
 }
 
 /// A number at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point<'a> {
-    /// What names its series, and what tells it from the metric's other points of that.
-    pub(super) attributes: [&'a Attributes; 2],
+    /// What names its series, and what tells it from the metric's other points of that: bytes of [`Attributes`].
+    pub(super) attributes: [&'a [u8]; 2],
     /// Since when it counts, in nanoseconds as the next; 0 for what is of the moment.
     pub(super) since: u64,
     /// When it was so.
@@ -52,7 +89,7 @@ pub(super) struct Point<'a> {
 impl Point<'_> {
     /// How many bytes it has.
     pub(super) fn length(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|attributes| attributes.0.len()).sum();
+        let attributes: usize = self.attributes.iter().map(|attributes| attributes.len()).sum();
         self.times().count() * NUMBER + NUMBER + attributes
     }
 
@@ -75,7 +112,7 @@ impl Point<'_> {
             }
         }
         for attributes in self.attributes {
-            bytes.extend_from_slice(&attributes.0);
+            bytes.extend_from_slice(attributes);
         }
     }
 
@@ -100,10 +137,11 @@ pub(super) fn framed(length: usize) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use opentelemetry_proto::tonic::{
-        common::v1::{AnyValue, any_value},
-        metrics::v1::number_data_point,
+        common::v1::{AnyValue, KeyValue, any_value},
+        metrics::v1::{NumberDataPoint, number_data_point},
     };
     use proptest::{collection::vec, prelude::*};
+    use prost::Message as _;
 
     use super::*;
 
@@ -135,9 +173,18 @@ pub(super) mod tests {
 
         /// Does something with the point.
         pub(in super::super) fn tell<T>(&self, told: impl FnOnce(&Point<'_>) -> T) -> T {
-            let attributes = self.attributes.each_ref().map(|attributes| Attributes::new(attributes.clone()));
+            let attributes = self.attributes.each_ref().map(|told| {
+                told.iter().fold(Attributes::default(), |attributes, KeyValue { key, value, .. }| match value
+                    .as_ref()
+                    .and_then(|value| value.value.as_ref())
+                {
+                    Some(any_value::Value::StringValue(text)) => attributes.text(key, text),
+                    Some(any_value::Value::IntValue(number)) => attributes.number(key, *number),
+                    other => panic!("{other:?}"),
+                })
+            });
             let Self { since, at, value, .. } = *self;
-            told(&Point { attributes: attributes.each_ref(), since, at, value })
+            told(&Point { attributes: attributes.each_ref().map(Attributes::bytes), since, at, value })
         }
     }
 

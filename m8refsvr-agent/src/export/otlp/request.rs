@@ -1,7 +1,7 @@
-//! Requests of a size that every receiver takes. A point has its place in one as soon as it is told, so that nothing is
-//! kept, measured and written in turn; what stands around points are opentelemetry-proto's messages without them.
+//! Requests of a size that every receiver takes. A point has its place in one as soon as it is told, and a metric is
+//! compressed as soon as it ends, so that nothing is kept, measured and written in turn; what stands around points are
+//! opentelemetry-proto's messages without them.
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     common::v1::InstrumentationScope,
     metrics::v1::{self, AggregationTemporality, ResourceMetrics, ScopeMetrics, Sum},
@@ -9,7 +9,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::point::{Point, begin, framed};
+use super::{
+    compression::{Body, Compression, LARGE, Message},
+    point::{Point, begin, framed},
+};
 use crate::catalogue::{Kind, Metric};
 
 /// The largest message that gRPC servers take unless they are told otherwise, uncompressed.
@@ -42,10 +45,13 @@ pub(super) struct Requests {
     resource: Vec<u8>,
     /// What a `ScopeMetrics` has before its metrics.
     scope: Vec<u8>,
+    compression: Compression,
     limit: usize,
-    full: Vec<Bytes>,
-    /// The metrics of the next request, behind room for what is known only when there are no more.
-    metrics: Vec<u8>,
+    full: Vec<Message>,
+    /// The metrics of the next request, once there are some.
+    metrics: Option<Body>,
+    /// Bytes of that request at most, uncompressed.
+    length: usize,
     /// The metric that is being told.
     metric: Around,
     /// Its points for the next request.
@@ -64,13 +70,27 @@ struct Around {
 }
 
 impl Requests {
-    pub(super) fn new(resource: &Resource, scope: &InstrumentationScope, limit: usize) -> Self {
+    pub(super) fn new(
+        resource: &Resource,
+        scope: &InstrumentationScope,
+        compression: Compression,
+        limit: usize,
+    ) -> Self {
         let resource = ResourceMetrics { resource: Some(resource.clone()), ..ResourceMetrics::default() };
         let scope = ScopeMetrics { scope: Some(scope.clone()), ..ScopeMetrics::default() };
         let (resource, scope) = (resource.encode_to_vec(), scope.encode_to_vec());
-        let metrics = vec![0; room(&resource, &scope)];
-        let metric = Around::default();
-        Self { resource, scope, limit, full: Vec::new(), metrics, metric, points: Vec::new() }
+        let length = without_metrics(&resource, &scope);
+        Self {
+            resource,
+            scope,
+            compression,
+            limit,
+            full: Vec::new(),
+            metrics: None,
+            length,
+            metric: Around::default(),
+            points: Vec::with_capacity(LARGE),
+        }
     }
 
     /// The points that follow are of this metric. One without points is left out.
@@ -83,7 +103,7 @@ impl Requests {
     pub(super) fn point(&mut self, point: &Point<'_>) {
         let length = point.length();
         let around = self.metric.before.len() + self.metric.behind.len() + 2 * FRAME;
-        if self.metrics.len() + around + self.points.len() + framed(length) > self.limit {
+        if self.length + around + self.points.len() + framed(length) > self.limit {
             self.end_request();
         }
         begin(field::DATA_POINTS, length, &mut self.points);
@@ -91,7 +111,7 @@ impl Requests {
     }
 
     /// All requests; none where there was no point.
-    pub(super) fn end(mut self) -> Vec<Bytes> {
+    pub(super) fn end(mut self) -> Vec<Message> {
         self.end_request();
         self.full
     }
@@ -102,31 +122,30 @@ impl Requests {
         }
         let Around { before, data, behind } = &self.metric;
         let length = self.points.len() + behind.len();
-        begin(field::METRICS, before.len() + framed(length), &mut self.metrics);
-        self.metrics.extend_from_slice(before);
-        begin(*data, length, &mut self.metrics);
-        self.metrics.append(&mut self.points);
-        self.metrics.extend_from_slice(behind);
+        let mut front = Vec::new();
+        begin(field::METRICS, before.len() + framed(length), &mut front);
+        front.extend_from_slice(before);
+        begin(*data, length, &mut front);
+        let metrics = self.metrics.get_or_insert_with(|| Body::new(self.compression));
+        for part in [&front, &self.points, behind] {
+            metrics.append(part);
+            self.length += part.len();
+        }
+        self.points.clear();
     }
 
     fn end_request(&mut self) {
         self.end_metric();
-        let room = room(&self.resource, &self.scope);
-        let of_metrics = self.metrics.len() - room;
-        if of_metrics == 0 {
-            return;
-        }
-        let of_scope = self.scope.len() + of_metrics;
-        let mut before = Vec::with_capacity(room);
+        let Some(metrics) = self.metrics.take() else { return };
+        let without = without_metrics(&self.resource, &self.scope);
+        let of_scope = self.scope.len() + self.length - without;
+        self.length = without;
+        let mut before = Vec::with_capacity(without);
         begin(field::RESOURCE_METRICS, self.resource.len() + framed(of_scope), &mut before);
         before.extend_from_slice(&self.resource);
         begin(field::SCOPE_METRICS, of_scope, &mut before);
         before.extend_from_slice(&self.scope);
-        let mut request = std::mem::replace(&mut self.metrics, vec![0; room]);
-        // It ends where the metrics begin.
-        let start = room - before.len();
-        request[start..room].copy_from_slice(&before);
-        self.full.push(Bytes::from(request).slice(start..));
+        self.full.push(metrics.end(before));
     }
 }
 
@@ -152,7 +171,7 @@ impl Around {
 }
 
 /// Bytes that stand before the metrics of a request at most.
-fn room(resource: &[u8], scope: &[u8]) -> usize {
+fn without_metrics(resource: &[u8], scope: &[u8]) -> usize {
     2 * FRAME + resource.len() + scope.len()
 }
 
@@ -168,16 +187,18 @@ pub(super) mod tests {
     use crate::{
         catalogue::{Points, Vocabulary},
         export::otlp::{
-            encode::text,
+            compression::tests::plain,
             point::tests::{Told, told},
+            resource::text,
         },
         figures::Value,
     };
 
     /// The metrics of a request, which must be as prost would have encoded it.
-    pub(in super::super) fn decoded(request: &Bytes) -> Vec<v1::Metric> {
+    pub(in super::super) fn decoded(request: &Message) -> Vec<v1::Metric> {
+        let request = plain(request);
         let message = ExportMetricsServiceRequest::decode(request.clone()).unwrap();
-        assert_eq!(message.encode_to_vec(), *request);
+        assert_eq!(message.encode_to_vec(), request);
         let scopes = message.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
         scopes.flat_map(|scope| scope.metrics).collect()
     }
@@ -200,14 +221,26 @@ pub(super) mod tests {
         (resource, InstrumentationScope { name: "m8refsvr".into(), ..InstrumentationScope::default() })
     }
 
-    fn split(metrics: &[(Metric, Vec<Told>)], limit: usize) -> Vec<Bytes> {
-        let (resource, scope) = who();
-        let mut requests = Requests::new(&resource, &scope, limit);
+    fn of_whom(
+        (resource, scope): &(Resource, InstrumentationScope),
+        metrics: &[(Metric, Vec<Told>)],
+        compression: Compression,
+        limit: usize,
+    ) -> Vec<Message> {
+        let mut requests = Requests::new(resource, scope, compression, limit);
         for (metric, points) in metrics {
             requests.metric(metric);
             points.iter().for_each(|told| told.tell(|point| requests.point(point)));
         }
         requests.end()
+    }
+
+    fn split(metrics: &[(Metric, Vec<Told>)], limit: usize) -> Vec<Message> {
+        of_whom(&who(), metrics, Compression::Gzip, limit)
+    }
+
+    fn lengths(requests: &[Message]) -> Vec<usize> {
+        requests.iter().map(|request| plain(request).len()).collect()
     }
 
     /// The same as the protocol's own message.
@@ -243,7 +276,7 @@ pub(super) mod tests {
         (metric(name, Kind::Gauge), (0..points).map(told).collect())
     }
 
-    fn values(requests: &[Bytes]) -> Vec<(String, i64)> {
+    fn values(requests: &[Message]) -> Vec<(String, i64)> {
         let values = requests.iter().flat_map(decoded).flat_map(|metric| {
             let name = metric.name.clone();
             points_of(metric).into_iter().map(move |point| match point.value {
@@ -270,7 +303,7 @@ pub(super) mod tests {
         for limit in [200, 300, 1000, 5000] {
             let requests = split(&metrics, limit);
             assert!(requests.len() > 1);
-            assert!(requests.iter().all(|request| request.len() <= limit), "{limit}");
+            assert!(lengths(&requests).into_iter().all(|length| length <= limit), "{limit}");
             assert_eq!(values(&requests), expected, "{limit}");
         }
     }
@@ -278,7 +311,7 @@ pub(super) mod tests {
     #[test]
     fn requests_are_well_filled() {
         let metrics: Vec<_> = (0..100).map(|_| counting("same", 10)).collect();
-        let whole = split(&metrics, LIMIT)[0].len();
+        let whole = lengths(&split(&metrics, LIMIT))[0];
         assert!(split(&metrics, whole / 4).len() <= 5);
     }
 
@@ -288,17 +321,24 @@ pub(super) mod tests {
         assert_eq!(requests.len(), 2);
     }
 
+    /// Metrics with points.
+    fn metrics() -> impl Strategy<Value = Vec<(Metric, Vec<Told>)>> {
+        let kinds = [Kind::Gauge, Kind::UpDownCounter, Kind::Counter];
+        let one = (0..kinds.len(), vec(told(), 1..20));
+        let one = one.prop_map(move |(kind, points)| (metric("name", kinds[kind]), points));
+        vec(one, 1..6)
+    }
+
     proptest! {
         #[test]
         fn requests_have_the_bytes_of_the_protocols_own_messages_and_split_ones_the_same_points(
-            metrics in vec((0..3_usize, vec(told(), 1..20)), 1..6),
+            metrics in metrics(),
             limit in 300..20_000_usize,
         ) {
-            let kinds = [Kind::Gauge, Kind::UpDownCounter, Kind::Counter];
-            let metrics: Vec<_> =
-                metrics.into_iter().map(|(kind, points)| (metric("name", kinds[kind]), points)).collect();
-            prop_assert_eq!(split(&metrics, usize::MAX), [message(&metrics).encode_to_vec()]);
-            let requests: Vec<_> = split(&metrics, limit).into_iter().map(|it| (it.len(), decoded(&it))).collect();
+            let whole: Vec<_> = split(&metrics, usize::MAX).iter().map(plain).collect();
+            prop_assert_eq!(whole, [message(&metrics).encode_to_vec()]);
+            let requests = split(&metrics, limit);
+            let requests: Vec<_> = requests.iter().map(|it| (plain(it).len(), decoded(it))).collect();
             for (length, metrics) in &requests {
                 let points: usize = metrics.iter().cloned().map(|metric| points_of(metric).len()).sum();
                 prop_assert!(*length <= limit || points == 1, "{length} bytes, {points} points");
@@ -309,6 +349,25 @@ pub(super) mod tests {
             let told = metrics.iter().flat_map(|(_, points)| points);
             let told: Vec<_> = told.map(|told| told.message().encode_to_vec()).collect();
             prop_assert_eq!(sent, told);
+        }
+
+        #[test]
+        fn receivers_find_the_same_bytes_in_compressed_requests_as_in_others(
+            metrics in metrics(),
+            // Of a resource, by the length of what it says; 65,535 bytes are a block.
+            length in prop_oneof![0..1000_usize, 64_000..70_000_usize, 130_000..200_000_usize],
+            limit in prop_oneof![300..20_000_usize, 200_000..300_000_usize, Just(usize::MAX)],
+        ) {
+            let (_, scope) = who();
+            let said = "long ".repeat(length / 5);
+            let resource = Resource { attributes: vec![text("said", &said)], ..Resource::default() };
+            let who = (resource, scope);
+            let requests = |compression| of_whom(&who, &metrics, compression, limit);
+            let (compressed, others) = (requests(Compression::Gzip), requests(Compression::None));
+            prop_assert!(compressed.iter().all(|it| it.compression() == Compression::Gzip));
+            prop_assert!(others.iter().all(|it| it.compression() == Compression::None));
+            let plain = |requests: Vec<Message>| requests.iter().map(plain).collect::<Vec<_>>();
+            prop_assert_eq!(plain(compressed), plain(others));
         }
     }
 }

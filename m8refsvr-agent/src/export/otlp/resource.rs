@@ -1,11 +1,13 @@
 //! Who sends: the attributes of the resource.
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    resource::v1::Resource,
+};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use uuid::{Uuid, uuid};
 
-use super::encode::text;
 use crate::proc::system::Host;
 
 /// The namespace that the semantic conventions give for `service.instance.id`.
@@ -50,6 +52,12 @@ pub fn resource(
         attributes: all.iter().map(|(name, value)| text(name, value)).collect(),
         ..Resource::default()
     })
+}
+
+/// An attribute with a text.
+pub(super) fn text(name: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.into())) });
+    KeyValue { key: name.into(), value, ..KeyValue::default() }
 }
 
 fn set(all: &mut Vec<(String, String)>, name: String, value: String) {

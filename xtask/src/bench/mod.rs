@@ -59,6 +59,24 @@ impl Name {
     }
 }
 
+impl Name {
+    /// What is to be known of its figures, in the page about them.
+    fn about(self) -> &'static str {
+        match self {
+            Self::Look => {
+                "The processes do nothing between two looks, unless a row says otherwise; of these the agent reads \
+                 memory and descriptors alone. Each way is measured in turn, after a few passes in which the \
+                 processor's caches settle; where all threads have run they have not. A process costs /proc more \
+                 where there are more of them, as less of what it needs is in those caches. A BPF iterator over tasks \
+                 visits all of the machine, whatever matches, and its 12 words have neither memory nor descriptors: \
+                 where processes have many threads it costs more than /proc, where few match too, and so the agent \
+                 has none.\n\n"
+            }
+            _ => "",
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Which; all, unless some are named
@@ -85,8 +103,8 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
     }
     worse.iter().for_each(|sentence| host::say(sentence));
     if bench.accept {
-        let all: Vec<_> = Name::value_variants().iter().map(|name| name.subject()).collect();
-        return ratios::accept(&all);
+        let named = Name::value_variants().iter().map(|name| (name.subject(), name.about()));
+        return ratios::accept(named);
     }
     if !worse.is_empty() {
         bail!("worse than in docs/performance.json, which --accept would write anew: {}", worse.len());

@@ -33,7 +33,9 @@ pub(super) fn worse(name: &str, document: &Value) -> Result<Vec<String>> {
 }
 
 /// Takes what these benches measured last for what is to be expected.
-pub(super) fn accept(names: &[(&'static str, &'static str)]) -> Result<()> {
+pub(super) fn accept(
+    benches: impl Iterator<Item = ((&'static str, &'static str), &'static str)>,
+) -> Result<()> {
     let machine = table::machine()?;
     let mut ratios = Map::new();
     let mut text = format!(
@@ -43,7 +45,7 @@ pub(super) fn accept(names: &[(&'static str, &'static str)]) -> Result<()> {
          `cargo xtask bench` tells which has become worse by more than a fifth, and ends with exit code 1 then. With \
          other work on the machine it measures that too.\n"
     );
-    for &(name, subject) in names {
+    for ((name, subject), about) in benches {
         let document = read(&load::folder().join(format!("{name}.json")))
             .with_context(|| format!("measure it first: cargo xtask bench {name}"))?;
         ensure!(
@@ -52,7 +54,8 @@ pub(super) fn accept(names: &[(&'static str, &'static str)]) -> Result<()> {
             document["machine"]
         );
         ratios.insert(name.to_owned(), document["ratios"].clone());
-        text += &format!("\n## {subject}\n\n`cargo xtask bench {name}`\n\n{}", table::markdown(&document));
+        text +=
+            &format!("\n## {subject}\n\n`cargo xtask bench {name}`\n\n{about}{}", table::markdown(&document));
     }
     write(&accepted_file(), &format!("{:#}\n", Value::from(ratios)))?;
     write(&host::root().join("docs/performance.md"), &text)

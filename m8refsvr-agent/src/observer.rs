@@ -1,6 +1,7 @@
 //! Looks at all matching processes: both sides of each, the kernel's counts and /proc's figures, side by side.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::OwnedFd,
     time::{Instant, SystemTime},
@@ -21,10 +22,10 @@ use crate::{
         statm::Memory,
         switches::ThreadSwitches,
     },
-    rest::Figures,
+    rest::Memo,
     room::Room,
     roster::{Member, Roster, exhausted},
-    sample::{BLOCK_FIGURES, ProcessSample, Sample},
+    sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
     selector::Selector,
     source::{Source, Sources},
     storage,
@@ -111,20 +112,9 @@ impl Observer {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
         let mut absences = self.roster.update(began_ticks)?;
-        let sources = self.sources();
-        let boot = self.roster.boot();
-        let Roster { proc, kernel, members, .. } = &mut self.roster;
-        self.bounds.begin_look(members.len());
-        let mut reading = Reading {
-            proc,
-            kernel: kernel.as_ref(),
-            sources,
-            boot,
-            bounds: &mut self.bounds,
-            room: &mut self.room,
-            buffer: &mut self.buffer,
-        };
-        reading.room.begin_look(members.values().filter(|member| member.held.is_some()).count());
+        self.bounds.begin_look(self.roster.members.len());
+        self.room.begin_look(self.roster.members.values().filter_map(|member| member.held.as_ref()));
+        let (mut reading, members) = self.reading();
         let mut processes = Vec::with_capacity(members.len());
         let mut bounds = Vec::with_capacity(members.len());
         let mut gone = Vec::new();
@@ -145,15 +135,14 @@ impl Observer {
             }
             missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
         }
-        if !gone.is_empty() {
-            // Most often the programs have told of it by now.
-            self.roster.follow()?;
-            for identity in gone {
-                if self.roster.gone(identity) {
-                    absences.hide();
-                }
+        // Most often the programs have told by now of those that are gone.
+        self.roster.follow()?;
+        for identity in gone {
+            if self.roster.gone(identity) {
+                absences.hide();
             }
         }
+        self.read_again(&mut processes);
         if self.kernel().is_some_and(Kernel::was_short) {
             return Err(exhausted());
         }
@@ -166,6 +155,29 @@ impl Observer {
         }
         Bounds::end_look(&mut processes, &bounds);
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
+    }
+}
+
+impl Observer {
+    fn reading(&mut self) -> (Reading<'_>, &mut BTreeMap<Identity, Member>) {
+        let (sources, boot) = (self.sources(), self.roster.boot());
+        let Roster { proc, kernel, members, .. } = &mut self.roster;
+        let (bounds, room, buffer) = (&mut self.bounds, &mut self.room, &mut self.buffer);
+        (Reading { proc, kernel: kernel.as_ref(), sources, boot, bounds, room, buffer }, members)
+    }
+
+    /// Reads those again of which it became known meanwhile that they have children: what these had may be in what was
+    /// read, if they began and ended since.
+    fn read_again(&mut self, processes: &mut [ProcessSample]) {
+        let (mut reading, members) = self.reading();
+        for member in members.values_mut().filter(|member| member.is_stale) {
+            let place = processes.iter_mut().find(|process| process.identity == member.identity);
+            // One that is gone by now, or of which something is missing, was seen as it was then.
+            let mut missing = Missing::default();
+            if let (Some(place), Ok((process, _))) = (place, reading.figures(member, &mut missing)) {
+                *place = process;
+            }
+        }
     }
 }
 
@@ -212,14 +224,14 @@ impl Reading<'_> {
             .filter(|_| is_counted)
             .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
         let switches = if is_counted { of_kernel } else { self.switches(process, missing) };
-        let (at, figures) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
-            Some(figures) => (Instant::now(), figures),
+        let (at, memo) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
+            Some(memo) => (Instant::now(), memo),
             None => self.read(member, process, missing)?,
         };
         if member.rest.is_long() {
             process.rest();
         }
-        let Figures { stat, storage } = figures;
+        let Memo { stat, storage } = memo;
         let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
         let sample = ProcessSample {
             identity,
@@ -253,14 +265,15 @@ impl Reading<'_> {
         Some(Switches { voluntary: read.voluntary, involuntary: read.involuntary })
     }
 
-    /// Reads what only the process itself can change, and when its times were read.
+    /// Reads of a process that has run what changes by that, and when its times were read.
     fn read(
         &mut self,
         member: &mut Member,
         process: &mut Process,
         missing: &mut Missing,
-    ) -> Result<(Instant, Figures), Unreadable> {
-        process.wake();
+    ) -> Result<(Instant, Memo), Unreadable> {
+        self.room.wake(process);
+        member.is_stale = false;
         let watched = self.kernel.zip(member.watch.as_ref().ok());
         let storage = storage::read(process, member.storage, watched, self.buffer);
         let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
@@ -269,9 +282,9 @@ impl Reading<'_> {
         if stat.is_zombie() || stat.start_ticks != member.identity.start_ticks {
             return Err(Unreadable::Gone);
         }
-        let figures = Figures { stat, storage };
-        member.rest.keep(figures);
-        Ok((at, figures))
+        let memo = Memo { stat, storage };
+        member.rest.keep(memo);
+        Ok((at, memo))
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.

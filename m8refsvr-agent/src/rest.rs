@@ -1,9 +1,10 @@
-//! Whether a process has run since it was looked at. Of one that has not, everything is as it was but what others can
-//! change: its memory, which the kernel takes away, and its descriptors, which another process may share.
+//! Whether a process has run since it was looked at. Of one that has not, all is as it was but what others can change:
+//! its memory, which the kernel takes away; its descriptors, which another process may share; and its threads, of which a
+//! tracer takes in those that have ended.
 //!
-//! A thread that has run has left its CPU, which the programs count, or has it still, which the process's CPU clock tells
-//! a tick later. Where the programs don't count nothing is taken to be at rest: time that a hypervisor took from a
-//! machine is not on that clock, and may be all that a thread was given.
+//! A thread that has run has left its CPU, which the programs count, unless it ended; or has it still, which the process's
+//! CPU clock tells a tick later. Where the programs don't count nothing is taken to be at rest: time that a hypervisor
+//! took from a machine is not on that clock, and may be all that a thread was given.
 
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use crate::proc::{Process, cpu_clock, io::StorageIo, stat::Stat};
 /// A process that was at rest for so many looks, one after the other, is taken to be so for long.
 const LONG: u32 = 8;
 
-/// What only the process itself can change.
+/// What was read of a process that has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Figures {
+pub(crate) struct Memo {
     pub(crate) stat: Stat,
     pub(crate) storage: Option<StorageIo>,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Rest {
     switches: Option<u64>,
     /// Its CPU clock before that. It is asked for where there was no switch alone.
     cpu: Option<Duration>,
-    figures: Option<Figures>,
+    memo: Option<Memo>,
     /// Looks since.
     looks: u32,
 }
@@ -34,27 +35,29 @@ pub(crate) struct Rest {
 impl Rest {
     /// What was read of the process, where it has not run since. Else `switches`, and its clock at this moment, are those
     /// of what is read and kept next.
-    pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<Figures> {
+    pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<Memo> {
         let moved = switches.is_none() || switches != self.switches;
         let cpu = if moved { None } else { cpu_clock::read(process).ok() };
-        if cpu.is_none() || cpu != self.cpu {
+        let is_same = cpu.is_some() && cpu == self.cpu;
+        let memo = self.memo.filter(|memo| is_same && process.threads() == Ok(memo.stat.threads));
+        if memo.is_none() {
             *self = Self { switches, cpu, ..Self::default() };
             return None;
         }
         self.looks = self.looks.saturating_add(1);
-        self.figures
+        memo
     }
 
     /// What was read of the process after [`begin_look`](Self::begin_look). Where something could not be read, it is to
     /// be tried again.
-    pub(crate) fn keep(&mut self, figures: Figures) {
-        let is_whole = figures.storage.is_some() && !figures.stat.has_no_leader();
-        self.figures = (is_whole && self.cpu.is_some()).then_some(figures);
+    pub(crate) fn keep(&mut self, memo: Memo) {
+        let is_whole = memo.storage.is_some() && !memo.stat.has_no_leader();
+        self.memo = (is_whole && self.cpu.is_some()).then_some(memo);
     }
 
     /// Whether it is at rest for long.
     pub(crate) fn is_long(&self) -> bool {
-        self.looks >= LONG && self.figures.is_some()
+        self.looks >= LONG
     }
 }
 
@@ -63,90 +66,115 @@ mod tests {
     use super::*;
     use crate::proc::Proc;
 
-    /// A process that waits, what was read of it, and how it is looked at.
-    fn resting() -> (std::process::Child, Process, Figures) {
-        let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let process = Proc::new("/proc").process(child.id()).unwrap();
-        let clock = || cpu_clock::read(&process).unwrap();
+    /// A process that ends with the test.
+    struct Running(std::process::Child);
+
+    impl Running {
+        fn start(program: &str, arguments: &[&str]) -> (Self, Process) {
+            let child = std::process::Command::new(program).args(arguments).spawn().unwrap();
+            let process = Proc::new("/proc").process(child.id()).unwrap();
+            (Self(child), process)
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn read(process: &Process) -> Memo {
+        let mut buffer = Vec::new();
+        let storage = StorageIo::read(process, &mut buffer).ok();
+        Memo { stat: Stat::read(process, &mut buffer).unwrap(), storage }
+    }
+
+    /// A process that waits, and what was read of it.
+    fn resting() -> (Running, Process, Memo) {
+        let (running, process) = Running::start("sleep", &["60"]);
+        // It is at rest once it has executed its program, and its clock stands.
+        let comm = || std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap();
+        let clock = || (comm(), cpu_clock::read(&process).unwrap());
         let mut before = clock();
-        // It is at rest once it has executed its program.
-        loop {
+        for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(100));
             let now = clock();
-            if now == before {
+            if now == before && now.0 == "sleep\n" {
                 break;
             }
             before = now;
         }
-        let mut buffer = Vec::new();
-        let storage = StorageIo::read(&process, &mut buffer).ok();
-        let figures = Figures { stat: Stat::read(&process, &mut buffer).unwrap(), storage };
-        (child, process, figures)
+        let memo = read(&process);
+        (running, process, memo)
     }
 
     #[test]
     fn what_was_read_is_right_as_long_as_neither_switches_nor_clock_move() {
-        let (mut child, process, figures) = resting();
+        let (_running, process, memo) = resting();
         let mut rest = Rest::default();
         // The clock is asked for at the second look, and known at the third.
-        for expected in [None, None, Some(figures), Some(figures)] {
+        for expected in [None, None, Some(memo), Some(memo)] {
             assert_eq!(rest.begin_look(&process, Some(5)), expected);
             if expected.is_none() {
-                rest.keep(figures);
+                rest.keep(memo);
             }
         }
         assert_eq!(rest.begin_look(&process, Some(6)), None, "a thread has left its CPU");
         for _ in 0..3 {
             assert_eq!(rest.begin_look(&process, None), None, "nobody counts");
-            rest.keep(figures);
+            rest.keep(memo);
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[test]
     fn one_that_runs_is_never_at_rest() {
-        let process = Proc::new("/proc").process(std::process::id()).unwrap();
-        let (mut child, _, figures) = resting();
+        let (_running, process) = Running::start("sh", &["-c", "while :; do :; done"]);
+        let memo = read(&process);
         let mut rest = Rest::default();
-        for _ in 0..20 {
-            // Longer than a tick.
-            let end = std::time::Instant::now() + Duration::from_millis(20);
-            while std::time::Instant::now() < end {}
+        for _ in 0..10 {
+            // Many ticks, also where it has to share its CPU.
+            std::thread::sleep(Duration::from_millis(100));
             assert_eq!(rest.begin_look(&process, Some(5)), None);
-            rest.keep(figures);
+            rest.keep(memo);
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+    }
+
+    #[test]
+    fn one_whose_threads_are_fewer_or_more_is_read_again() {
+        let (_running, process, memo) = resting();
+        for threads in [memo.stat.threads + 1, memo.stat.threads - 1] {
+            let mut rest = Rest::default();
+            for _ in 0..5 {
+                assert_eq!(rest.begin_look(&process, Some(5)), None);
+                rest.keep(Memo { stat: Stat { threads, ..memo.stat }, ..memo });
+            }
+        }
     }
 
     #[test]
     fn what_could_not_be_read_is_tried_again() {
-        let (mut child, process, figures) = resting();
+        let (_running, process, memo) = resting();
         let mut rest = Rest::default();
         for _ in 0..5 {
             assert_eq!(rest.begin_look(&process, Some(5)), None);
-            rest.keep(Figures { storage: None, ..figures });
+            rest.keep(Memo { storage: None, ..memo });
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[test]
     fn a_long_rest_ends_when_the_process_runs() {
-        let (mut child, process, figures) = resting();
+        let (_running, process, memo) = resting();
         let mut rest = Rest::default();
         let mut looks = 0;
         while !rest.is_long() {
             if rest.begin_look(&process, Some(5)).is_none() {
-                rest.keep(figures);
+                rest.keep(memo);
             }
             looks += 1;
         }
         assert_eq!(looks, LONG + 2);
         assert_eq!(rest.begin_look(&process, Some(6)), None);
         assert!(!rest.is_long());
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }

@@ -4,9 +4,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::proc::Process;
 
-/// Of more processes files are not kept open: each costs the kernel 9 KiB for as long as they are, and 4 µs where they
-/// are opened at each look (`cargo xtask bench memory`, `cargo xtask bench look`).
-const MOST: u64 = 4096;
+/// Descriptors for files that are kept open, at most: of 4,096 processes that run, and of half as many more at rest. Each
+/// costs the kernel memory for as long as it is open, and time where it is opened at each look (`cargo xtask bench memory`,
+/// `cargo xtask bench look`).
+const MOST: usize = 4096 * Process::KEPT_DESCRIPTORS;
 
 /// Descriptors for all else: programs and maps, receivers, and the files that a look opens.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -15,7 +16,7 @@ const OTHER_DESCRIPTORS: u64 = 256;
 /// as large again.
 const LOOKS_CLOSED: u32 = 60;
 
-/// Room for processes.
+/// Room for processes, in descriptors.
 #[derive(Debug)]
 pub(crate) struct Room {
     /// As much as there is when nothing fails.
@@ -36,16 +37,15 @@ impl Room {
         let limit = if raised.is_ok() { maximum } else { current };
         // No limit is told by none.
         let descriptors = limit.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
-        let most = MOST.min(descriptors / Process::KEPT_DESCRIPTORS);
-        Self::of(usize::try_from(most).unwrap_or_default())
+        Self::of(usize::try_from(descriptors).unwrap_or(usize::MAX).min(MOST))
     }
 
     fn of(all: usize) -> Self {
         Self { all, most: all, left: 0, closed: 0, well: 0 }
     }
 
-    /// A look begins, with so many processes held already.
-    pub(crate) fn begin_look(&mut self, held: usize) {
+    /// A look begins, with these processes held already.
+    pub(crate) fn begin_look<'a>(&mut self, held: impl Iterator<Item = &'a Process>) {
         if self.closed > 0 {
             self.closed -= 1;
             self.left = 0;
@@ -56,16 +56,24 @@ impl Room {
             self.well = 0;
             self.most = self.all.min(self.most.max(1) * 2);
         }
-        self.left = self.most.saturating_sub(held);
+        self.left = self.most.saturating_sub(held.map(Process::kept_descriptors).sum());
     }
 
     /// Keeps files of a process open if there is room.
     pub(crate) fn hold(&mut self, mut process: Process) -> Process {
         // What can't be opened is told by who reads it.
-        if self.left > 0 && process.keep().is_ok() {
-            self.left -= 1;
+        if self.left >= Process::KEPT_DESCRIPTORS && process.keep().is_ok() {
+            self.left -= Process::KEPT_DESCRIPTORS;
         }
         process
+    }
+
+    /// Keeps files of a process open that it did not need while it was at rest, if there is room.
+    pub(crate) fn wake(&mut self, process: &mut Process) {
+        if process.is_resting() && self.left >= Process::BUSY_DESCRIPTORS {
+            process.wake();
+            self.left -= Process::BUSY_DESCRIPTORS;
+        }
     }
 
     /// A look failed, perhaps as descriptors or memory were too few: nothing is kept open for a while, and then of half
@@ -83,34 +91,67 @@ mod tests {
     use super::*;
     use crate::proc::Proc;
 
+    fn this() -> Process {
+        Proc::new("/proc").process(std::process::id()).unwrap()
+    }
+
+    fn kept_process() -> Process {
+        let mut process = this();
+        process.keep().unwrap();
+        process
+    }
+
+    fn room_for(processes: usize) -> Room {
+        Room::of(processes * Process::KEPT_DESCRIPTORS)
+    }
+
     /// How many processes a look keeps open beside those that are held.
-    fn kept(room: &mut Room, held: usize) -> usize {
-        room.begin_look(held);
-        let this = || Proc::new("/proc").process(std::process::id()).unwrap();
+    fn kept(room: &mut Room, held: &[Process]) -> usize {
+        room.begin_look(held.iter());
         (0..6).filter(|_| room.hold(this()).is_kept()).count()
     }
 
     #[test]
     fn as_many_are_kept_open_as_there_is_room_for() {
-        let mut room = Room::of(4);
-        assert_eq!([0, 1, 4, 5].map(|held| kept(&mut room, held)), [4, 3, 0, 0]);
+        let mut room = room_for(4);
+        let mut held = Vec::new();
+        for expected in [4, 3, 2, 1, 0, 0] {
+            assert_eq!(kept(&mut room, &held), expected);
+            held.push(kept_process());
+        }
+    }
+
+    #[test]
+    fn those_at_rest_need_less_room_and_wake_where_there_is_some() {
+        let mut room = room_for(4);
+        let mut held: Vec<Process> = (0..3).map(|_| kept_process()).collect();
+        held.iter_mut().for_each(Process::rest);
+        assert_eq!(kept(&mut room, &held), 2);
+        held.push(kept_process());
+        room.begin_look(held.iter());
+        assert!(room.hold(this()).is_kept());
+        held.iter_mut().for_each(|process| room.wake(process));
+        assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 3, "there is no room left");
+        room.begin_look(held.iter());
+        held.iter_mut().for_each(|process| room.wake(process));
+        assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 0);
     }
 
     #[test]
     fn after_a_look_that_failed_nothing_is_kept_open_for_a_while_and_then_half_as_much() {
-        let mut room = Room::of(4);
-        assert_eq!(kept(&mut room, 0), 4);
+        let mut room = room_for(4);
+        assert_eq!(kept(&mut room, &[]), 4);
         // However many looks one after the other fail.
         room.close();
         room.close();
         for _ in 0..LOOKS_CLOSED {
-            assert_eq!(kept(&mut room, 0), 0);
+            assert_eq!(kept(&mut room, &[]), 0);
         }
         for _ in 0..LOOKS_CLOSED {
-            assert_eq!(kept(&mut room, 0), 2);
+            assert_eq!(kept(&mut room, &[]), 2);
         }
         for _ in 0..3 * LOOKS_CLOSED {
-            assert_eq!(kept(&mut room, 0), 4);
+            assert_eq!(kept(&mut room, &[]), 4);
         }
     }
 }

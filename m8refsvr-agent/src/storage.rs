@@ -62,7 +62,9 @@ impl Offset {
             let all = StorageIo::read(process, buffer).ok()?;
             let own = own(process, kernel, watch, buffer).ok()?;
             if of_children() == Some(children) {
-                let less = |all: u64, own: u64, children: u64| all.wrapping_sub(own).wrapping_sub(children);
+                // Of what nobody waited for nothing was added.
+                let less =
+                    |all: u64, own: u64, children: u64| all.saturating_sub(own).saturating_sub(children);
                 return Some(Self(Bytes {
                     read: less(all.read_bytes, own.read_bytes, children.read),
                     written: less(all.write_bytes, own.write_bytes, children.written),

@@ -12,6 +12,7 @@ use m8refsvr_agent::{
         io::StorageIo,
         limits::{Limit, Limits, parse_real_user},
         program::ProgramInfo,
+        signals::parse_ignores_child_ends,
         stat::{self, Stat},
         statm::Memory,
         switches,
@@ -77,6 +78,9 @@ pub(crate) fn io(data: &[u8]) {
 }
 
 pub(crate) fn status(data: &[u8]) {
+    if parse_ignores_child_ends(data).is_some() {
+        assert!(data.windows(8).any(|part| part == b"SigIgn:\t"));
+    }
     if let Some(user) = parse_real_user(data) {
         assert!(tells(data, user.into()), "{user}");
     }

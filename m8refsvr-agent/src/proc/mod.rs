@@ -14,6 +14,7 @@ pub mod io;
 pub mod limits;
 pub mod mount;
 pub mod program;
+pub mod signals;
 pub mod stat;
 pub mod statm;
 pub mod switches;
@@ -119,13 +120,14 @@ pub struct Process {
 struct Kept {
     statm: OwnedFd,
     fd: OwnedFd,
-    /// `None` where nothing is read that only the process itself can change.
-    own: Option<Own>,
+    task: OwnedFd,
+    /// `None` while it is at rest.
+    busy: Option<Busy>,
 }
 
-/// Files of what only the process itself can change.
+/// Files that are read of a process that has run.
 #[derive(Debug)]
-struct Own {
+struct Busy {
     stat: OwnedFd,
     /// `None` where the kernel has none, or this process not the right.
     io: Option<OwnedFd>,
@@ -138,45 +140,70 @@ impl Process {
     }
 
     /// Descriptors of a process of which files are kept open.
-    pub const KEPT_DESCRIPTORS: u64 = 5;
+    pub const KEPT_DESCRIPTORS: usize = 4 + Self::BUSY_DESCRIPTORS;
+    /// How many of them are of files that are closed while it is at rest.
+    pub const BUSY_DESCRIPTORS: usize = 2;
 
-    /// Keeps those files open that every look reads. When the process has ended they say so, whoever has its id by then.
+    /// Keeps those files open that looks read. When the process has ended they say so, whoever has its id by then.
     pub fn keep(&mut self) -> Result<(), Unreadable> {
         let statm = self.open("statm", OFlags::RDONLY)?;
-        let fd = self.open("fd", OFlags::PATH)?;
-        self.kept = Some(Kept { statm, fd, own: Some(self.own()?) });
+        let [fd, task] = [self.open("fd", OFlags::PATH)?, self.open("task", OFlags::PATH)?];
+        self.kept = Some(Kept { statm, fd, task, busy: Some(self.busy()?) });
         Ok(())
     }
 
-    /// Closes those of the kept files that tell of what only the process itself can change: the kernel keeps a page for
-    /// each.
+    /// Closes those of the kept files that are read of a process that has run: the kernel keeps a page for each.
     pub fn rest(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.own = None;
+            kept.busy = None;
         }
     }
 
     /// Opens them again. Where that fails they are opened each time that they are read, which tells why.
     pub fn wake(&mut self) {
-        if self.kept.as_ref().is_some_and(|kept| kept.own.is_none()) {
-            let own = self.own().ok();
+        if self.is_resting() {
+            let busy = self.busy().ok();
             if let Some(kept) = &mut self.kept {
-                kept.own = own;
+                kept.busy = busy;
             }
         }
     }
 
-    fn own(&self) -> Result<Own, Unreadable> {
+    fn busy(&self) -> Result<Busy, Unreadable> {
         let io = match self.open("io", OFlags::RDONLY) {
             Ok(io) => Some(io),
             Err(Unreadable::Exhausted) => return Err(Unreadable::Exhausted),
             Err(_) => None,
         };
-        Ok(Own { stat: self.open("stat", OFlags::RDONLY)?, io })
+        Ok(Busy { stat: self.open("stat", OFlags::RDONLY)?, io })
     }
 
     fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Unreadable> {
         Ok(openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// How many descriptors are open of it.
+    pub fn kept_descriptors(&self) -> usize {
+        match &self.kept {
+            Some(Kept { busy: Some(_), .. }) => Self::KEPT_DESCRIPTORS,
+            Some(_) => Self::KEPT_DESCRIPTORS - Self::BUSY_DESCRIPTORS,
+            None => 1,
+        }
+    }
+
+    /// Whether files of it are kept open, but not those that are read of a process that has run.
+    pub fn is_resting(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.busy.is_none())
+    }
+
+    /// Its threads, as `stat` tells them: without those that were waited for.
+    pub fn threads(&self) -> Result<u64, Unreadable> {
+        let folder = match &self.kept {
+            Some(kept) => fstat(&kept.task)?,
+            None => statat(&self.folder, "task", AtFlags::empty())?,
+        };
+        // A folder has two links more than folders in it.
+        folder.st_nlink.checked_sub(2).ok_or(Unreadable::Unknown)
     }
 
     /// Whether files of it are kept open.
@@ -186,8 +213,8 @@ impl Process {
 
     /// Reads `stat`.
     fn read_stat(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
-        match self.kept.as_ref().and_then(|kept| kept.own.as_ref()) {
-            Some(own) => read_whole(&own.stat, buffer),
+        match self.kept.as_ref().and_then(|kept| kept.busy.as_ref()) {
+            Some(busy) => read_whole(&busy.stat, buffer),
             None => self.read("stat", usize::MAX, buffer),
         }
     }
@@ -202,7 +229,7 @@ impl Process {
 
     /// Reads `io`.
     fn read_io(&self, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
-        match self.kept.as_ref().and_then(|kept| kept.own.as_ref()?.io.as_ref()) {
+        match self.kept.as_ref().and_then(|kept| kept.busy.as_ref()?.io.as_ref()) {
             Some(io) => read_whole(io, buffer),
             None => self.read("io", usize::MAX, buffer),
         }

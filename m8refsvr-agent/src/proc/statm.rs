@@ -1,6 +1,7 @@
 //! `/proc/PID/statm`: the memory of a process. `stat` has it too, but from Linux 6.2 on how many pages are resident is an
 //! estimate there: each CPU keeps back up to 32 pages of a kind or more (`get_mm_rss`), 0 may be all that is told of a
-//! small process on a large machine. Here they are added up since 82241a83cd15 (`get_mm_counter_sum`).
+//! small process on a large machine. Here they are added up since 82241a83cd15 (`get_mm_counter_sum`), which takes
+//! longer the more CPUs there are.
 
 use rustix::param::page_size;
 

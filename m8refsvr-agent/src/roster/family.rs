@@ -3,7 +3,12 @@
 use m8refsvr_common::record::{Bytes, State};
 
 use super::Roster;
-use crate::{kernel::Holder, proc::stat::Stat, rest::Rest, storage::Offset};
+use crate::{
+    kernel::Holder,
+    proc::{signals::ignores_child_ends, stat::Stat},
+    rest::Rest,
+    storage::Offset,
+};
 
 impl Roster {
     /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
@@ -23,7 +28,15 @@ impl Roster {
             let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
             stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
         };
+        let process = proc.process(member.identity.pid).ok();
+        let (patience, buffer) = (&mut self.patience, &mut self.buffer);
+        // Else the kernel waits for its children, and adds nothing of what they had.
+        let waits =
+            process.as_ref().is_none_or(|process| !ignores_child_ends(process, buffer).unwrap_or(false));
         let of_children = || {
+            if !waits {
+                return Some(Bytes::default());
+            }
             let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
             let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
             waited_for.try_fold(Bytes::default(), |sum, holder| match holder.state {
@@ -35,13 +48,12 @@ impl Roster {
                 _ => Some(sum),
             })
         };
-        let process = proc.process(member.identity.pid).ok();
-        let (patience, buffer) = (&mut self.patience, &mut self.buffer);
         let offset =
             process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
         // Of one that is over by now all threads were seen, if a program gave it its slot.
         member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
         // What was read before is not what would be read now.
         member.rest = Rest::default();
+        member.is_stale = true;
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Member {
     pub(crate) held: Option<Process>,
     /// What bounds it.
     pub(crate) bounds: Known,
+    /// Whether its storage I/O is to be read otherwise than it was last.
+    pub(crate) is_stale: bool,
     /// Whether it has run since the last look.
     pub(crate) rest: Rest,
 }
@@ -248,6 +250,7 @@ impl Roster {
             was_gone,
             held: None,
             bounds: Known::default(),
+            is_stale: false,
             rest: Rest::default(),
         };
         self.ids.insert(identity.pid, identity);

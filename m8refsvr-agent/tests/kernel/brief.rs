@@ -229,6 +229,27 @@ fn follow(mut words: &[&str]) {
                     rest
                 }
             },
+            // The kernel waits for its children from now on.
+            ("ignore-ends", rest) => {
+                // SAFETY: sets what becomes of a signal for which this process has no handler.
+                #[expect(unsafe_code, reason = "the library has no way to ignore a signal")]
+                let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+                assert_ne!(before, libc::SIG_ERR);
+                rest
+            }
+            // A child writes, and its parent goes on when it is gone without having been waited for.
+            ("unwaited", [bytes, rest @ ..]) => match fork() {
+                0 => {
+                    follow(&["write", bytes]);
+                    std::process::exit(0);
+                }
+                child => {
+                    while Path::new(&format!("/proc/{child}")).exists() {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    rest
+                }
+            },
             // A child goes on, and its parent ends.
             ("detach", rest) => match fork() {
                 0 => rest,

@@ -54,6 +54,8 @@ enum Need {
     Md,
     /// Memory of processes that are killed is written to files.
     CoreFiles,
+    /// A CPU number 1, for a process alone.
+    SecondCpu,
     /// User namespaces, and unshare, which makes them.
     UserNamespace,
     /// runc, which starts containers.
@@ -132,6 +134,10 @@ fn reason_against(need: Need) -> Result<(), String> {
         Need::DeviceMapper => cases::stacked::reason_against("dmsetup", "/dev/mapper/control"),
         Need::Lvm => cases::stacked::reason_against("lvm", "/dev/mapper/control"),
         Need::Md => cases::stacked::reason_against("mdadm", "/proc/mdstat"),
+        Need::SecondCpu => match rustix::thread::sched_getaffinity(None) {
+            Ok(cpus) if cpus.is_set(1) => Ok(()),
+            _ => Err("there is no second CPU".to_owned()),
+        },
         Need::UserNamespace => cases::rights::reason_against_user_namespaces(),
         Need::Runc => cases::container::runc().map(|_| ()),
         Need::LogObject => cases::log::object().map(|_| ()),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench look`: CPU time of a look, beside the least that asking /proc for the same takes; how it grows
+//! `cargo xtask bench look`: CPU time of a look, beside what reading the same files takes; how it grows
 //! with the processes that match, and how little with the others.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
@@ -20,7 +20,7 @@ const OPENED: &str = "opened";
 const ITERATED: &str = "iterated";
 const LOOK_AT_WOKEN: &str = "look_at_woken";
 const KEPT_OF_WOKEN: &str = "kept_of_woken";
-/// The least that asking /proc takes, in the table.
+/// What reading all of the files takes, in the table.
 const BARE: &str = "those that match: stat, statm, io, fd kept open";
 
 /// All loads in turn, so often.

@@ -24,7 +24,7 @@ use table::Table;
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// What a look costs, beside the least that /proc takes for the same
+    /// What a look costs, beside what reading the same files takes
     Look,
     /// What a look and an export cost, beside other agents
     Agents,
@@ -72,6 +72,7 @@ impl Name {
                  where processes have many threads it costs more than /proc, where few match too, and so the agent \
                  has none.\n\n"
             }
+            Self::Agents => "The processes do nothing between two scrapes.\n\n",
             _ => "",
         }
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Case,
-    Need::Bpf,
+    Need::{Bpf, SecondCpu},
     actor::Actor,
     looking::{document, metrics, observer, observer_of_proc, of},
 };
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "a process that spins reads what the scheduler gave it and a stopped one 0",
-        needs: &[],
+        needs: &[SecondCpu],
         run: cpu,
     },
     Case { name: "memory is what the kernel adds up, not its estimate", needs: &[], run: memory },

@@ -6,6 +6,7 @@ pub(crate) mod block;
 mod capacity;
 pub(crate) mod container;
 mod dump;
+mod family;
 mod figures;
 mod hostile;
 pub(crate) mod lifecycle;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         stacked::CASES,
         capacity::CASES,
         lifecycle::CASES,
+        family::CASES,
         limits::CASES,
         hostile::CASES,
         figures::CASES,

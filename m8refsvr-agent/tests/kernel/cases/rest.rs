@@ -16,11 +16,18 @@ use m8refsvr_agent::{
     },
 };
 
+use nix::{
+    sys::{
+        ptrace,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
     Case,
-    Need::Bpf,
+    Need::{Bpf, SecondCpu},
     actor::Actor,
     looking::{observer, of},
 };
@@ -31,7 +38,16 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Bpf],
         run: wakes,
     },
-    Case { name: "a process that runs and never leaves its CPU is not at rest", needs: &[Bpf], run: spins },
+    Case {
+        name: "a process that runs and never leaves its CPU is not at rest",
+        needs: &[Bpf, SecondCpu],
+        run: spins,
+    },
+    Case {
+        name: "threads of a process at rest that its tracer takes in are no longer counted",
+        needs: &[Bpf],
+        run: traced,
+    },
     Case { name: "memory of a process at rest that others give or take is seen", needs: &[Bpf], run: memory },
 ];
 
@@ -50,7 +66,7 @@ fn kept(pid: u32) -> Vec<String> {
 fn let_rest(observer: &mut Observer, pid: u32) {
     for _ in 0..100 {
         observer.look().unwrap();
-        if kept(pid) == ["fd", "statm"] {
+        if kept(pid) == ["fd", "statm", "task"] {
             return;
         }
         thread::sleep(Duration::from_millis(5));
@@ -63,7 +79,7 @@ fn wakes() {
     let pid = actor.pid();
     let mut observer = observer("M8RefSvr_wakes");
     let before = of(&observer.look().unwrap(), pid).clone();
-    assert_eq!(kept(pid), ["fd", "io", "stat", "statm"]);
+    assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     let_rest(&mut observer, pid);
     actor.tell("spin 50");
     actor.tell("start 3");
@@ -72,7 +88,7 @@ fn wakes() {
     actor.tell(&format!("write 1 4 {}", actor.folder().display()));
     actor.stop();
     let after = of(&observer.look().unwrap(), pid).clone();
-    assert_eq!(kept(pid), ["fd", "io", "stat", "statm"]);
+    assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     assert_eq!(after.open_files.unwrap(), before.open_files.unwrap() + 100);
     let process = Proc::new("/proc").process(pid).unwrap();
     let mut buffer = Vec::new();
@@ -119,6 +135,30 @@ fn spins() {
     assert_eq!(undisturbed, 5, "something disturbed it all the time");
 }
 
+fn traced() {
+    let mut actor = Actor::start("M8RefSvr_traced");
+    let pid = actor.pid();
+    let mut observer = observer("M8RefSvr_traced");
+    let threads = |observer: &mut Observer| of(&observer.look().unwrap(), pid).threads;
+    let before = threads(&mut observer);
+    actor.tell("start 2");
+    let ids: Vec<Pid> = fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .filter(|&thread| thread != pid)
+        .map(|thread: u32| Pid::from_raw(thread.cast_signed()))
+        .collect();
+    ids.iter().for_each(|&thread| ptrace::seize(thread, ptrace::Options::empty()).unwrap());
+    actor.tell("rest");
+    let_rest(&mut observer, pid);
+    assert_eq!((ids.len(), threads(&mut observer)), (2, before + 2), "nobody has waited for them");
+    for thread in ids {
+        let ended = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        assert!(matches!(ended, WaitStatus::Exited(..)), "{ended:?}");
+    }
+    assert_eq!(threads(&mut observer), before);
+}
+
 fn memory() {
     let mut actor = Actor::start("M8RefSvr_given");
     let pid = actor.pid();
@@ -143,5 +183,5 @@ fn memory() {
     let after = of(&observer.look().unwrap(), pid).resident_bytes.unwrap();
     // Between Linux 6.2 and the middle of 2025 the kernel has but an estimate.
     assert!(after >= before + (PAGES - 64) * 4096, "{after} after {before}");
-    assert_eq!(kept(pid), ["fd", "statm"], "it has not run");
+    assert_eq!(kept(pid), ["fd", "statm", "task"], "it has not run");
 }

@@ -1,0 +1,93 @@
+//! Storage I/O of parents and children that match both.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, Stdio},
+    thread,
+};
+
+use m8refsvr_agent::{
+    proc::{Proc, io::StorageIo},
+    totals::Counter,
+};
+
+use super::lifecycle::watching_for;
+use crate::{
+    Case,
+    Need::Bpf,
+    brief::{Programs, Usage},
+    looking::of,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "what a child wrote that nobody waited for is not taken from its parent",
+        needs: &[Bpf],
+        run: unwaited,
+    },
+    Case {
+        name: "what children wrote that lived within a look counts once",
+        needs: &[Bpf],
+        run: within_a_look,
+    },
+];
+
+const NAME: &str = "@";
+const PARENTS: u32 = 60;
+
+fn unwaited() {
+    let programs = Programs::new(&[NAME]);
+    let step = |child: &mut Child| {
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    };
+    // The last was there before, and has waited for a child.
+    for (words, earlier) in [
+        ("ignore-ends write 8192", None),
+        ("ignore-ends write 2097152", None),
+        ("child 2097152 ignore-ends write 8192", Some((2 << 20) + 8192)),
+    ] {
+        let mut watching = earlier.is_none().then(|| watching_for(NAME, 64));
+        let words = format!("{words} say hold unwaited 1048576 say hold write 4096 unwaited 65536 say hold");
+        let mut parent = programs.command(NAME, &words).stdout(Stdio::piped()).spawn().unwrap();
+        parent.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let mut watching = watching.take().unwrap_or_else(|| watching_for(NAME, 64));
+        for _ in 0..2 {
+            step(&mut parent);
+            let sample = watching.look();
+            let process = Proc::new("/proc").process(parent.id()).unwrap();
+            let expected = StorageIo::read(&process, &mut Vec::new()).ok();
+            assert_eq!(of(&sample, parent.id()).storage, expected, "nothing was added to it");
+        }
+        drop(parent.stdin.take());
+        let mut usage = Usage::default();
+        usage.wait(parent);
+        watching.until_ended(3);
+        let expected = usage.written_bytes - earlier.unwrap_or_default() + (1 << 20) + (1 << 16);
+        assert_eq!(watching.total(Counter::StorageWrite), expected);
+    }
+}
+
+fn within_a_look() {
+    let programs = Programs::new(&[NAME]);
+    let mut watching = watching_for(NAME, 512);
+    // A look takes a while, and comes to parents last.
+    let mut others: Vec<Child> = (0..200).map(|_| programs.command(NAME, "hold").spawn().unwrap()).collect();
+    let usage = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut usage = Usage::default();
+            // Only the first child of a parent can come unexpected.
+            usage.run(PARENTS, || programs.command(NAME, "sleep 10 say child 65536 sleep 10"));
+            usage
+        });
+        while !load.is_finished() {
+            watching.look();
+        }
+        load.join().unwrap()
+    });
+    watching.until_ended(u64::from(2 * PARENTS));
+    assert!(usage.written_bytes >= u64::from(PARENTS) << 16, "{usage:?}");
+    assert_eq!(watching.total(Counter::StorageWrite), usage.written_bytes);
+    others.iter_mut().for_each(|other| drop(other.stdin.take()));
+    others.iter_mut().for_each(|other| assert!(other.wait().unwrap().success()));
+}

@@ -201,6 +201,15 @@ fn costs(name: &str, reference: &str) {
         costs.opened.extend(bare.measure("opened"));
         costs.iterated.extend(bare.measure("iterated"));
     }
+    for _ in 0..TURNS {
+        (0..WARM_UP).for_each(|_| {
+            agent.look();
+        });
+        wake(&folders);
+        costs.look_at_roused.push(cpu_time_once(|| {
+            agent.look();
+        }));
+    }
     for _ in 0..TURNS * IN_A_TURN {
         wake(&folders);
         costs.look_at_woken.push(cpu_time_once(|| {
@@ -291,7 +300,9 @@ struct Costs {
     opened: Vec<u128>,
     /// All tasks, by an iterator.
     iterated: Vec<u128>,
-    /// A look, where all threads of all matching processes have run.
+    /// A look, where all threads of all matching processes have run, for the first time since many looks.
+    look_at_roused: Vec<u128>,
+    /// A look, where they have run since the one before.
     look_at_woken: Vec<u128>,
     /// Their files then.
     kept_of_woken: Vec<u128>,

@@ -20,6 +20,7 @@ const OPENED: &str = "opened";
 const ITERATED: &str = "iterated";
 const LOOK_AT_WOKEN: &str = "look_at_woken";
 const KEPT_OF_WOKEN: &str = "kept_of_woken";
+const LOOK_AT_ROUSED: &str = "look_at_roused";
 /// What reading all of the files takes, in the table.
 const BARE: &str = "those that match: stat, statm, io, fd kept open";
 
@@ -44,7 +45,7 @@ impl Scene {
         let _load = Load::start(self.matching, self.all, self.kind)?;
         let measured =
             in_process::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
-        for name in [LOOK, KEPT, OPENED, ITERATED, LOOK_AT_WOKEN, KEPT_OF_WOKEN] {
+        for name in [LOOK, KEPT, OPENED, ITERATED, LOOK_AT_WOKEN, KEPT_OF_WOKEN, LOOK_AT_ROUSED] {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
             let microseconds = values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3);
             self.measured.entry(name.to_owned()).or_default().extend(microseconds);
@@ -92,6 +93,7 @@ pub(super) fn look() -> Result<Table> {
         row("  all tasks: 12 words by a BPF iterator".to_owned(), ITERATED);
         row("a look when all their threads have run since the last".to_owned(), LOOK_AT_WOKEN);
         row(format!("  {BARE}"), KEPT_OF_WOKEN);
+        row("a look when they have run for the first time since long".to_owned(), LOOK_AT_ROUSED);
         let mut ratio = |what, name, of| {
             table.ratio(format!("{what}, {kind}"), scene.times(name), scene.times(of));
         };

@@ -10,7 +10,7 @@ use std::{
 use m8refsvr_common::record::Counts;
 
 use crate::{
-    absence::Reason,
+    absence::{Absences, Reason},
     boot::{Boot, since_boot, ticks},
     bounds::{Bound, Bounds, Known},
     exit::Over,
@@ -142,7 +142,7 @@ impl Observer {
                 absences.hide();
             }
         }
-        self.read_again(&mut processes);
+        self.read_again(&mut processes, &mut absences);
         if self.kernel().is_some_and(Kernel::was_short) {
             return Err(exhausted());
         }
@@ -167,15 +167,17 @@ impl Observer {
     }
 
     /// Reads those again of which it became known meanwhile that they have children: what these had may be in what was
-    /// read, if they began and ended since.
-    fn read_again(&mut self, processes: &mut [ProcessSample]) {
+    /// read, if they began and ended since. Of one that is gone by now its end tells it.
+    fn read_again(&mut self, processes: &mut [ProcessSample], absences: &mut Absences) {
         let (mut reading, members) = self.reading();
         for member in members.values_mut().filter(|member| member.is_stale) {
             let place = processes.iter_mut().find(|process| process.identity == member.identity);
-            // One that is gone by now, or of which something is missing, was seen as it was then.
+            let Some(place) = place else { continue };
+            place.storage = None;
             let mut missing = Missing::default();
-            if let (Some(place), Ok((process, _))) = (place, reading.figures(member, &mut missing)) {
+            if let Ok((process, _)) = reading.figures(member, &mut missing) {
                 *place = process;
+                missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
             }
         }
     }

@@ -28,6 +28,7 @@ use rustix::{
         setrlimit, waitid,
     },
     thread::{CpuSet, sched_setaffinity},
+    time::{ClockId, clock_gettime},
 };
 
 /// The first argument by which this program knows that it is an actor.
@@ -191,6 +192,12 @@ impl Acting {
             "spin" => {
                 let end = Instant::now() + Duration::from_millis(number(1) as u64);
                 while Instant::now() < end {}
+            }
+            // Until it has had so much more CPU time.
+            "burn" => {
+                let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+                let end = used() + Duration::from_millis(number(1) as u64);
+                while used() < end {}
             }
             // Spins in the background until it is ended, on one CPU, before all others.
             "spin-for-ever" => {

@@ -33,12 +33,13 @@ use rustix::{
 };
 use serde::Serialize;
 
-/// The ways are measured in so many turns, each in a turn so often.
-const TURNS: usize = 5;
-const IN_A_TURN: usize = 3;
+/// Measurements of each way, one after the other.
+const MEASUREMENTS: usize = 15;
+/// And of the one that takes many looks each.
+const AFTER_LONG: usize = 5;
 /// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget what
 /// others left there but slowly.
-const PASSES: usize = 6;
+const PASSES: usize = 20;
 /// Looks of which the first find everything new, and the last processes that are at rest for long.
 const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
@@ -184,7 +185,7 @@ fn main() {
     }
 }
 
-/// Nanoseconds of CPU time for each way, all of them in turn.
+/// Nanoseconds of CPU time for each way.
 fn costs(name: &str, reference: &str) {
     let mut agent = Agent::new(name);
     let matching = (0..WARM_UP).map(|_| agent.look()).last().unwrap();
@@ -193,15 +194,13 @@ fn costs(name: &str, reference: &str) {
     assert_eq!(folders.len(), matching, "other processes are named {name} too");
     let times = times(matching);
     let mut costs = Costs { matching, processes: processes().count() - 1, ..Costs::default() };
-    for _ in 0..TURNS {
-        costs.look.extend(cpu_times(times, || {
-            agent.look();
-        }));
-        costs.kept.extend(bare.measure("kept"));
-        costs.opened.extend(bare.measure("opened"));
-        costs.iterated.extend(bare.measure("iterated"));
-    }
-    for _ in 0..TURNS {
+    costs.look = cpu_times(times, || {
+        agent.look();
+    });
+    costs.kept = bare.measure("kept");
+    costs.opened = bare.measure("opened");
+    costs.iterated = bare.measure("iterated");
+    for _ in 0..AFTER_LONG {
         (0..WARM_UP).for_each(|_| {
             agent.look();
         });
@@ -210,7 +209,7 @@ fn costs(name: &str, reference: &str) {
             agent.look();
         }));
     }
-    for _ in 0..TURNS * IN_A_TURN {
+    for _ in 0..MEASUREMENTS {
         wake(&folders);
         costs.look_at_woken.push(cpu_time_once(|| {
             agent.look();
@@ -325,12 +324,12 @@ fn wake(folders: &[PathBuf]) {
     }
 }
 
-/// What something costs that is done so many times, nanoseconds of CPU time of this process, in each measurement of a
-/// turn. It is done before, so that it finds in the processor's caches what it left there.
+/// What something costs that is done so many times, nanoseconds of CPU time of this process. It is done before, so that
+/// it finds in the processor's caches what it left there.
 fn cpu_times(times: usize, mut work: impl FnMut()) -> Vec<u128> {
     (0..PASSES).for_each(|_| work());
     let mut measure = || cpu_time_once(|| (0..times).for_each(|_| work())) / times as u128;
-    (0..IN_A_TURN).map(|_| measure()).collect()
+    (0..MEASUREMENTS).map(|_| measure()).collect()
 }
 
 fn cpu_time_once(work: impl FnOnce()) -> u128 {

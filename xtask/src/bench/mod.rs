@@ -65,12 +65,11 @@ impl Name {
         match self {
             Self::Look => {
                 "The processes do nothing between two looks, unless a row says otherwise; of these the agent reads \
-                 memory and descriptors alone. Each way is measured in turn, after a few passes in which the \
-                 processor's caches settle; where all threads have run they have not. A process costs /proc more \
-                 where there are more of them, as less of what it needs is in those caches. A BPF iterator over tasks \
-                 visits all of the machine, whatever matches, and its 12 words have neither memory nor descriptors: \
-                 where processes have many threads it costs more than /proc, where few match too, and so the agent \
-                 has none.\n\n"
+                 memory, threads and descriptors alone. Each way is measured after passes in which the processor's \
+                 caches settle; where all threads have run they have not. A process costs /proc more where there are \
+                 more of them, as less of what it needs is in those caches. A BPF iterator over tasks visits all of \
+                 the machine, whatever matches, and its 12 words have neither memory nor descriptors: where processes \
+                 have many threads it costs more than /proc, where few match too, and so the agent has none.\n\n"
             }
             Self::Agents => "The processes do nothing between two scrapes.\n\n",
             _ => "",

@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     process::{Child, Stdio},
-    thread,
 };
 
 use m8refsvr_agent::{
@@ -19,21 +18,13 @@ use crate::{
     looking::of,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "what a child wrote that nobody waited for is not taken from its parent",
-        needs: &[Bpf],
-        run: unwaited,
-    },
-    Case {
-        name: "what children wrote that lived within a look counts once",
-        needs: &[Bpf],
-        run: within_a_look,
-    },
-];
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "what a child wrote that nobody waited for is not taken from its parent",
+    needs: &[Bpf],
+    run: unwaited,
+}];
 
 const NAME: &str = "@";
-const PARENTS: u32 = 60;
 
 fn unwaited() {
     let programs = Programs::new(&[NAME]);
@@ -66,28 +57,4 @@ fn unwaited() {
         let expected = usage.written_bytes - earlier.unwrap_or_default() + (1 << 20) + (1 << 16);
         assert_eq!(watching.total(Counter::StorageWrite), expected);
     }
-}
-
-fn within_a_look() {
-    let programs = Programs::new(&[NAME]);
-    let mut watching = watching_for(NAME, 512);
-    // A look takes a while, and comes to parents last.
-    let mut others: Vec<Child> = (0..200).map(|_| programs.command(NAME, "hold").spawn().unwrap()).collect();
-    let usage = thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut usage = Usage::default();
-            // Only the first child of a parent can come unexpected.
-            usage.run(PARENTS, || programs.command(NAME, "sleep 10 say child 65536 sleep 10"));
-            usage
-        });
-        while !load.is_finished() {
-            watching.look();
-        }
-        load.join().unwrap()
-    });
-    watching.until_ended(u64::from(2 * PARENTS));
-    assert!(usage.written_bytes >= u64::from(PARENTS) << 16, "{usage:?}");
-    assert_eq!(watching.total(Counter::StorageWrite), usage.written_bytes);
-    others.iter_mut().for_each(|other| drop(other.stdin.take()));
-    others.iter_mut().for_each(|other| assert!(other.wait().unwrap().success()));
 }

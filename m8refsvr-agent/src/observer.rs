@@ -156,9 +156,7 @@ impl Observer {
         Bounds::end_look(&mut processes, &bounds);
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
-}
 
-impl Observer {
     fn reading(&mut self) -> (Reading<'_>, &mut BTreeMap<Identity, Member>) {
         let (sources, boot) = (self.sources(), self.roster.boot());
         let Roster { proc, kernel, members, .. } = &mut self.roster;

@@ -37,7 +37,7 @@ impl Rest {
     /// of what is read and kept next.
     pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<Memo> {
         let moved = switches.is_none() || switches != self.switches;
-        let cpu = if moved { None } else { cpu_clock::read(process).ok() };
+        let cpu = if moved { None } else { cpu_clock::read(process) };
         let is_same = cpu.is_some() && cpu == self.cpu;
         let memo = self.memo.filter(|memo| is_same && process.threads() == Ok(memo.stat.threads));
         if memo.is_none() {

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Process, Unreadable};
+use super::Process;
 
 /// `CPUCLOCK_SCHED` in `include/linux/posix-timers_types.h`: what the scheduler gave, and of a whole process.
 const OF_PROCESS: i32 = 2;
 
-/// What it says; it does not count what a thread that runs just now has run since the last tick. Whoever has the id is
+/// What it says, if there is such a process; it does not count what a thread that runs just now has run since the last tick. Whoever has the id is
 /// asked: it tells of `process` where something that is read of it later says that it has not ended.
-pub fn read(process: &Process) -> Result<Duration, Unreadable> {
+pub fn read(process: &Process) -> Option<Duration> {
     // The clocks of processes have negative numbers: the complement of the id, above three bits.
-    let pid = i32::try_from(process.pid).map_err(|_| Unreadable::Unknown)?;
+    let pid = i32::try_from(process.pid).ok()?;
     let clock = ClockId::from_raw(!pid << 3 | OF_PROCESS);
-    let time = clock_gettime(clock).map_err(|_| Unreadable::Gone)?;
-    Ok(time.into())
+    clock_gettime(clock).ok().map(Duration::from)
 }

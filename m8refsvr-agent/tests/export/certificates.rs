@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -104,6 +105,31 @@ impl Certificates {
     /// Of another authority.
     pub(crate) fn other_client(&self) -> Identity {
         self.identity("other-client")
+    }
+
+    /// As users make one for a receiver by `openssl req -x509`: with CA:TRUE, and for localhost by its common name, or
+    /// also by an alternative name.
+    pub(crate) fn by_openssl(&self, name: &str, alternative: Option<&str>) -> Identity {
+        let identity = self.identity(name);
+        let mut command = Command::new("openssl");
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "365",
+            "-subj",
+            "/CN=localhost",
+        ]);
+        command.arg("-keyout").arg(&identity.key).arg("-out").arg(&identity.certificate);
+        if let Some(alternative) = alternative {
+            command.arg("-addext").arg(format!("subjectAltName={alternative}"));
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        identity
     }
 
     fn identity(&self, name: &str) -> Identity {

@@ -24,7 +24,7 @@ mod server;
 
 use std::{
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use libtest_mimic::Arguments;
@@ -39,6 +39,8 @@ enum Need {
     Mock,
     /// The proxy nginx.
     Nginx,
+    /// The program openssl, which makes certificates as users do.
+    Openssl,
     /// Loading and attaching programs.
     Bpf,
 }
@@ -46,10 +48,14 @@ enum Need {
 impl Need {
     /// Why it is not to be had.
     fn reason_against(self) -> Option<String> {
-        if self != Self::Bpf {
-            return self.path().err();
+        match self {
+            Self::Bpf => harness::reason_against_bpf(),
+            Self::Openssl => {
+                let runs = Command::new("openssl").arg("version").output().is_ok();
+                (!runs).then(|| "the program openssl is missing: the package openssl has it".into())
+            }
+            _ => self.path().err(),
         }
-        harness::reason_against_bpf()
     }
 
     /// Where it is, as `cargo xtask test` says.
@@ -58,7 +64,7 @@ impl Need {
             Self::Rotel => "M8REFSVR_ROTEL",
             Self::Mock => "M8REFSVR_MOCKOTLPSERVER",
             Self::Nginx => "M8REFSVR_NGINX",
-            Self::Bpf => return Err("it is no program".into()),
+            Self::Bpf | Self::Openssl => return Err("no variable names it".into()),
         };
         let path = std::env::var_os(variable)
             .ok_or_else(|| format!("{variable} is not set; `cargo xtask test` installs what it names"))?;

@@ -18,6 +18,7 @@ mod point;
 mod request;
 mod resource;
 mod tls;
+mod tls_verifier;
 
 pub use client::{Client, Protocol, Target};
 pub use compression::{Compression, Message};

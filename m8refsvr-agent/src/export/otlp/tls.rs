@@ -24,7 +24,7 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-use super::error::certificate_words;
+use super::{error::certificate_words, tls_verifier::Verifier};
 
 /// The files that the user named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,15 +143,26 @@ impl Files {
     /// bring to light another fault that was there from the start.
     pub fn load(&self) -> Result<ClientConfig, TlsError> {
         let now = SystemTime::now();
+        let mut given = Vec::new();
         let authorities = match &self.authorities {
-            Some(path) => authorities_in(&read(AUTHORITIES, path)?, path, now),
+            Some(path) => {
+                let text = read(AUTHORITIES, path)?;
+                given = certificates_in(&text, AUTHORITIES, path)?;
+                authorities_in(&text, path, now)
+            }
             None => system_authorities(),
         };
         let (authorities, mut timely) = match authorities {
             Err(error) if error.is_of_time() => (RootCertStore::empty(), Err(error)),
             outcome => (outcome?, Ok(())),
         };
-        let builder = builder()?.with_root_certificates(authorities);
+        let builder = if given.is_empty() || authorities.is_empty() {
+            builder()?.with_root_certificates(authorities)
+        } else {
+            let verifier = Verifier::new(authorities, given, Arc::new(ring::default_provider()));
+            let verifier = verifier.map_err(|error| TlsError::Provider(error.to_string()))?;
+            builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        };
         let Some((path, key_path)) = &self.client else {
             return timely.map(|()| builder.with_no_client_auth());
         };

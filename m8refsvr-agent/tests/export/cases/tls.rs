@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Case,
-    Need::{Mock, Nginx},
+    Need::{Mock, Nginx, Openssl},
     agent::{Agent, run},
     broken::Broken,
     certificates::{Certificates, Identity},
@@ -26,6 +26,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "a receiver whose certificate is not trusted or out of its time gets nothing",
         needs: &[Mock, Nginx],
         run: untrusted,
+    },
+    Case {
+        name: "a receiver's own certificate, made by openssl req -x509, is trusted where it is given and for its names",
+        needs: &[Mock, Nginx, Openssl],
+        run: by_openssl,
     },
     Case {
         name: "files that can't be used are errors at start that name the file",
@@ -206,6 +211,32 @@ fn unusable_files() {
             assert_eq!(code, Some(2), "{arguments:?}: {said}");
             assert!(said.contains(reason) && said.contains(text(named)), "{arguments:?}: {said}");
         }
+    }
+}
+
+fn by_openssl() {
+    let certificates = Certificates::new();
+    let named = certificates.by_openssl("named", Some("DNS:localhost,IP:127.0.0.1"));
+    let of_common_name = certificates.by_openssl("of-common-name", None);
+    let receiver = Receiver::start(Kind::Mock);
+    let [with_names, without] =
+        [&named, &of_common_name].map(|identity| nginx::Nginx::tls(&receiver, identity, None));
+    for protocol in PROTOCOLS {
+        for (proxy, given) in [(&with_names, &named), (&without, &of_common_name)] {
+            let before = receiver.exports().len();
+            let port = port(proxy, protocol);
+            let outcome = export(protocol, port, &["--ca-cert", text(&given.certificate)]);
+            assert_eq!(outcome, (Some(0), String::new()), "{protocol}");
+            assert_eq!(receiver.exports().len(), before + 1);
+        }
+        let refused = |given: &Identity, host: &str, reason: &str| {
+            let arguments = ["--ca-cert", text(&given.certificate), "--agent-host", host];
+            let (code, said) = export(protocol, port(&without, protocol), &arguments);
+            assert_eq!(code, Some(3), "{protocol}: {said}");
+            assert!(said.contains(reason), "{protocol}: {said}");
+        };
+        refused(&named, "localhost", "it is that of an authority (basic constraints)");
+        refused(&of_common_name, "127.0.0.1", "the receiver's certificate is not for the name 127.0.0.1");
     }
 }
 

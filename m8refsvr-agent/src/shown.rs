@@ -31,6 +31,15 @@ pub fn in_json(text: &str) -> String {
     json
 }
 
+/// A URL without what may be a secret in it: credentials and the query are masked.
+pub fn without_secrets(url: &str) -> String {
+    let (place, query) = url.split_once('?').map_or((url, ""), |(place, _)| (place, "?***"));
+    let (scheme, place) = place.split_once("://").map_or(("", place), |(scheme, place)| (scheme, place));
+    let (user, host) = place.rsplit_once('@').map_or(("", place), |(_, host)| ("***@", host));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{user}{host}{query}")
+}
+
 /// Whether a character does something instead of being seen: one that controls (C1's too, which terminals take for
 /// escape sequences), ends a line, or turns the direction of writing (`Bidi_Control` of Unicode's UAX #9). All have
 /// numbers of at most four hexadecimal digits.
@@ -48,6 +57,13 @@ mod tests {
         assert_eq!(in_line("a\nb\t\x1b[31m\x7f\u{9b}0m"), r"a\nb\t\u{1b}[31m\u{7f}\u{9b}0m");
         assert_eq!(in_line("x\u{202e}y\u{2066}\u{2028}"), r"x\u{202e}y\u{2066}\u{2028}");
         assert_eq!(in_line("M8 \"Ref\" 'Svr' \\ é 日本 e\u{301}"), "M8 \"Ref\" 'Svr' \\ é 日本 e\u{301}");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        assert_eq!(without_secrets("http://user:pass@host:1/a?key=pass"), "http://***@host:1/a?***");
+        assert_eq!(without_secrets("user:p@ss@host"), "***@host");
+        assert_eq!(without_secrets("host:1/a"), "host:1/a");
     }
 
     #[test]

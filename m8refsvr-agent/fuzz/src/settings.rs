@@ -10,14 +10,11 @@ use std::{
 
 use clap::Parser as _;
 use m8refsvr_agent::{
-    cli::{Cli, Protocol},
+    cli::{Cli, Given, Protocol},
     export::otlp::{authorities_in, key_in},
     proc::{identity::Names, system::Host},
     selector::Selector,
-    settings::{
-        Settings,
-        export::{Export, Given},
-    },
+    settings::{Settings, export::Export},
 };
 
 use super::parts;
@@ -29,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn export(cli: &Cli, variable: impl Fn(&str) -> Option<OsString>) -> Option<Export> {
     let host = Host { name: "host".into(), id: None };
-    match Export::new(&cli.export, Given::default(), &host, variable) {
+    match Export::new(&cli.export, &Given::default(), &host, variable) {
         Ok(export) => Some(export),
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -52,7 +49,7 @@ pub(crate) fn command_line(data: &[u8]) {
     assert!((Duration::from_millis(10)..=DAY).contains(&cli.common.sample), "{:?}", cli.common.sample);
     assert!((1..=65535).contains(&cli.common.capacity) && cli.export.max_processes > 0);
     assert!(!cli.no_export || cli.once);
-    if let Ok(settings) = Settings::new(&cli.common, None, cli.interval) {
+    if let Ok(settings) = Settings::new(&cli, &Given::default(), |_| None) {
         assert!(settings.selector.patterns().all(|pattern| !pattern.is_empty()));
     }
     export(&cli, |_| None);
@@ -88,13 +85,16 @@ pub(crate) fn endpoint(data: &[u8]) {
 
 /// The environment's variables without a flag, with zeros between them.
 pub(crate) fn variables(data: &[u8]) {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 9] = [
         "OTEL_EXPORTER_OTLP_HEADERS",
         "OTEL_RESOURCE_ATTRIBUTES",
         "OTEL_EXPORTER_OTLP_TIMEOUT",
         "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
         "OTEL_SERVICE_NAME",
         "OTEL_EXPORTER_OTLP_TEMPORALITY_PREFERENCE",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     ];
     let values: Vec<_> = parts(data).map(|part| OsString::from_vec(part.to_vec())).collect();
     let variable = |name: &str| values.get(NAMES.iter().position(|known| *known == name)?).cloned();
@@ -102,6 +102,13 @@ pub(crate) fn variables(data: &[u8]) {
     (cli.export.protocol, cli.export.tls, cli.export.endpoint) = (Protocol::Grpc, None, Some("host".into()));
     let Some(export) = export(&cli, variable) else { return };
     assert!((Duration::from_millis(1)..=DAY).contains(&export.target.timeout), "{:?}", export.target.timeout);
+    if let Some(proxy) = &export.target.proxy {
+        let authority = proxy.uri.authority().expect("it has a host");
+        assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{authority}");
+        assert!(authority.port_u16().is_some_and(|port| port > 0), "{authority}");
+        assert!(proxy.authorization.iter().all(http::HeaderValue::is_sensitive));
+    }
+    assert!(export.log_headers.values().all(http::HeaderValue::is_sensitive), "{:?}", export.log_headers);
     let headers = &export.target.headers;
     assert!(headers.values().all(http::HeaderValue::is_sensitive), "{headers:?}");
     assert!(!headers.contains_key("content-type") && headers.len() <= data.len());

@@ -1,20 +1,24 @@
 //! What the user can type. What it means is decided in `settings`.
 
-mod values;
+pub(crate) mod values;
 pub(crate) mod variables;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use values::{capacity, interval, sample, truth};
+pub use variables::Given;
 
 use crate::kernel;
 
 const AFTER_HELP: &str = "\
-Variables without a flag: OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds) and \
-OTEL_EXPORTER_OTLP_COMPRESSION (gzip, the default, or none), each also with METRICS_ before its last word; \
-OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME. A flag wins over its variables, and an empty variable counts as \
-not set.
+Variables without a flag: OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds), \
+OTEL_EXPORTER_OTLP_COMPRESSION (gzip, the default, or none) and OTEL_EXPORTER_OTLP_INSECURE (false means TLS where the \
+endpoint has no scheme), each also with METRICS_ before its last word; OTEL_EXPORTER_OTLP_LOGS_HEADERS; \
+OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME; OTEL_METRICS_EXPORTER (otlp, the default, or none) and \
+OTEL_SDK_DISABLED (true exports nothing); HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, also in lower case. \
+OTEL_METRIC_EXPORT_INTERVAL is in milliseconds, and OTEL_LOGS_EXPORTER is otlp or none. A flag wins over its variables, \
+and an empty variable counts as not set.
 
 Exit codes: 0 done; 1 no process matches; 2 wrong usage or setting; 3 export failed; 4 the kernel side was \
 required and could not start; 5 anything else, such as a full disk.";
@@ -86,6 +90,19 @@ pub struct Export {
     )]
     pub max_processes: u32,
 
+    /// With --per-process: where process.pid and process.executable.name stand
+    #[arg(long, global = true, value_name = "PLACE", default_value = "resource")]
+    pub process_attributes: ProcessAttributes,
+
+    /// With --per-process: also process.command_line, all arguments of each process, which can hold passwords and other
+    /// secrets
+    #[arg(long, global = true)]
+    pub with_command_line: bool,
+
+    /// Send each process exit as an OTLP log record too; in the variable: otlp or none
+    #[arg(long, global = true)]
+    pub export_exits: bool,
+
     /// Protocol of OTLP
     #[arg(long, global = true, value_name = "PROTOCOL", default_value = "grpc")]
     pub protocol: Protocol,
@@ -142,6 +159,16 @@ pub enum Names {
     Instana,
     /// All of them.
     Both,
+}
+
+/// Where the attributes that identify a process stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProcessAttributes {
+    /// On the resource alone, of which there is one for each process.
+    #[default]
+    Resource,
+    /// On each point as well, for backends that make no labels of a resource's attributes.
+    Point,
 }
 
 /// Protocols of OTLP.
@@ -293,6 +320,20 @@ pub enum LogLevel {
 /// The command line, with the variables of this process's environment.
 pub fn command() -> clap::Command {
     variables::bind(Cli::command(), |name| std::env::var_os(name))
+}
+
+/// The command line of this process, and where its values came from. An error of a variable names the variable.
+pub fn parse() -> Result<(Cli, Given), clap::Error> {
+    let variable = |name: &str| std::env::var_os(name);
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = command().try_get_matches_from(&arguments).map_err(|error| {
+        // What is wrong without any variable is wrong about the command line.
+        match variables::bind(Cli::command(), |_| None).try_get_matches_from(&arguments) {
+            Err(of_flags) => of_flags,
+            Ok(_) => variables::reworded(error, variable),
+        }
+    })?;
+    Ok((Cli::from_arg_matches(&matches)?, Given::new(&matches, variable)))
 }
 
 #[cfg(test)]

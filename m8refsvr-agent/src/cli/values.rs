@@ -14,6 +14,20 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     seconds(text, 0.1, "0.1")
 }
 
+/// The same in milliseconds, as the specification of OpenTelemetry has it.
+pub(crate) fn interval_in_milliseconds(text: &str) -> Result<Duration, String> {
+    let milliseconds = text.trim().parse().ok().filter(|it| (100..=86_400_000).contains(it));
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| "give a whole number of milliseconds, from 100 to 86400000".into())
+}
+
+/// A truth value as the specification of OpenTelemetry has it.
+pub(crate) fn strict_truth(text: &str) -> Option<bool> {
+    let is = |word: &str| text.trim().eq_ignore_ascii_case(word);
+    if is("true") { Some(true) } else { is("false").then_some(false) }
+}
+
 fn seconds(text: &str, least: f64, named: &str) -> Result<Duration, String> {
     let seconds: f64 =
         text.trim().parse().map_err(|_| "give a number of seconds, such as 1 or 0.5".to_owned())?;
@@ -58,6 +72,23 @@ mod tests {
         assert_eq!(interval(" 60 "), Ok(Duration::from_secs(60)));
         for wrong in ["0.09", "0", "-1", "86401", "1m"] {
             assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_interval_in_milliseconds_has_the_same_range() {
+        assert_eq!(interval_in_milliseconds("100"), Ok(Duration::from_millis(100)));
+        assert_eq!(interval_in_milliseconds(" 86400000 "), Ok(Duration::from_secs(86_400)));
+        for wrong in ["99", "86400001", "0", "-1", "1.5", "10s", ""] {
+            assert!(interval_in_milliseconds(wrong).unwrap_err().contains("milliseconds"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_truth_value_of_the_specification_is_one_of_two_words() {
+        assert_eq!((strict_truth("True"), strict_truth(" FALSE ")), (Some(true), Some(false)));
+        for neither in ["", "1", "yes", "on", "0"] {
+            assert_eq!(strict_truth(neither), None, "{neither}");
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{BROKEN, EXPORT_FAILED, Failure, KERNEL_FAILED, WRONG, json, print, proc_of};
 use crate::{
     check::{Finding, Mark, hooks, machine, processes, receiver},
-    export::otlp::Client,
+    export::otlp::{Client, Proxy},
     settings::{
         Settings,
         export::{Export, ExportSettingsError},
@@ -37,6 +37,8 @@ struct InForce {
 struct Receiver {
     endpoint: String,
     protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
 }
 
 impl InForce {
@@ -44,6 +46,7 @@ impl InForce {
         let receiver = |Export { target, .. }: &Export| Receiver {
             endpoint: target.shown(),
             protocol: target.protocol.name(),
+            proxy: target.proxy.as_ref().map(Proxy::shown),
         };
         Self {
             process: settings.selector.patterns().map(str::to_owned).collect(),
@@ -55,10 +58,10 @@ impl InForce {
     /// In words.
     fn shown(&self) -> String {
         let names = self.process.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-        let to = self
-            .receiver
-            .as_ref()
-            .map(|Receiver { endpoint, protocol }| format!(", to {endpoint} by {protocol}"));
+        let to = self.receiver.as_ref().map(|Receiver { endpoint, protocol, proxy }| {
+            let through = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}"));
+            format!(", to {endpoint} by {protocol}{}", through.unwrap_or_default())
+        });
         let (interval, to) = (self.interval_seconds, to.unwrap_or_default());
         format!(
             "processes matching {names}, every {interval} s{to}; by flags and variables: agent.env is not read by itself"
@@ -76,14 +79,28 @@ pub(super) async fn check(
 ) -> Result<ExitCode, Failure> {
     let proc = proc_of(&settings)?;
     let in_force = InForce::new(&settings, export.as_ref().ok());
-    let remarks = export.as_ref().map(|export| export.remarks.clone()).unwrap_or_default();
+    let remarks = export.as_ref().map(|export| {
+        // Without exits, the receiver's line says it.
+        let off_by = export.off_by.filter(|_| export.exits);
+        let off_by = off_by.map(|off_by| format!("no metrics are exported: {off_by}"));
+        export.remarks.iter().cloned().chain(off_by).collect::<Vec<_>>()
+    });
+    let remarks = remarks.unwrap_or_default();
     let mut parts = vec![(BROKEN, machine(&proc, &settings.bpf_fs))];
     parts.push((KERNEL_FAILED, hooks(&settings)));
     parts.push((BROKEN, processes(proc, settings.selector.clone())));
     parts.push(match export {
+        Ok(export) if export.nothing_leaves().is_some() => {
+            let nothing = export.nothing_leaves().unwrap_or_default();
+            (EXPORT_FAILED, vec![Finding::remark("receiver", format!("not tried, as {nothing}"))])
+        }
         Ok(export) => match Client::new(export.target) {
             Ok(client) => (EXPORT_FAILED, receiver(client, export.resource).await),
-            Err(error) => (WRONG, vec![Finding::failure("TLS", error.to_string())]),
+            Err(error) => {
+                let setting = settings.name_of_file(&error);
+                let failure = Failure::Tls { setting, source: error };
+                (WRONG, vec![Finding::failure("TLS", failure.to_string())])
+            }
         },
         Err(error) => (WRONG, vec![Finding::failure("receiver", error.to_string())]),
     });

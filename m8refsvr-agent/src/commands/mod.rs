@@ -14,21 +14,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{ArgMatches, FromArgMatches as _};
 use thiserror::Error;
 
 use crate::{
-    cli::{self, Cli, Command, Debug, Ebpf},
+    cli::{self, Cli, Command, Debug, Ebpf, Given},
     export::otlp::TlsError,
     kernel::{Kernel, KernelError, pins::PinError, resident},
     logging::{self, Log, LogError},
     observer::Observer,
     privileges,
     proc::{Proc, is_proc, system::Host},
-    selector::SelectorError,
     settings::{
-        Settings,
-        export::{Export, ExportSettingsError, Given},
+        Settings, SettingsError,
+        export::{Export, ExportSettingsError},
     },
     shown,
     told::Told,
@@ -54,13 +52,18 @@ pub enum Failure {
     Usage(String),
     /// Wrong setting.
     #[error(transparent)]
-    Selector(#[from] SelectorError),
+    Settings(#[from] SettingsError),
     /// Wrong setting of where to export to.
     #[error(transparent)]
     Export(#[from] ExportSettingsError),
     /// Wrong file for TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{}{source}", setting.as_ref().map_or_else(String::new, |setting| format!("{setting}: ")))]
+    Tls {
+        /// What named the file.
+        setting: Option<String>,
+        /// What is wrong with it.
+        source: TlsError,
+    },
     /// Wrong file for the log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -89,7 +92,7 @@ pub enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Selector(_) | Self::Export(_) | Self::Tls(_) | Self::Log(_) => WRONG,
+            Self::Usage(_) | Self::Settings(_) | Self::Export(_) | Self::Tls { .. } | Self::Log(_) => WRONG,
             Self::Kernel(_) | Self::KernelPart(_) => KERNEL_FAILED,
             Self::Pins(_) | Self::Delivery(_) | Self::Io { .. } => BROKEN,
         }
@@ -100,8 +103,7 @@ impl Failure {
 pub fn run() -> ExitCode {
     let started = SystemTime::now();
     resident::begin();
-    let matches = cli::command().try_get_matches().unwrap_or_else(|error| wrong_usage(&error));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(&error));
+    let (cli, given) = cli::parse().unwrap_or_else(|error| wrong_usage(&error));
     let common = &cli.common;
     // `check` runs with the service's flags as another user, whose new file would be closed to the service.
     let is_check = matches!(cli.command, Some(Command::Check { .. }));
@@ -119,7 +121,7 @@ pub fn run() -> ExitCode {
                     .build()
             });
             let runtime = runtime.map_err(|source| Failure::Io { action: "start", source })?;
-            let outcome = runtime.block_on(dispatch(&cli, &matches, started, log.clone()));
+            let outcome = runtime.block_on(dispatch(&cli, &given, started, log.clone()));
             // The resolution of a name may hang in a thread of its own.
             runtime.shutdown_background();
             // A service is followed by its log alone.
@@ -158,21 +160,10 @@ fn enough_descriptors() -> io::Result<()> {
     (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
 }
 
-async fn dispatch(
-    cli: &Cli,
-    matches: &ArgMatches,
-    started: SystemTime,
-    log: Log,
-) -> Result<ExitCode, Failure> {
-    let settings = Settings::new(&cli.common, matches.value_source("process"), cli.interval)?;
-    let export = || {
-        let given = Given {
-            endpoint: matches.value_source("endpoint"),
-            agent_host: matches.value_source("agent_host"),
-            agent_port: matches.value_source("agent_port"),
-        };
-        Export::new(&cli.export, given, &Host::this(), |name| std::env::var_os(name))
-    };
+async fn dispatch(cli: &Cli, given: &Given, started: SystemTime, log: Log) -> Result<ExitCode, Failure> {
+    let variable = |name: &str| std::env::var_os(name);
+    let settings = Settings::new(cli, given, variable)?;
+    let export = || Export::new(&cli.export, given, &Host::this(), variable);
     match &cli.command {
         Some(_) if cli.once => {
             Err(Failure::Usage("--once and a command exclude each other: give one of them".into()))
@@ -211,8 +202,9 @@ fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> Result<Observer
 fn proc_of(settings: &Settings) -> Result<Proc, Failure> {
     let root = &settings.proc_root;
     if !is_proc(root) {
-        let advice = "mount the host's there, or leave out --proc-root";
-        return Err(Failure::Usage(format!("{} is not a /proc: {advice}", root.display())));
+        let (root, name) = (root.display(), settings.given.name("proc_root"));
+        let advice = format!("mount the host's there, or leave out {name}");
+        return Err(Failure::Usage(format!("{name}: {root} is not a /proc: {advice}")));
     }
     Ok(Proc::new(root))
 }

@@ -20,6 +20,7 @@ use crate::{
     export::otlp::{self, Client, Compression, Counts, Deliverer, Newest},
     kernel::Kernel,
     logging::Log,
+    manager::Manager,
     observer::Observer,
     privileges,
     proc::system::Host,
@@ -45,8 +46,15 @@ pub(super) async fn monitor(
     let pins = Arc::new(OnceLock::new());
     // From here on, whatever hangs: also the files that are read now.
     let of_signals = Arc::clone(&pins);
-    signals.follow(move |signal| follow(signal, &stop, &log, &of_signals))?;
-    let client = Client::new(export.target.clone())?;
+    let nothing = export.nothing_leaves();
+    let what_follows =
+        if nothing.is_some() { "told to end" } else { "told to end: looking and exporting once more" };
+    signals.follow(move |signal| follow(signal, &stop, &log, &of_signals, what_follows))?;
+    if let Some(nothing) = nothing {
+        return idle(&nothing, &export, stopped).await;
+    }
+    let client = Client::new(export.target.clone())
+        .map_err(|source| Failure::Tls { setting: settings.name_of_file(&source), source })?;
     let observer = observer(&settings, &|what| tracing::warn!("{what}"))?;
     if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
@@ -60,7 +68,8 @@ pub(super) async fn monitor(
     let turn = clock::turn(settings.interval, otlp::number(&Host::this()));
     tracing::debug!("exports are {turn:?} after the looks");
     let deliverer = Deliverer::new(client, export.resource, export.names, turn, Arc::clone(&counts));
-    let mut delivery = tokio::spawn(deliverer.run(newest));
+    let mut delivery =
+        if export.metrics { tokio::spawn(deliverer.run(newest)) } else { tokio::spawn(dropped(newest)) };
     let service = Service::new(observer, reporter, settings.interval, sender, counts);
     let observer = tokio::select! {
         biased;
@@ -80,9 +89,51 @@ pub(super) async fn monitor(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where nothing is exported nothing is looked at either. Who started the agent as a service is told that it goes on.
+async fn idle(
+    nothing: &str,
+    export: &Export,
+    mut stopped: watch::Receiver<Option<Instant>>,
+) -> Result<ExitCode, Failure> {
+    for remark in &export.remarks {
+        tracing::warn!("{remark}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::warn!(
+        "m8refsvr-agent {version}: {nothing}; no process is looked at until it is started without that"
+    );
+    let mut manager = Manager::of_this_process();
+    manager.looked(|| nothing.to_owned());
+    loop {
+        manager.turns();
+        tokio::select! {
+            biased;
+            // The other end is never dropped before.
+            _ = stopped.wait_for(Option::is_some) => break,
+            () = manager.due() => {}
+        }
+    }
+    manager.ends();
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes reports and sends none.
+async fn dropped(mut newest: watch::Receiver<Newest>) {
+    while newest.changed().await.is_ok() {
+        newest.borrow_and_update();
+    }
+}
+
 /// Does what signals say. The first one to end leaves time for a last export, the second none. Nothing is logged
 /// before it is done: the log may be what hangs.
-fn follow(signal: i32, stop: &watch::Sender<Option<Instant>>, log: &Log, pins: &Arc<OnceLock<PathBuf>>) {
+fn follow(
+    signal: i32,
+    stop: &watch::Sender<Option<Instant>>,
+    log: &Log,
+    pins: &Arc<OnceLock<PathBuf>>,
+    what_follows: &'static str,
+) {
     if signal == SIGHUP {
         let log = log.clone();
         aside(move || log.reopen());
@@ -100,7 +151,7 @@ fn follow(signal: i32, stop: &watch::Sender<Option<Instant>>, log: &Log, pins: &
                 thread::sleep(END);
                 end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
             });
-            aside(|| tracing::info!("told to end: looking and exporting once more"));
+            aside(move || tracing::info!("{what_follows}"));
         }
     }
 }
@@ -145,9 +196,13 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
         sources.lifecycle.name(),
     );
     tracing::info!(
-        "exporting to {} by {}, compression {compression}, timeout {} s, headers {}, names {}{}",
+        "exporting to {} by {}{}, compression {compression}, timeout {} s, headers {}, names {}{}",
         target.shown(),
         target.protocol.name(),
+        target
+            .proxy
+            .as_ref()
+            .map_or_else(String::new, |proxy| format!(" through the proxy {}", proxy.shown())),
         target.timeout.as_secs_f64(),
         export.masked_headers,
         match (export.names.otel, export.names.instana) {
@@ -172,6 +227,9 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
     }
     for remark in &export.remarks {
         tracing::warn!("{remark}");
+    }
+    if let Some(off_by) = export.off_by {
+        tracing::warn!("no metrics are exported: {off_by}");
     }
     for problem in observer.kernel().map(Kernel::problems).unwrap_or_default() {
         tracing::warn!("{problem}");

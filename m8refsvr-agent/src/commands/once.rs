@@ -26,7 +26,13 @@ pub(super) async fn once(
     started: SystemTime,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?.handed_on()?;
-    let way_out = match export {
+    if let Some(export) = &export {
+        export.remarks.iter().for_each(|remark| say(remark));
+        if let Some(off_by) = export.off_by {
+            say(&format_args!("nothing is exported: {off_by}"));
+        }
+    }
+    let way_out = match export.filter(|export| export.metrics) {
         Some(export) => {
             let target = export.target.clone();
             // Its files may lie where reading them hangs.
@@ -34,8 +40,10 @@ pub(super) async fn once(
             let client = tokio::select! {
                 biased;
                 ended = signals.next() => return Ok(ended),
-                client = client => client.map_err(|error| Failure::Delivery(error.to_string()))??,
+                client = client => client.map_err(|error| Failure::Delivery(error.to_string()))?,
             };
+            let client =
+                client.map_err(|source| Failure::Tls { setting: settings.name_of_file(&source), source })?;
             Some((client, export))
         }
         None => None,
@@ -83,7 +91,6 @@ pub(super) async fn once(
 
 /// Exports once; whether all of it was accepted. Says why not.
 async fn send(mut client: Client, export: &Export, report: &Report) -> bool {
-    export.remarks.iter().for_each(|remark| say(remark));
     let endpoint = export.target.shown();
     match attempt(&mut client, &export.resource, export.names, report, export.target.timeout).await {
         Ok(rejected) if rejected.points == 0 => {

@@ -5,23 +5,51 @@ use std::net::Ipv6Addr;
 use http::{Uri, uri::Scheme};
 
 use super::export::ExportSettingsError;
+use crate::shown::without_secrets;
 
 /// Where metrics go on a receiver that takes all signals.
 const METRICS_PATH: &str = "/v1/metrics";
 
-/// The address to send to. `as_it_is` is for HTTP alone: whether the path is complete.
+/// What was said of TLS beside the endpoint.
+pub(super) struct Security {
+    /// By `--tls` or its variable.
+    pub(super) tls: Option<bool>,
+    /// Which of them.
+    pub(super) tls_setting: String,
+    /// By a variable for endpoints without a scheme.
+    pub(super) is_insecure: Option<bool>,
+}
+
+/// The address to send to. `setting` is what named it; `as_it_is` is for HTTP alone: whether the path is complete.
 pub(super) fn endpoint(
     url: &str,
-    tls: Option<bool>,
+    setting: &str,
+    security: &Security,
     as_it_is: Option<bool>,
 ) -> Result<Uri, ExportSettingsError> {
-    let wrong = |reason| ExportSettingsError::Endpoint { url: masked(url), reason };
+    let no_endpoint = |reason: &'static str, right: String| {
+        let (setting, url) = (setting.to_owned(), without_secrets(url));
+        ExportSettingsError::Endpoint { setting, url, reason, right }
+    };
+    let wrong = |reason| no_endpoint(reason, "a URL such as http://localhost:4317".into());
     let url_text = url.trim();
-    let has_scheme = url_text.contains("://");
-    let with_scheme = if has_scheme { url_text.to_owned() } else { format!("http://{url_text}") };
-    let uri: Uri = with_scheme.parse().map_err(|_| wrong("it is not a URL"))?;
-    let scheme = match (uri.scheme_str(), tls) {
-        (Some("https"), Some(false)) => return Err(ExportSettingsError::TlsForbidden(masked(url))),
+    if url_text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("unix:")) {
+        return Err(wrong("receivers are not reached by sockets in the file system"));
+    }
+    let (scheme, place) = url_text.split_once("://").unwrap_or(match (security.tls, security.is_insecure) {
+        (Some(true), _) | (None, Some(false)) => ("https", url_text),
+        _ => ("http", url_text),
+    });
+    if let Some(place) = in_brackets(place) {
+        return Err(no_endpoint("an IPv6 address stands in brackets", format!("{scheme}://{place}")));
+    }
+    let uri: Uri = format!("{scheme}://{place}").parse().map_err(|_| wrong("it is not a URL"))?;
+    let scheme = match (uri.scheme_str(), security.tls) {
+        (Some("https"), Some(false)) => {
+            let (setting, url, tls) =
+                (setting.to_owned(), without_secrets(url), security.tls_setting.clone());
+            return Err(ExportSettingsError::TlsForbidden { setting, url, tls });
+        }
         (Some("https"), _) | (Some("http"), Some(true)) => Scheme::HTTPS,
         (Some("http"), _) => Scheme::HTTP,
         _ => return Err(wrong("its scheme is neither http nor https")),
@@ -49,33 +77,43 @@ pub(super) fn endpoint(
     whole.map_err(|_| wrong("it is not a URL"))
 }
 
-/// A URL for people: without what may be a secret in it.
-pub(super) fn masked(url: &str) -> String {
-    let (place, query) = url.split_once('?').map_or((url, ""), |(place, _)| (place, "?***"));
-    let (scheme, place) = place.split_once("://").map_or(("", place), |(scheme, place)| (scheme, place));
-    let (user, host) = place.rsplit_once('@').map_or(("", place), |(_, host)| ("***@", host));
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{user}{host}{query}")
+/// What an IPv6 address that stands in no brackets should have been: with them around all but a port.
+fn in_brackets(place: &str) -> Option<String> {
+    let end = place.find(['/', '?', '#']).unwrap_or(place.len());
+    let (host, path) = place.split_at(end);
+    let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    match host.rsplit_once(':') {
+        // Read as an address alone it may have a meaning too, but who writes a port there means it.
+        Some((address, port)) if is_address(address) && port.parse::<u16>().is_ok() => {
+            Some(format!("[{address}]:{port}{path}"))
+        }
+        _ if is_address(host) => Some(format!("[{host}]{path}")),
+        _ => None,
+    }
 }
 
 /// The address of an Instana agent.
 pub(super) fn of_agent(
     host: &str,
     port: u16,
-    tls: Option<bool>,
+    setting: &str,
+    port_setting: &str,
+    security: &Security,
     as_it_is: Option<bool>,
 ) -> Result<Uri, ExportSettingsError> {
     let host = host.trim();
+    let wrong = |reason: String| {
+        let (setting, host) = (setting.to_owned(), without_secrets(host));
+        ExportSettingsError::AgentHost { setting, host, reason }
+    };
     if host.contains(['/', '?', '#', '@']) {
-        let reason = "--agent-host takes a name or an address alone";
-        return Err(ExportSettingsError::Endpoint { url: masked(host), reason });
+        return Err(wrong("give a name or an address alone, or a URL by --endpoint".into()));
     }
     // An IPv6 address stands in brackets.
     let is_address = host.parse::<Ipv6Addr>().is_ok();
     if host.contains(':') && !is_address && !host.starts_with('[') {
-        let reason = "--agent-host takes no port, give it by --agent-port";
-        return Err(ExportSettingsError::Endpoint { url: masked(host), reason });
+        return Err(wrong(format!("it takes no port, give it by {port_setting}")));
     }
     let host = if is_address { format!("[{host}]") } else { host.to_owned() };
-    endpoint(&format!("{host}:{port}"), tls, as_it_is)
+    endpoint(&format!("{host}:{port}"), setting, security, as_it_is)
 }

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use super::export::ExportSettingsError;
-use crate::export::otlp::Compression;
+use crate::{
+    cli::{values::strict_truth, variables::LOGS_EXPORTER},
+    export::otlp::Compression,
+};
 
 /// What says how the body is to be read.
 const OWN_HEADERS: [&str; 10] = [
@@ -24,6 +27,49 @@ const OWN_HEADERS: [&str; 10] = [
 /// A day, in milliseconds.
 const LONGEST_TIMEOUT: u64 = 86_400_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+
+/// A standard variable that is not acted on, values of which mean what is done anyway, and what to know of it.
+type Ignored = (&'static str, &'static [&'static str], &'static str);
+
+/// Those about metrics and about the SDK as a whole. Those about traces are for others on the same machine.
+const IGNORED: &[Ignored] = &[
+    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
+    ("OTEL_EXPORTER_OTLP_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        &["explicit_bucket_histogram"],
+        "histograms have explicit buckets",
+    ),
+    ("OTEL_METRICS_EXEMPLAR_FILTER", &["always_off", "trace_based"], "without traces there are no exemplars"),
+    ("OTEL_METRIC_EXPORT_TIMEOUT", &[], "OTEL_EXPORTER_OTLP_TIMEOUT is read"),
+    ("OTEL_LOG_LEVEL", &[], "LOG_LEVEL is read"),
+    ("OTEL_CONFIG_FILE", &[], "settings are flags and variables"),
+    ("OTEL_EXPERIMENTAL_CONFIG_FILE", &[], "settings are flags and variables"),
+    ("OTEL_EXPORTER_PROMETHEUS_HOST", &[], "nothing is served to Prometheus"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", &[], "nothing is served to Prometheus"),
+    ("OTEL_ATTRIBUTE_COUNT_LIMIT", &[], "all attributes are sent"),
+    ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", &[], "attributes are sent whole"),
+];
+
+/// Those about log records, which process exits are.
+const IGNORED_OF_LOGS: &[Ignored] = &[
+    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_INSECURE", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &[], WITH_METRICS),
+    ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", &[], WITH_METRICS),
+    ("OTEL_BLRP_SCHEDULE_DELAY", &[], "exits are sent at once"),
+    ("OTEL_BLRP_EXPORT_TIMEOUT", &[], "OTEL_EXPORTER_OTLP_TIMEOUT is read"),
+    ("OTEL_BLRP_MAX_QUEUE_SIZE", &[], "the queue has a fixed size"),
+    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", &[], "the queue has a fixed size"),
+    ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", &[], "all attributes are sent"),
+    ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", &[], "attributes are sent whole"),
+];
+const WITH_METRICS: &str = "exits go where metrics go";
 
 /// Reads variables; one that is empty is not set.
 pub(super) struct Variables<F>(pub(super) F);
@@ -51,6 +97,71 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
             Some((name, text)) => headers(&text).map_err(|reason| wrong(&name, &reason)),
             None => Ok((HeaderMap::new(), "none".into())),
         }
+    }
+
+    /// The headers of each request that carries log records; of those for all signals, or else for `metrics`, where
+    /// they have none of their own.
+    pub(super) fn log_headers(&self, metrics: &HeaderMap) -> Result<HeaderMap, ExportSettingsError> {
+        for name in ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
+            if let Some(text) = self.get(name)? {
+                return headers(&text).map(|(headers, _)| headers).map_err(|reason| wrong(name, &reason));
+            }
+        }
+        Ok(metrics.clone())
+    }
+
+    /// Which variable, and how it is set, has nothing exported, and what is to be said of one that is not understood.
+    pub(super) fn off_by(&self) -> Result<(Option<&'static str>, Option<String>), ExportSettingsError> {
+        let possible = "metrics are exported by OTLP, or not at all";
+        let is_none = self.is_none("OTEL_METRICS_EXPORTER", possible)? == Some(true);
+        let by_exporter = is_none.then_some("OTEL_METRICS_EXPORTER=none");
+        let Some(text) = self.get(SDK_DISABLED)? else { return Ok((by_exporter, None)) };
+        Ok(match strict_truth(&text) {
+            Some(true) => (Some("OTEL_SDK_DISABLED=true"), None),
+            Some(false) => (by_exporter, None),
+            // As the specification has it.
+            None => {
+                (by_exporter, Some(format!("{SDK_DISABLED}={text}: counts as false, give true or false")))
+            }
+        })
+    }
+
+    /// Whether process exits are exported; `None` where nothing is said.
+    pub(super) fn exits(&self) -> Result<Option<bool>, ExportSettingsError> {
+        Ok(self
+            .is_none(LOGS_EXPORTER, "process exits are exported by OTLP, or not at all")?
+            .map(|is_none| !is_none))
+    }
+
+    /// Whether an exporter is `none`, and not `otlp`.
+    fn is_none(&self, name: &str, possible: &str) -> Result<Option<bool>, ExportSettingsError> {
+        let Some(text) = self.get(name)? else { return Ok(None) };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "otlp" => Ok(Some(false)),
+            "none" => Ok(Some(true)),
+            _ => Err(wrong(name, &format!("{text:?} is not possible: give otlp or none; {possible}"))),
+        }
+    }
+
+    /// Whether an endpoint without a scheme is reached without TLS, with the variable's name.
+    pub(super) fn insecure(&self) -> Result<Option<(String, bool)>, ExportSettingsError> {
+        let Some((name, text)) = self.otlp("INSECURE")? else { return Ok(None) };
+        match strict_truth(&text) {
+            Some(is_insecure) => Ok(Some((name, is_insecure))),
+            None => Err(wrong(&name, &format!("{text:?} is neither: give true or false"))),
+        }
+    }
+
+    /// The standard variables that are set and not acted on, with what to know of them.
+    pub(super) fn ignored(&self, exits: bool) -> Vec<String> {
+        let of_logs = IGNORED_OF_LOGS.iter().filter(|_| exits);
+        let all = IGNORED.iter().chain(of_logs);
+        let is_ignored = |(name, meant, _): &&Ignored| {
+            let value = self.0(name).unwrap_or_default();
+            let value = value.to_string_lossy();
+            !value.is_empty() && !meant.iter().any(|meant| value.trim().eq_ignore_ascii_case(meant))
+        };
+        all.filter(is_ignored).map(|(name, _, note)| format!("{name} ({note})")).collect()
     }
 
     /// The time that an export may take.

@@ -19,6 +19,7 @@ use super::{
     error::{ExportError, one_line},
     grpc, http,
     noted::{Connector, Note},
+    proxy::Proxy,
     tls::{self, Files, Stamp, TlsError},
 };
 
@@ -57,6 +58,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// The receiver; with HTTP up to the path.
     pub endpoint: Uri,
+    /// The proxy on the way there; `None` without one.
+    pub proxy: Option<Proxy>,
     /// TLS and its files; `None` without TLS.
     pub tls: Option<Files>,
     /// Headers of every request.

@@ -121,7 +121,36 @@ pub enum TlsError {
     Provider(String),
 }
 
+/// The files that errors are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOfTls {
+    /// Of authorities.
+    Authorities,
+    /// Of the client certificate.
+    Certificate,
+    /// Of its key.
+    Key,
+}
+
 impl TlsError {
+    /// The file that it is about; `None` where no single one is.
+    pub fn file(&self) -> Option<FileOfTls> {
+        match self {
+            Self::Unreadable { what, .. }
+            | Self::Empty { what, .. }
+            | Self::Unusable { what, .. }
+            | Self::Expired { what, .. }
+            | Self::NotYet { what, .. } => match *what {
+                AUTHORITIES => Some(FileOfTls::Authorities),
+                CERTIFICATE => Some(FileOfTls::Certificate),
+                _ => Some(FileOfTls::Key),
+            },
+            Self::Version { .. } => Some(FileOfTls::Certificate),
+            Self::Encrypted(_) | Self::Mismatch { .. } => Some(FileOfTls::Key),
+            Self::NoSystemRoots | Self::Provider(_) => None,
+        }
+    }
+
     /// Whether time alone mends it, or a renewed file: no setting is wrong.
     pub(super) fn is_of_time(&self) -> bool {
         matches!(self, Self::Expired { .. } | Self::NotYet { .. })

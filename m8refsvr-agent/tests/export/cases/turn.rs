@@ -47,6 +47,7 @@ impl Delivery {
         let target = Target {
             protocol: Protocol::Grpc,
             endpoint: format!("http://127.0.0.1:{}/", receiver.grpc_port()).parse().unwrap(),
+            proxy: None,
             tls: None,
             headers: http::HeaderMap::new(),
             compression: Compression::Gzip,

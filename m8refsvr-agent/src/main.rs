@@ -2,6 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-fn main() -> std::process::ExitCode {
-    m8refsvr_agent::commands::run()
+use std::{process::ExitCode, time::SystemTime};
+
+use m8refsvr_agent::{cli, commands, kernel::resident};
+
+fn main() -> ExitCode {
+    let started = SystemTime::now();
+    resident::begin();
+    let (cli, given) = match cli::parse() {
+        Ok(words) => words,
+        Err(error) => return commands::wrong_usage(&error),
+    };
+    commands::run(&cli, &given, started).unwrap_or_else(|error| commands::failed(&error))
 }

@@ -4,7 +4,11 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{BROKEN, EXPORT_FAILED, Failure, KERNEL_FAILED, WRONG, json, print, proc_of};
+use super::{
+    failure::{BROKEN, EXPORT_FAILED, KERNEL_FAILED, WRONG, in_words},
+    output::{json, print},
+    setup::{named, proc_of},
+};
 use crate::{
     check::{Finding, Mark, hooks, machine, processes, receiver},
     export::otlp::{Client, Proxy},
@@ -76,7 +80,7 @@ pub(super) async fn check(
     settings: Settings,
     export: Result<Export, ExportSettingsError>,
     as_json: bool,
-) -> Result<ExitCode, Failure> {
+) -> anyhow::Result<ExitCode> {
     let proc = proc_of(&settings)?;
     let in_force = InForce::new(&settings, export.as_ref().ok());
     let remarks = export.as_ref().map(|export| {
@@ -96,11 +100,7 @@ pub(super) async fn check(
         }
         Ok(export) => match Client::new(export.target) {
             Ok(client) => (EXPORT_FAILED, receiver(client, export.resource).await),
-            Err(error) => {
-                let setting = settings.name_of_file(&error);
-                let failure = Failure::Tls { setting, source: error };
-                (WRONG, vec![Finding::failure("TLS", failure.to_string())])
-            }
+            Err(error) => (WRONG, vec![Finding::failure("TLS", in_words(&named(&settings, error)))]),
         },
         Err(error) => (WRONG, vec![Finding::failure("receiver", error.to_string())]),
     });

@@ -2,7 +2,14 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, follow, json, observer, print, say, signals::Signals};
+use anyhow::{Context as _, Result};
+
+use super::{
+    failure::{KernelPart, WrongUsage},
+    output::{json, print, say},
+    setup::{READING, follow, observer},
+    signals::Signals,
+};
 use crate::{
     cli::Ebpf,
     export::dump::Dump,
@@ -10,7 +17,7 @@ use crate::{
     settings::Settings,
 };
 
-pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) -> Result<ExitCode, Failure> {
+pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) -> Result<ExitCode> {
     let dump = match of_running_agent(&settings, agent)? {
         Some(dump) => dump,
         None => match of_own_programs(settings).await? {
@@ -23,7 +30,7 @@ pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) 
 }
 
 /// The maps of the agent that was named, or of the one that runs longest; `None` when none runs.
-fn of_running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<Dump>, Failure> {
+fn of_running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<Dump>> {
     let agents = match pins::running(&settings.bpf_fs) {
         Ok(agents) => agents,
         Err(error) if wanted.is_some() => return Err(error.into()),
@@ -36,8 +43,12 @@ fn of_running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<D
     if let Some(wanted) = wanted {
         return match agents.iter().find(|agent| agent.pid == wanted) {
             Some(agent) => Ok(Some(Dump::new(&snapshot_of(agent)?, agent.pid, true))),
-            None if pids.is_empty() => Err(Failure::Usage("no agent is running: leave out --agent".into())),
-            None => Err(Failure::Usage(format!("no agent {wanted} is running: give --agent one of {pids}"))),
+            None if pids.is_empty() => {
+                Err(WrongUsage("no agent is running: leave out --agent".into()).into())
+            }
+            None => {
+                Err(WrongUsage(format!("no agent {wanted} is running: give --agent one of {pids}")).into())
+            }
         };
     }
     for agent in &agents {
@@ -54,11 +65,10 @@ fn of_running_agent(settings: &Settings, wanted: Option<u32>) -> Result<Option<D
 }
 
 /// Loads the programs, has them count for a while, and takes what they counted; or how a signal ended it.
-async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode>, Failure> {
+async fn of_own_programs(mut settings: Settings) -> Result<std::result::Result<Dump, ExitCode>> {
     if settings.ebpf == Ebpf::Off {
-        return Err(Failure::Usage(
-            "no agent is running, and --ebpf off loads no programs to look into".into(),
-        ));
+        let words = "no agent is running, and --ebpf off loads no programs to look into";
+        return Err(WrongUsage(words.into()).into());
     }
     settings.ebpf = Ebpf::Require;
     // Another dump shall not take this one for an agent.
@@ -69,13 +79,11 @@ async fn of_own_programs(mut settings: Settings) -> Result<Result<Dump, ExitCode
         "no agent is running: loading the programs for {} seconds",
         settings.sample.as_secs_f64()
     ));
-    let look = |error| Failure::Io { action: "read /proc", source: error };
-    observer.look().map_err(look)?;
+    observer.look().context(READING)?;
     if let Some(ended) = follow(&mut observer, &mut signals, settings.sample).await? {
         return Ok(Err(ended));
     }
-    observer.look().map_err(look)?;
-    let snapshot =
-        observer.snapshot().ok_or_else(|| Failure::KernelPart("the programs are not loaded".into()))?;
+    observer.look().context(READING)?;
+    let snapshot = observer.snapshot().ok_or_else(|| KernelPart("the programs are not loaded".into()))?;
     Ok(Ok(Dump::new(&snapshot, std::process::id(), false)))
 }

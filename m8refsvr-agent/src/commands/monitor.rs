@@ -8,11 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::SIGHUP;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Failure, observer,
+    failure::BROKEN,
+    setup::{named, observer},
     signals::{Signals, by_signal},
 };
 use crate::{
@@ -32,6 +34,9 @@ use crate::{
 /// From the signal to the end, whatever hangs: a receiver, a look, the resolution of a name.
 const END: Duration = Duration::from_millis(4600);
 
+/// What failed where the task that exports ended by itself.
+const BROKE_OFF: &str = "exporting broke off";
+
 /// A signal that follows another so soon is the same.
 const REPEATED: Duration = Duration::from_secs(1);
 
@@ -40,7 +45,7 @@ pub(super) async fn monitor(
     export: Export,
     started: SystemTime,
     log: Log,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let (stop, stopped) = watch::channel(None);
     let pins = Arc::new(OnceLock::new());
@@ -53,8 +58,7 @@ pub(super) async fn monitor(
     if let Some(nothing) = nothing {
         return idle(&nothing, &export, stopped).await;
     }
-    let client = Client::new(export.target.clone())
-        .map_err(|source| Failure::Tls { setting: settings.name_of_file(&source), source })?;
+    let client = Client::new(export.target.clone()).map_err(|error| named(&settings, error))?;
     let observer = observer(&settings, &|what| tracing::warn!("{what}"))?;
     if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
@@ -75,8 +79,8 @@ pub(super) async fn monitor(
         biased;
         // An agent that looks and never exports would be of no use; one that ends is started again.
         broken = &mut delivery => {
-            let reason = broken.err().map(|error| error.to_string());
-            return Err(Failure::Delivery(reason.unwrap_or_default()));
+            broken.context(BROKE_OFF)?;
+            bail!(BROKE_OFF);
         }
         observer = service.run(stopped) => observer,
     };
@@ -94,7 +98,7 @@ async fn idle(
     nothing: &str,
     export: &Export,
     mut stopped: watch::Receiver<Option<Instant>>,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode> {
     for remark in &export.remarks {
         tracing::warn!("{remark}");
     }
@@ -149,7 +153,7 @@ fn follow(
             let pins = Arc::clone(pins);
             aside(move || {
                 thread::sleep(END);
-                end(super::BROKEN, "something hangs: ending without waiting for it", &pins);
+                end(BROKEN, "something hangs: ending without waiting for it", &pins);
             });
             aside(move || tracing::info!("{what_follows}"));
         }

@@ -5,7 +5,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{EXPORT_FAILED, Failure, NO_PROCESS, follow, json, observer, print, say, signals::Signals};
+use anyhow::{Context as _, Result};
+
+use super::{
+    failure::{EXPORT_FAILED, NO_PROCESS},
+    output::{json, print, say},
+    setup::{READING, follow, named, observer},
+    signals::Signals,
+};
 use crate::{
     export::{
         document::{Context, Document},
@@ -24,7 +31,7 @@ pub(super) async fn once(
     settings: Settings,
     export: Option<Export>,
     started: SystemTime,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode> {
     let mut signals = Signals::listen()?.handed_on()?;
     if let Some(export) = &export {
         export.remarks.iter().for_each(|remark| say(remark));
@@ -40,10 +47,9 @@ pub(super) async fn once(
             let client = tokio::select! {
                 biased;
                 ended = signals.next() => return Ok(ended),
-                client = client => client.map_err(|error| Failure::Delivery(error.to_string()))?,
+                client = client => client.context("exporting broke off")?,
             };
-            let client =
-                client.map_err(|source| Failure::Tls { setting: settings.name_of_file(&source), source })?;
+            let client = client.map_err(|error| named(&settings, error))?;
             Some((client, export))
         }
         None => None,
@@ -110,9 +116,9 @@ async fn send(mut client: Client, export: &Export, report: &Report) -> bool {
     }
 }
 
-fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Report), Failure> {
+fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Report)> {
     let began = Instant::now();
-    let sample = observer.look().map_err(|source| Failure::Io { action: "read /proc", source })?;
+    let sample = observer.look().context(READING)?;
     let looks = Looks { last: began.elapsed(), ..Looks::default() };
     let agent = own::agent(observer, looks, Exports::default());
     let report = reporter.report(&sample, own::machine(observer), agent);

@@ -3,39 +3,40 @@
 
 use std::{process::ExitCode, thread};
 
+use anyhow::{Context as _, Result};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator,
 };
 use tokio::sync::mpsc;
 
-use super::Failure;
 use crate::privileges;
 
 /// What a shell reports of a program that a signal ended: 128 and its number.
 const BY_SIGNAL: i32 = 128;
+const LISTENING: &str = "cannot listen for signals";
 
 /// Listening begins before anything is set up that must be cleaned up.
 pub(super) struct Signals(iterator::Signals);
 
 impl Signals {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self> {
         let listening = iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
-        listening.map(Self).map_err(|source| Failure::Io { action: "listen for signals", source })
+        listening.map(Self).context(LISTENING)
     }
 
     /// Has a thread do something at each of them.
-    pub(super) fn follow(mut self, mut what: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
+    pub(super) fn follow(mut self, mut what: impl FnMut(i32) + Send + 'static) -> Result<()> {
         let thread = thread::Builder::new().name("signals".into());
         let started = thread.spawn(move || {
             privileges::for_files();
             self.0.forever().for_each(&mut what);
         });
-        started.map(|_| ()).map_err(|source| Failure::Io { action: "listen for signals", source })
+        started.map(|_| ()).context(LISTENING)
     }
 
     /// Hands them on to one who waits for more than signals.
-    pub(super) fn handed_on(self) -> Result<Handed, Failure> {
+    pub(super) fn handed_on(self) -> Result<Handed> {
         let (sender, receiver) = mpsc::unbounded_channel();
         // Nobody is told any more when the program is about to end.
         self.follow(move |signal| _ = sender.send(signal))?;

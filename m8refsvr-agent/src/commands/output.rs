@@ -1,0 +1,32 @@
+//! What is said on standard error, and results on standard output.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+};
+
+use anyhow::Context as _;
+
+use crate::shown;
+
+/// Says something to the user, on a line of standard error.
+pub(super) fn say(what: &dyn Display) {
+    // Where nobody listens, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "m8refsvr-agent: {}", shown::in_line(&what.to_string()));
+}
+
+/// Writes a result to standard output. One who closes the other end has seen enough: no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    Ok(shown::in_json(&text) + "\n")
+}

@@ -1,0 +1,104 @@
+//! What commands work with, made from the settings: the runtime, an observer, and what it is told between two looks.
+
+use std::{fmt::Display, fs::File, io, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+
+use super::{
+    failure::{KernelPart, WrongUsage},
+    signals::Handed,
+};
+use crate::{
+    cli::Ebpf,
+    export::otlp::TlsError,
+    kernel::Kernel,
+    observer::Observer,
+    privileges,
+    proc::{Proc, is_proc},
+    settings::Settings,
+    told::Told,
+};
+
+/// What failed where an observer could not look.
+pub(super) const READING: &str = "cannot read /proc";
+
+/// Looks are in the thread that blocks on it; what waits for the network is in the other.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = enough_descriptors().and_then(|()| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            // For the resolution of names, of which each attempt may leave one behind that hangs.
+            .max_blocking_threads(4)
+            .on_thread_start(privileges::for_files)
+            .enable_all()
+            .build()
+    });
+    runtime.context("cannot start")
+}
+
+/// tokio takes it for impossible that its signal handler gets no descriptors.
+fn enough_descriptors() -> io::Result<()> {
+    const NEEDED: usize = 12;
+    (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
+}
+
+/// An observer of what the settings say, with the kernel's side as they want it.
+pub(super) fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> anyhow::Result<Observer> {
+    let proc = proc_of(settings)?;
+    let kernel = match settings.ebpf {
+        Ebpf::Off => None,
+        Ebpf::Require => {
+            let kernel = Kernel::attach(&settings.kernel)?;
+            if let Some(problem) = kernel.problems().first() {
+                return Err(KernelPart(problem.clone()).into());
+            }
+            Some(kernel)
+        }
+        Ebpf::Auto => Kernel::attach(&settings.kernel)
+            .inspect_err(|error| tell(&format_args!("going on with /proc alone: {error}")))
+            .ok(),
+    };
+    if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
+        tracing::debug!("`debug dump` will not find this agent: {problem}");
+    }
+    Ok(Observer::new(proc, settings.selector.clone(), kernel))
+}
+
+/// The /proc that the settings name.
+pub(super) fn proc_of(settings: &Settings) -> Result<Proc, WrongUsage> {
+    let root = &settings.proc_root;
+    if !is_proc(root) {
+        let (root, name) = (root.display(), settings.given.name("proc_root"));
+        let advice = format!("mount the host's there, or leave out {name}");
+        return Err(WrongUsage(format!("{name}: {root} is not a /proc: {advice}")));
+    }
+    Ok(Proc::new(root))
+}
+
+/// An error of a file for TLS, with the flag or variable that named the file.
+pub(super) fn named(settings: &Settings, error: TlsError) -> anyhow::Error {
+    match settings.name_of_file(&error) {
+        Some(name) => anyhow::Error::from(error).context(name),
+        None => error.into(),
+    }
+}
+
+/// Takes in what the programs tell for a while, or until a signal ends it; then how.
+pub(super) async fn follow(
+    observer: &mut Observer,
+    signals: &mut Handed,
+    time: Duration,
+) -> anyhow::Result<Option<ExitCode>> {
+    let end = tokio::time::Instant::now() + time;
+    let told = Told::new(observer).context("cannot wait")?;
+    loop {
+        tokio::select! {
+            biased;
+            ended = signals.next() => return Ok(Some(ended)),
+            () = tokio::time::sleep_until(end) => return Ok(None),
+            () = told.wait() => {}
+        }
+        observer.follow().context(READING)?;
+    }
+}

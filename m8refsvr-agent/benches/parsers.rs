@@ -1,4 +1,5 @@
 //! What taking apart the files of a process costs, without reading them: `cargo bench -p m8refsvr-agent --bench parsers`.
+//! What is read of every process at every collection has a parser of its own, and stands beside that of procfs.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
 
@@ -6,12 +7,17 @@ use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::proc::{
-    cgroup::{Controller, Hierarchies},
+    cgroup::{Hierarchies, Membership},
     io::StorageIo,
-    limits::{Limits, parse_real_user},
+    limits::Limits,
     stat::Stat,
     statm::Memory,
-    switches,
+    status, switches,
+    system::memory_in,
+};
+use procfs::{
+    FromRead as _,
+    process::{Io, Stat as OtherStat, StatM, Status},
 };
 
 /// Files that a kernel wrote.
@@ -20,6 +26,7 @@ const STATM: &[u8] = include_bytes!("../fuzz/corpus/proc_statm/sleep");
 const IO: &[u8] = include_bytes!("../fuzz/corpus/proc_io/sleep");
 const STATUS: &[u8] = include_bytes!("../fuzz/corpus/proc_status/sleep");
 const LIMITS: &[u8] = include_bytes!("../fuzz/corpus/proc_limits/sleep");
+const MEMINFO: &[u8] = include_bytes!("../fuzz/corpus/proc_system/meminfo");
 const MOUNTINFO: &[u8] = b"\
 24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:14 - proc proc rw
 25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
@@ -28,26 +35,38 @@ const MOUNTINFO: &[u8] = b"\
 ";
 const CGROUP: &[u8] = b"0::/system.slice/m8refsvr.service\n";
 
-fn parsers(criterion: &mut Criterion) {
-    criterion.bench_function("stat", |bencher| bencher.iter(|| Stat::parse(black_box(STAT)).unwrap()));
-    criterion.bench_function("statm", |bencher| bencher.iter(|| Memory::parse(black_box(STATM)).unwrap()));
-    criterion.bench_function("io", |bencher| bencher.iter(|| StorageIo::parse(black_box(IO)).unwrap()));
-    criterion.bench_function("status: switches", |bencher| {
-        bencher.iter(|| switches::parse(black_box(STATUS)).unwrap());
-    });
-    criterion.bench_function("status: user", |bencher| {
-        bencher.iter(|| parse_real_user(black_box(STATUS)).unwrap());
-    });
+fn hot(criterion: &mut Criterion) {
+    let mut pair = |name: &str, own: fn(&[u8]), procfs: fn(&[u8]), file: &[u8]| {
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("own", |bencher| bencher.iter(|| own(black_box(file))));
+        group.bench_function("procfs", |bencher| bencher.iter(|| procfs(black_box(file))));
+    };
+    pair("stat", |file| kept(Stat::parse(file)), |file| kept(OtherStat::from_read(file).ok()), STAT);
+    pair("statm", |file| kept(Memory::parse(file)), |file| kept(StatM::from_read(file).ok()), STATM);
+    pair("io", |file| kept(StorageIo::parse(file)), |file| kept(Io::from_read(file).ok()), IO);
+    pair(
+        "status: switches",
+        |file| kept(switches::parse(file)),
+        |file| kept(Status::from_read(file).ok()),
+        STATUS,
+    );
+}
+
+fn kept<T>(parsed: Option<T>) {
+    black_box(parsed.unwrap());
+}
+
+fn others(criterion: &mut Criterion) {
+    criterion.bench_function("status", |bencher| bencher.iter(|| status::parse(black_box(STATUS)).unwrap()));
     criterion.bench_function("limits", |bencher| bencher.iter(|| Limits::parse(black_box(LIMITS)).unwrap()));
+    criterion.bench_function("meminfo", |bencher| bencher.iter(|| memory_in(black_box(MEMINFO)).unwrap()));
     let root = Path::new("/proc");
     criterion.bench_function("mountinfo", |bencher| {
         bencher.iter(|| Hierarchies::parse(black_box(MOUNTINFO), root));
     });
-    let hierarchies = Hierarchies::parse(MOUNTINFO, root);
-    criterion.bench_function("cgroup", |bencher| {
-        bencher.iter(|| hierarchies.folders(black_box(CGROUP), Controller::Memory).count())
-    });
+    criterion
+        .bench_function("cgroup", |bencher| bencher.iter(|| Membership::parse(black_box(CGROUP)).unwrap()));
 }
 
-criterion_group!(benches, parsers);
+criterion_group!(benches, hot, others);
 criterion_main!(benches);

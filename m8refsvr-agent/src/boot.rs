@@ -39,3 +39,16 @@ pub fn ticks(duration: Duration) -> u64 {
     let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// procfs has it from `/proc/stat`, in whole seconds.
+    #[test]
+    fn the_machine_started_when_another_reading_says_so() {
+        let booted = Boot::of_this_machine().time(Duration::ZERO).duration_since(UNIX_EPOCH).unwrap();
+        let told = Duration::from_secs(procfs::boot_time_secs().unwrap());
+        assert!(booted.abs_diff(told) <= Duration::from_secs(2), "{booted:?} {told:?}");
+    }
+}

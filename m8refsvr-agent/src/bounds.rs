@@ -155,9 +155,8 @@ mod tests {
             // One file stands for those of all.
             let folder = self.root.path().join("7");
             std::fs::create_dir_all(&folder).unwrap();
-            let line = |name: &str, soft: u64| format!("{name:<25} {soft:<20} {soft:<20} units\n");
-            let text = line("Max processes", 10) + &line("Max open files", files);
-            std::fs::write(folder.join("limits"), text).unwrap();
+            let known = include_str!("../fuzz/corpus/proc_limits/sleep");
+            std::fs::write(folder.join("limits"), known.replace("20000", &files.to_string())).unwrap();
             let process = self.proc.process(7).unwrap();
             self.bounds.begin_look(self.known.len());
             let Self { bounds, known, .. } = self;

@@ -7,15 +7,15 @@ use std::{
 
 use m8refsvr_agent::{
     proc::{
-        cgroup::{Controller, Hierarchies},
+        cgroup::{Controller, Hierarchies, Membership},
         identity::Names,
         io::StorageIo,
-        limits::{Limit, Limits, parse_real_user},
+        limits::{Limit, Limits},
+        mount::option_in,
         program::ProgramInfo,
-        signals::parse_ignores_child_ends,
         stat::{self, Stat},
         statm::Memory,
-        switches,
+        status, switches,
         system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
     },
     selector::Selector,
@@ -78,11 +78,9 @@ pub(crate) fn io(data: &[u8]) {
 }
 
 pub(crate) fn status(data: &[u8]) {
-    if parse_ignores_child_ends(data).is_some() {
+    if let Some(status) = status::parse(data) {
         assert!(data.windows(8).any(|part| part == b"SigIgn:\t"));
-    }
-    if let Some(user) = parse_real_user(data) {
-        assert!(tells(data, user.into()), "{user}");
+        assert!(tells(data, status.ruid.into()), "{}", status.ruid);
     }
     if let Some((voluntary, involuntary)) = switches::parse(data) {
         assert!(tells(data, voluntary) && tells(data, involuntary), "{voluntary} {involuntary}");
@@ -111,8 +109,17 @@ pub(crate) fn cgroup(data: &[u8]) {
     let (mounts, membership) = (texts.next().unwrap_or_default(), texts.next().unwrap_or(data));
     for (mounts, is_usual) in [(mounts, false), (USUAL, true)] {
         let hierarchies = Hierarchies::parse(mounts, Path::new(ROOT));
+        option_in(mounts, Path::new("/proc"), "hidepid");
+        let Some(places) = Membership::parse(membership) else { continue };
+        for path in places.paths() {
+            let bytes = path.as_encoded_bytes();
+            assert!(
+                bytes.is_empty() || membership.windows(bytes.len()).any(|part| part == bytes),
+                "{path:?}"
+            );
+        }
         for controller in [Controller::Pids, Controller::Memory] {
-            let folders: Vec<_> = hierarchies.folders(membership, controller).collect();
+            let folders: Vec<_> = hierarchies.folders(&places, controller).collect();
             // A path of 4096 bytes has no more folders.
             assert!(folders.len() <= membership.len().min(4096) / 2 + 2, "{}", folders.len());
             for (_, folder) in &folders {

@@ -1,21 +1,23 @@
 //! What the control groups of a process bound it by: its own and all above it, of both versions of cgroups and of
 //! machines that use both.
 //!
-//! Layouts: `proc_cgroup_show` in `kernel/cgroup/cgroup.c` (`/proc/PID/cgroup`), `show_mountinfo` in
-//! `fs/proc_namespace.c` (`/proc/PID/mountinfo`), `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` beside it.
-//! The procfs crate leaves the escapes of mountinfo as they are, and refuses it all for a byte that is not UTF-8.
+//! Layouts: `proc_cgroup_show` in `kernel/cgroup/cgroup.c` (`/proc/PID/cgroup`),
+//! `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` beside it. The procfs crate takes the file of a process
+//! apart. It refuses it all for a byte that is not UTF-8, and takes a carriage return at the end of a path away: so it
+//! gets the text with both escaped. Files of cgroups are no part of it.
 
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Proc, Process, Unreadable, limits::ratio, number};
+use procfs::{FromBufRead as _, ProcessCGroups};
+
+use super::{Proc, Process, Unreadable, escaped, limits::ratio, mount, number, unescaped};
 
 /// Bytes of `/proc/PID/cgroup` that are read: enough for a path of `PATH_MAX` in each of the hierarchies that the
 /// controllers can make up.
@@ -25,6 +27,8 @@ const VALUE_LIMIT: usize = 32;
 /// A path is as long as `PATH_MAX` at most, so that no text makes this look at more cgroups than a kernel can have
 /// above each other.
 const PATH_LIMIT: usize = 4096;
+/// The kinds of file systems that show cgroups.
+const KINDS: &[&str] = &["cgroup", "cgroup2"];
 /// From here on a limit of memory is none: version 1 tells "no limit" as `PAGE_COUNTER_MAX` pages
 /// (`include/linux/page_counter.h`), 2^63 bytes less up to a page, of a size that differs between machines.
 const NO_MEMORY_LIMIT: u64 = 1 << 62;
@@ -71,30 +75,28 @@ impl Hierarchies {
     /// Those that `self/mountinfo` of a /proc tells of: what the agent itself sees, even if that /proc is the host's
     /// and the agent in a container. Mount points are looked for below `root`, usually `/`.
     pub fn read(proc: &Proc, root: &Path) -> io::Result<Self> {
-        Ok(Self::parse(&fs::read(proc.root().join("self/mountinfo"))?, root))
+        Ok(Self::of(mount::mounts_of(proc, KINDS)?, root))
     }
 
-    /// Takes the lines apart; those that are not understood are left out.
+    /// The same of a mountinfo. Lines that are not understood are left out.
     pub fn parse(mountinfo: &[u8], root: &Path) -> Self {
-        let lines: Vec<MountLine<'_>> = lines(mountinfo).filter_map(MountLine::parse).collect();
-        let is_covered = |line: &MountLine<'_>| {
-            lines.iter().any(|upper| upper.parent == line.id && upper.point == line.point)
-        };
-        let seen = lines.iter().filter(|line| !is_covered(line));
-        let mut mounts: Vec<Mount> = seen.filter_map(|line| line.mount(root)).collect();
+        Self::of(mount::mounts_in(mountinfo, KINDS).unwrap_or_default(), root)
+    }
+
+    fn of(mounts: Vec<mount::Mount>, root: &Path) -> Self {
+        let mut mounts: Vec<Mount> = mounts.into_iter().filter_map(|mount| Mount::new(mount, root)).collect();
         // Of two that show a cgroup, the one with the shorter root shows more of those above it.
         mounts.sort_by_key(|mount| mount.root.as_os_str().len());
         Self { mounts }
     }
 
-    /// The folders of the cgroup in which a controller has a process, and of all above it, as far as a mount shows them:
-    /// `membership` is the process's file.
+    /// The folders of the cgroup in which a controller has a process, and of all above it, as far as a mount shows them.
     pub fn folders(
         &self,
-        membership: &[u8],
+        membership: &Membership,
         controller: Controller,
     ) -> impl Iterator<Item = (Hierarchy, PathBuf)> {
-        let shown = place(membership, controller).and_then(|(hierarchy, path)| {
+        let shown = membership.place(controller).and_then(|(hierarchy, path)| {
             let mut mounts = self.mounts.iter().filter(|mount| mount.hierarchies.contains(&hierarchy));
             mounts.find_map(|mount| Some((hierarchy, mount, mount.below(path)?)))
         });
@@ -114,11 +116,10 @@ pub enum Controller {
 }
 
 impl Controller {
-    fn of_name(name: &[u8]) -> Option<Self> {
-        match name {
-            b"pids" => Some(Self::Pids),
-            b"memory" => Some(Self::Memory),
-            _ => None,
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pids => "pids",
+            Self::Memory => "memory",
         }
     }
 }
@@ -142,6 +143,19 @@ struct Mount {
 }
 
 impl Mount {
+    fn new(mount: mount::Mount, root: &Path) -> Option<Self> {
+        let hierarchies: Vec<Hierarchy> = match mount.kind.as_str() {
+            "cgroup2" => vec![Hierarchy::Unified],
+            _ => {
+                let controllers = [Controller::Pids, Controller::Memory].into_iter();
+                let has = |it: &Controller| mount.options.contains_key(it.name());
+                controllers.filter(has).map(Hierarchy::Legacy).collect()
+            }
+        };
+        let point = root.join(mount.point.strip_prefix("/").ok()?);
+        (!hierarchies.is_empty()).then_some(Self { hierarchies, root: mount.root, point })
+    }
+
     /// Where below the mount point a cgroup is; `None` when it is not there. Both paths start at the cgroup that is
     /// the root to the agent, and lead out of it by `/..`.
     fn below<'a>(&self, path: &'a Path) -> Option<&'a Path> {
@@ -150,53 +164,80 @@ impl Mount {
     }
 }
 
-/// A line of mountinfo.
-struct MountLine<'a> {
-    id: &'a [u8],
-    /// The mount that it is mounted on.
-    parent: &'a [u8],
-    root: &'a [u8],
-    point: &'a [u8],
-    kind: &'a [u8],
-    options: &'a [u8],
+/// In which cgroups a process is, as its file tells. The same is kept once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Membership(Arc<Paths>);
+
+/// The cgroups of a process by their paths, which may have any bytes but newlines.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct Paths {
+    unified: Option<OsString>,
+    pids: Option<OsString>,
+    memory: Option<OsString>,
 }
 
-impl<'a> MountLine<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        // One space ends a field: a source may be empty.
-        let mut fields = line.split(|&byte| byte == b' ');
-        let (id, parent) = (fields.next()?, fields.next()?);
-        let (root, point) = (fields.nth(1)?, fields.next()?);
-        // Any number of fields stand before it.
-        fields.find(|&field| field == b"-")?;
-        Some(Self { id, parent, root, point, kind: fields.next()?, options: fields.nth(1)? })
+impl Membership {
+    /// Reads it. Of a process whose first thread has ended pass a living one, as to [`Cgroups::membership`].
+    pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
+        process.read("cgroup", MEMBERSHIP_LIMIT, buffer)?;
+        Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
-    fn mount(&self, root: &Path) -> Option<Mount> {
-        let hierarchies: Vec<Hierarchy> = match self.kind {
-            b"cgroup2" => vec![Hierarchy::Unified],
-            b"cgroup" => {
-                let options = self.options.split(|&byte| byte == b',');
-                options.filter_map(Controller::of_name).map(Hierarchy::Legacy).collect()
-            }
-            _ => vec![],
+    /// Takes a process's file apart. Where its end is missing, the last path would be that of a cgroup above.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            return None;
+        }
+        let text = escaped(text, |byte| byte.is_ascii() && !matches!(byte, b'\\' | b'\r'));
+        let ProcessCGroups(cgroups) = ProcessCGroups::from_buf_read(text.as_bytes()).ok()?;
+        let unified = cgroups.iter().find(|it| it.hierarchy == 0 && it.controllers.is_empty());
+        let legacy = |controller: Controller| {
+            let has = |names: &[String]| names.iter().any(|name| name == controller.name());
+            cgroups.iter().find(|it| has(&it.controllers)).map(|it| unescaped(&it.pathname))
         };
-        let point = root.join(unescaped(self.point).strip_prefix("/").ok()?);
-        (!hierarchies.is_empty()).then(|| Mount { hierarchies, root: unescaped(self.root), point })
+        Some(Self(Arc::new(Paths {
+            unified: unified.map(|it| unescaped(&it.pathname)),
+            pids: legacy(Controller::Pids),
+            memory: legacy(Controller::Memory),
+        })))
+    }
+
+    /// Which hierarchy has a controller, and where in it the process is. One that version 1 has is not in version 2.
+    fn place(&self, controller: Controller) -> Option<(Hierarchy, &Path)> {
+        let Paths { unified, pids, memory } = &*self.0;
+        let legacy = match controller {
+            Controller::Pids => pids,
+            Controller::Memory => memory,
+        };
+        let place = match legacy {
+            Some(path) => (Hierarchy::Legacy(controller), path),
+            None => (Hierarchy::Unified, unified.as_ref()?),
+        };
+        let (hierarchy, path) = (place.0, Path::new(place.1));
+        (path.as_os_str().len() <= PATH_LIMIT).then_some((hierarchy, path))
+    }
+
+    /// The cgroup that describes the process: that of version 2, or where that is not mounted the one that bounds its
+    /// memory.
+    pub fn path(&self) -> Option<&OsStr> {
+        self.paths().next()
+    }
+
+    /// That one and, where both versions are mounted, the one that bounds its memory: of a container a runtime may use
+    /// version 1 alone.
+    pub fn paths(&self) -> impl Iterator<Item = &OsStr> {
+        let Paths { unified, memory, .. } = &*self.0;
+        let paths = [unified.as_deref(), memory.as_deref()].into_iter().flatten();
+        paths.filter(|path| path.len() <= PATH_LIMIT)
     }
 }
-
-/// In which cgroups a process is, as its file tells. The same text is kept once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Membership(Arc<[u8]>);
 
 /// What the cgroups of processes bound them by. Each file of a cgroup is read once a look, however many processes
 /// are in it or below it.
 #[derive(Debug)]
 pub struct Cgroups {
     hierarchies: Hierarchies,
-    /// By membership.
-    bounds: HashMap<Arc<[u8]>, Bounds>,
+    bounds: HashMap<Membership, Bounds>,
     /// By folder, and so is the other.
     pids: HashMap<PathBuf, Option<Pids>>,
     memory: HashMap<PathBuf, Option<u64>>,
@@ -225,22 +266,18 @@ impl Cgroups {
         if self.hierarchies.mounts.is_empty() {
             return Ok(Membership::default());
         }
-        process.read("cgroup", MEMBERSHIP_LIMIT, buffer)?;
-        if !is_whole(buffer) {
-            return Err(Unreadable::Unknown);
-        }
-        let known = self.bounds.get_key_value(buffer.as_slice());
-        Ok(Membership(known.map_or_else(|| buffer.as_slice().into(), |(known, _)| Arc::clone(known))))
+        let membership = Membership::read(process, buffer)?;
+        let known = self.bounds.get_key_value(&membership).map(|(known, _)| known.clone());
+        Ok(known.unwrap_or(membership))
     }
 
     /// What bounds the processes in these cgroups; `None` for what can't be seen of them.
     pub fn of(&mut self, membership: &Membership) -> Bounds {
         let Self { hierarchies, bounds, pids, memory } = self;
-        let Membership(text) = membership;
-        if let Some(bounds) = bounds.get(text) {
+        if let Some(bounds) = bounds.get(membership) {
             return *bounds;
         }
-        let folders = |controller| hierarchies.folders(text, controller);
+        let folders = |controller| hierarchies.folders(membership, controller);
         let pids = folders(Controller::Pids)
             .filter_map(|(_, folder)| *pids.entry(folder).or_insert_with_key(|folder| Pids::read(folder)));
         let memory = folders(Controller::Memory).filter_map(|(hierarchy, folder)| {
@@ -250,37 +287,9 @@ impl Cgroups {
             pids: pids.max_by(|one, other| one.ratio().total_cmp(&other.ratio())),
             memory_bytes: memory.min(),
         };
-        bounds.insert(Arc::clone(text), of_these);
+        bounds.insert(membership.clone(), of_these);
         of_these
     }
-}
-
-/// Whether a text is what the kernel writes of a process: lines of the number of a hierarchy, its controllers and
-/// a path. Where its end is missing, the last path would be that of a cgroup above.
-fn is_whole(text: &[u8]) -> bool {
-    let colons = |line: &[u8]| line.iter().filter(|&&byte| byte == b':').count();
-    text.split_inclusive(|&byte| byte == b'\n').all(|line| line.ends_with(b"\n") && colons(line) >= 2)
-}
-
-/// Which hierarchy has a controller, and where in it a process is. One that version 1 has is not in version 2.
-fn place(text: &[u8], controller: Controller) -> Option<(Hierarchy, &Path)> {
-    let places = || {
-        lines(text).filter_map(|line| {
-            // A path may have colons too.
-            let mut fields = line.splitn(3, |&byte| byte == b':');
-            Some((fields.next()?, fields.next()?, Path::new(OsStr::from_bytes(fields.next()?))))
-        })
-    };
-    let has = |controllers: &[u8]| {
-        controllers.split(|&byte| byte == b',').any(|name| Controller::of_name(name) == Some(controller))
-    };
-    let legacy = places().find(|&(_, controllers, _)| has(controllers));
-    let unified = || places().find(|&(number, controllers, _)| number == b"0" && controllers.is_empty());
-    let place = match legacy {
-        Some((_, _, path)) => Some((Hierarchy::Legacy(controller), path)),
-        None => unified().map(|(_, _, path)| (Hierarchy::Unified, path)),
-    };
-    place.filter(|(_, path)| path.as_os_str().len() <= PATH_LIMIT)
 }
 
 /// The limit of memory of a cgroup itself, bytes.
@@ -300,31 +309,10 @@ fn value(file: &Path) -> Option<u64> {
     number(text.get(..length)?.strip_suffix(b"\n")?)
 }
 
-/// The lines of a text. What follows the last newline is none: it was cut off.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
-}
-
-/// A path of mountinfo, where spaces, tabs, newlines and backslashes are written as `\` and three octal digits.
-fn unescaped(text: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let escaped = match tail {
-            [high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', tail @ ..] if byte == b'\\' => {
-                Some((((high - b'0') << 6) | ((middle - b'0') << 3) | (low - b'0'), tail))
-            }
-            _ => None,
-        };
-        let (byte, tail) = escaped.unwrap_or((byte, tail));
-        plain.push(byte);
-        rest = tail;
-    }
-    OsString::from_vec(plain).into()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::ffi::OsStringExt as _};
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -530,9 +518,13 @@ mod tests {
         machine.write("sys/c\\g\t/d:e f/memory.max", "4096\n");
         assert_eq!(machine.bounds("0::/a b/d:e f\n"), Ok(bounds(None, Some(4096))));
         assert_eq!(machine.bounds("0::/a\\040b/d:e f\n"), Ok(Bounds::default()));
-        let unescaped = |text: &[u8]| unescaped(text).into_os_string().into_vec();
+        let unescaped = |text: &[u8]| unescaped(&escaped(text, |byte| byte.is_ascii())).into_vec();
         assert_eq!(unescaped(b"/\\377\xfe\\012"), b"/\xff\xfe\n");
         assert_eq!(unescaped(b"\\400\\08\\9\\"), b"\\400\\08\\9\\");
+        for path in [&b"/\xff\xfe"[..], b"/x\\x2dy", b"/\\", b"/a\r", b"/a:b #", "/\u{fc}\u{85}".as_bytes()] {
+            let membership = Membership::parse(&[b"0::", path, b"\n"].concat()).unwrap();
+            assert_eq!(membership.path().map(OsStr::as_encoded_bytes), Some(path));
+        }
     }
 
     #[test]

@@ -1,8 +1,15 @@
 //! `/proc/PID/limits` and the user whom one of the limits counts by: how much the kernel lets a process have.
 //!
-//! Any user may read both files of any process that it sees.
+//! Any user may read both files of any process that it sees. The procfs crate takes them apart.
 
-use super::{Process, Unreadable, number};
+use procfs::process::{LimitValue, Limits as AllLimits};
+
+use super::{Process, Unreadable, parsed, status};
+
+/// Bytes of `/proc/PID/limits` that are read: ten times what a kernel writes.
+const LIMIT: usize = 1 << 14;
+/// Each line has a name of two words or more, and two limits.
+const FEWEST_WORDS: usize = 4;
 
 /// A limit that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +28,14 @@ impl Limit {
             Self::Of(limit) => Some(ratio(used, limit)),
         }
     }
+}
 
-    fn parse(text: &[u8]) -> Option<Self> {
-        if text == b"unlimited" { Some(Self::Unlimited) } else { number(text).map(Self::Of) }
+impl From<LimitValue> for Limit {
+    fn from(value: LimitValue) -> Self {
+        match value {
+            LimitValue::Unlimited => Self::Unlimited,
+            LimitValue::Value(limit) => Self::Of(limit),
+        }
     }
 }
 
@@ -48,7 +60,7 @@ impl Limits {
     /// Reads them. They are the same for all threads, and there as long as the process is, even if its first
     /// thread has ended.
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
-        process.read("limits", usize::MAX, buffer)?;
+        process.read("limits", LIMIT, buffer)?;
         // The kernel writes nothing of a process that ends just now.
         if buffer.is_empty() {
             return Err(Unreadable::Gone);
@@ -58,13 +70,17 @@ impl Limits {
 
     /// Takes the lines apart.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let soft = |name: &[u8]| {
-            let mut columns = columns(text, name)?;
-            let soft = Limit::parse(columns.next()?)?;
-            Limit::parse(columns.next()?)?;
-            Some(soft)
-        };
-        Some(Self { open_files: soft(b"Max open files ")?, processes: soft(b"Max processes ")? })
+        // procfs counts words from the end of a line, and panics where there are too few; and it takes numbers with a
+        // sign.
+        let mut lines = std::str::from_utf8(text).ok()?.lines();
+        if text.contains(&b'+') || lines.any(|line| line.split_whitespace().nth(FEWEST_WORDS - 1).is_none()) {
+            return None;
+        }
+        let AllLimits { max_open_files, max_processes, .. } = parsed(text)?;
+        Some(Self {
+            open_files: max_open_files.soft_limit.into(),
+            processes: max_processes.soft_limit.into(),
+        })
     }
 }
 
@@ -72,23 +88,8 @@ impl Limits {
 /// `/proc/PID/status` (`task_state` in `fs/proc/array.c`).
 ///
 /// The owner of the folder, which costs less, is the effective user, and root where the process must not be dumped.
-/// The kernel writes the whole file whatever is read of it.
 pub fn real_user(process: &Process, buffer: &mut Vec<u8>) -> Result<u32, Unreadable> {
-    process.read("status", usize::MAX, buffer)?;
-    parse_real_user(buffer).ok_or(Unreadable::Unknown)
-}
-
-/// The real user id in a status file. Lines before it hold a name, in which the kernel escapes newlines.
-pub fn parse_real_user(status: &[u8]) -> Option<u32> {
-    u32::try_from(number(columns(status, b"Uid:\t")?.next()?)?).ok()
-}
-
-/// The columns of the first line that begins with `name`. A line without its end is no line: what was cut off
-/// might be the last digits of a number.
-fn columns<'a>(text: &'a [u8], name: &[u8]) -> Option<impl Iterator<Item = &'a [u8]>> {
-    let mut lines = text.split_inclusive(|&byte| byte == b'\n');
-    let line = lines.find_map(|line| line.strip_suffix(b"\n")?.strip_prefix(name))?;
-    Some(line.split(u8::is_ascii_whitespace).filter(|column| !column.is_empty()))
+    status::read(process, buffer).map(|status| status.ruid)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is wanted, not the last digit")]
@@ -98,28 +99,34 @@ fn float(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use rustix::process::{Resource, getrlimit, getuid};
 
-    use super::*;
+    use super::{status::fixtures, *};
     use crate::proc::Proc;
 
     const TEXT: &str = "\
 Limit                     Soft Limit           Hard Limit           Units     
 Max cpu time              unlimited            unlimited            seconds   
+Max file size             unlimited            unlimited            bytes     
+Max data size             unlimited            unlimited            bytes     
+Max stack size            8388608              unlimited            bytes     
 Max core file size        0                    unlimited            bytes     
+Max resident set          unlimited            unlimited            bytes     
 Max processes             96364                unlimited            processes 
 Max open files            1024                 524288               files     
 Max locked memory         8388608              8388608              bytes     
+Max address space         unlimited            unlimited            bytes     
+Max file locks            unlimited            unlimited            locks     
+Max pending signals       96364                96364                signals   
+Max msgqueue size         819200               819200               bytes     
 Max nice priority         0                    0                    
+Max realtime priority     0                    0                    
+Max realtime timeout      unlimited            unlimited            us        
 ";
 
-    fn process_with(name: &str, text: &str) -> (tempfile::TempDir, Process) {
+    fn process_with(name: &str, text: impl AsRef<[u8]>) -> (tempfile::TempDir, Process) {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("7")).unwrap();
-        fs::write(root.path().join("7").join(name), text).unwrap();
-        let process = Proc::new(root.path()).process(7).unwrap();
+        let process = fixtures::process_with(root.path(), name, text.as_ref());
         (root, process)
     }
 
@@ -141,11 +148,10 @@ Max nice priority         0                    0
 
     #[test]
     fn limits_cut_off_anywhere_before_the_end_of_the_last_one_are_not_understood() {
-        let needed = TEXT.find("Max locked").unwrap();
-        for cut in 0..needed {
+        for cut in 0..TEXT.len() {
             assert_eq!(Limits::parse(&TEXT.as_bytes()[..cut]), None, "{cut}");
         }
-        assert!(Limits::parse(&TEXT.as_bytes()[..needed]).is_some());
+        assert!(Limits::parse(TEXT.as_bytes()).is_some());
     }
 
     #[test]
@@ -155,6 +161,11 @@ Max nice priority         0                    0
                 .replace("1024 ", &format!("{soft} "))
                 .replace("524288", if soft.is_empty() { "" } else { "1" });
             assert_eq!(Limits::parse(text.as_bytes()), None, "{soft}");
+        }
+        for line in ["\n", "\u{b}\n", "x y\n", "\u{a0} \u{a0} x y\n", "Max open files\n"] {
+            for text in [format!("{TEXT}{line}"), format!("{line}{TEXT}")] {
+                assert_eq!(Limits::parse(text.as_bytes()), None, "{line:?}");
+            }
         }
         let (_root, process) = process_with("limits", "\u{0}nonsense");
         assert_eq!(Limits::read(&process, &mut Vec::new()), Err(Unreadable::Unknown));
@@ -168,7 +179,8 @@ Max nice priority         0                    0
 
     #[test]
     fn the_first_user_of_the_line_is_the_real_one() {
-        let text = "Name:\tx\\nUid:\t1\nUmask:\t0022\nUid:\t1000\t0\t2\t3\nGid:\t4\t4\t4\t4\n";
+        let text = fixtures::status_with("Uid", b"Uid:\t1000\t0\t2\t3\n");
+        let text = [b"Name:\tx\\nUid:\t1\n", &text["Name:\tsleep\n".len()..]].concat();
         let (_root, process) = process_with("status", text);
         assert_eq!(real_user(&process, &mut Vec::new()), Ok(1000));
     }
@@ -178,8 +190,10 @@ Max nice priority         0                    0
         for text in
             ["", "Uid:\t100", "Uid:\t\n", "Uid:\t-1\t0\t0\t0\n", "Uid:\t4294967296\t0\t0\t0\n", "Gid:\t1\n"]
         {
-            let (_root, process) = process_with("status", text);
-            assert_eq!(real_user(&process, &mut Vec::new()), Err(Unreadable::Unknown), "{text:?}");
+            for whole in [text.into(), fixtures::status_with("Uid", text.as_bytes())] {
+                let (_root, process) = process_with("status", whole);
+                assert_eq!(real_user(&process, &mut Vec::new()), Err(Unreadable::Unknown), "{text:?}");
+            }
         }
     }
 

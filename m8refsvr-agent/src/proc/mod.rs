@@ -1,10 +1,17 @@
 //! What /proc knows of processes: the only room that reads it. Its root is a parameter, so that a folder of
 //! fixtures is a /proc. Knows neither BPF nor what becomes of the figures.
 //!
-//! The procfs crate reads the agent's own capabilities, once. For the rest it takes strings and maps where a few numbers
-//! are wanted, panics on bytes that no kernel writes, opens files by path each time, so that a process can be exchanged
-//! between two files, and has no access to the size of `fd`; these readers hold the process by a descriptor of its
-//! folder and parse the bytes in place.
+//! What is read of every process at every collection has parsers of its own, which take the bytes apart in place: `stat`,
+//! `statm`, `io`, and the threads' `status`, where the kernel does not count for the agent. The procfs crate takes the
+//! rest apart: mounts, cgroups, limits, `status`, the machine's memory. It makes strings and maps of a whole file for the
+//! few values that are wanted, which costs seven times as much and more (`cargo bench -p m8refsvr-agent --bench parsers`).
+//! Where a file is read once, or once a minute, that does not matter.
+//!
+//! It is handed bytes, and opens nothing itself: it would open by path each time, so that a process can be exchanged
+//! between two files. Here a process is held by a descriptor of its folder, and a file is read up to a limit. What procfs
+//! can't take is dealt with first: bytes that are not UTF-8, for which it refuses a whole file; a file that was cut off;
+//! and text that no kernel writes, at which it panics. What it has no reader for stays here too: `fd`, descriptors of BPF
+//! programs, `timens_offsets`, and all of /sys.
 
 pub mod cgroup;
 pub mod cpu_clock;
@@ -17,12 +24,14 @@ pub mod program;
 pub mod signals;
 pub mod stat;
 pub mod statm;
+pub mod status;
 pub mod switches;
 pub mod system;
 
 use std::{
+    ffi::OsString,
     fs,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
 };
 
@@ -313,6 +322,47 @@ fn leading_number(text: &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Hands a file to the procfs crate. Bytes that are not UTF-8 are replaced: they stand in names, which nobody asks for
+/// here. Without its end a text was cut off, perhaps within a number.
+fn parsed<T: procfs::FromBufRead>(text: &[u8]) -> Option<T> {
+    if !text.ends_with(b"\n") {
+        return None;
+    }
+    T::from_buf_read(String::from_utf8_lossy(text).as_bytes()).ok()
+}
+
+/// A text in which bytes that are not plain are written as mountinfo has it: `\` and three octal digits.
+fn escaped(text: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for &byte in text {
+        if is_plain(byte) {
+            escaped.push(byte.into());
+        } else {
+            escaped.push('\\');
+            escaped.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| char::from(b'0' + digit)));
+        }
+    }
+    escaped
+}
+
+/// The bytes that stand in such a text.
+fn unescaped(text: &str) -> OsString {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = match tail {
+            [high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', tail @ ..] if byte == b'\\' => {
+                Some((((high - b'0') << 6) | ((middle - b'0') << 3) | (low - b'0'), tail))
+            }
+            _ => None,
+        };
+        let (byte, tail) = escaped.unwrap_or((byte, tail));
+        plain.push(byte);
+        rest = tail;
+    }
+    OsString::from_vec(plain)
 }
 
 #[cfg(test)]

@@ -1,31 +1,85 @@
-//! With which options a /proc is mounted.
+//! What is mounted where, as `/proc/PID/mountinfo` lists it, and with which options a /proc is mounted.
+//!
+//! The procfs crate takes a line apart. It would refuse the whole file for one line that it does not understand or for a
+//! byte that is not UTF-8, and leaves the kernel's escapes as they are. So it gets each line on its own, with all bytes
+//! beyond ASCII escaped as well, and the escapes are resolved afterwards.
 
-use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _},
+    path::{Path, PathBuf},
+};
 
-use super::Proc;
+use procfs::process::MountInfo;
+
+use super::{Proc, escaped, unescaped};
+
+/// Bytes of a mountinfo that are read: those of the most mounts that a kernel allows by default
+/// (`fs.mount-max`, 100,000), with long lines.
+const LIMIT: u64 = 32 << 20;
+
+/// A mount that can be seen: nothing was mounted over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// What of the file system is seen at the mount point.
+    pub(super) root: PathBuf,
+    pub(super) point: PathBuf,
+    pub(super) kind: String,
+    /// Options of the file system, some with a value.
+    pub(super) options: HashMap<String, Option<String>>,
+}
+
+/// Those of these kinds that `self/mountinfo` of a /proc tells of, in its order.
+pub(super) fn mounts_of(proc: &Proc, kinds: &[&str]) -> io::Result<Vec<Mount>> {
+    let file = File::open(proc.root().join("self/mountinfo"))?;
+    mounts_in(BufReader::new(file.take(LIMIT)), kinds)
+}
+
+/// The same of a mountinfo. Lines that are not understood are left out, and so is one that was cut off.
+pub(super) fn mounts_in(mut mountinfo: impl BufRead, kinds: &[&str]) -> io::Result<Vec<Mount>> {
+    let mut covered = HashSet::new();
+    let mut found = Vec::new();
+    let mut line = Vec::new();
+    // There may be tens of thousands: what is not asked for is not kept.
+    while mountinfo.read_until(b'\n', &mut line)? > 0 {
+        let parsed = line
+            .strip_suffix(b"\n")
+            .and_then(|line| MountInfo::from_line(&escaped(line, |byte| byte.is_ascii())).ok());
+        if let Some(info) = parsed {
+            let path = |text: &str| PathBuf::from(unescaped(text));
+            let point = path(&info.mount_point.to_string_lossy());
+            covered.insert((info.pid, point.clone()));
+            if kinds.contains(&info.fs_type.as_str()) {
+                let (root, kind, options) = (path(&info.root), info.fs_type, info.super_options);
+                found.push((info.mnt_id, Mount { root, point, kind, options }));
+            }
+        }
+        line.clear();
+    }
+    // A mount covers another when it is mounted on that one, at its own mount point.
+    let is_visible = |(id, mount): (i32, Mount)| {
+        let place = (id, mount.point.clone());
+        (!covered.contains(&place)).then_some(mount)
+    };
+    Ok(found.into_iter().filter_map(is_visible).collect())
+}
 
 /// The value of an option of the mount that `proc` is; `None` where it is not set, or can't be known.
 pub fn option(proc: &Proc, name: &str) -> Option<String> {
     let root = proc.root().canonicalize().ok()?;
-    option_in(&fs::read("/proc/self/mountinfo").ok()?, &root, name)
+    option_of(&mounts_of(&Proc::new("/proc"), &["proc"]).ok()?, &root, name)
 }
 
-/// The same of a mount of the kind proc in a mountinfo, whose layout is that of `show_mountinfo` in
-/// `fs/proc_namespace.c`: the mount point is the fifth field, and options of the file system are the third after a lone
-/// hyphen. A path with characters that are escaped there is not found.
+/// The same of a mountinfo.
 pub fn option_in(mountinfo: &[u8], root: &Path, name: &str) -> Option<String> {
-    let mut lines = mountinfo.split(|&byte| byte == b'\n').filter_map(|line| {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let point = fields.nth(4)?;
-        let mut after = fields.skip_while(|&field| field != b"-").skip(1);
-        (after.next()? == b"proc" && point == root.as_os_str().as_bytes()).then(|| after.nth(1))?
-    });
+    option_of(&mounts_in(mountinfo, &["proc"]).ok()?, root, name)
+}
+
+fn option_of(mounts: &[Mount], root: &Path, name: &str) -> Option<String> {
     // Of several on one folder the last is seen.
-    let options = lines.next_back()?;
-    options.split(|&byte| byte == b',').find_map(|option| {
-        let value = option.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(String::from_utf8_lossy(value).into_owned())
-    })
+    let mount = mounts.iter().rev().find(|mount| mount.point == root)?;
+    mount.options.get(name)?.clone()
 }
 
 #[cfg(test)]
@@ -48,5 +102,42 @@ mod tests {
         {
             assert_eq!(of(nonsense, "/proc"), None);
         }
+    }
+
+    #[test]
+    fn a_mount_point_may_have_any_bytes_and_costs_no_other_mount() {
+        let text = b"22 28 0:21 / /odd\xff\xfe\\040\\134 rw - proc proc rw,hidepid=1\n\
+                     23 28 0:21 / /proc rw - proc p\xffoc rw,hidepid=2,x=\xc3\n\
+                     24 28 nonsense - - -\n\
+                     25 28 0:21 / /host/proc rw shared:nonsense - proc proc rw,hidepid=3\n\
+                     26 28 0:21 / /end rw - proc proc rw,hidepid=4";
+        let points = mounts_in(&text[..], &["proc"]).unwrap();
+        let points: Vec<_> = points.iter().map(|mount| mount.point.as_os_str().as_encoded_bytes()).collect();
+        assert_eq!(points, [&b"/odd\xff\xfe \\"[..], b"/proc"]);
+        assert_eq!(option_in(text, Path::new("/proc"), "hidepid").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_mount_is_covered_by_one_on_it_at_the_same_place_alone() {
+        let text = b"22 28 0:21 / /a rw - proc proc rw\n\
+                     23 28 0:21 / /b rw - proc proc rw\n\
+                     24 23 0:22 / /b rw - tmpfs tmpfs rw\n\
+                     25 22 0:22 / /a/b rw - tmpfs tmpfs rw\n";
+        let mounts = mounts_in(&text[..], &["proc"]).unwrap();
+        assert_eq!(mounts.len(), 1);
+        assert_eq!(mounts[0].point, Path::new("/a"));
+    }
+
+    /// procfs reads the same file by itself, where all of it is text.
+    #[test]
+    fn the_own_mounts_are_those_that_another_reading_finds() {
+        let Ok(infos) = procfs::process::Process::myself().and_then(|process| process.mountinfo()) else {
+            return;
+        };
+        let of_kind = infos.iter().filter(|info| info.fs_type == "proc");
+        let points: Vec<_> = of_kind.map(|info| info.mount_point.clone()).collect();
+        let mounts = mounts_of(&Proc::new("/proc"), &["proc"]).unwrap();
+        assert!(mounts.iter().any(|mount| mount.point == Path::new("/proc")));
+        assert!(mounts.iter().all(|mount| points.contains(&mount.point)), "{mounts:?} {points:?}");
     }
 }

@@ -1,10 +1,25 @@
 //! What is known of the machine as a whole.
+//!
+//! The procfs crate tells how much memory it has. Two more things stay out of its hands. How many CPUs are online is read
+//! at every look, from a file of a few bytes in /sys, of which procfs reads nothing. The files that it takes for that grow
+//! with each CPU and cost six and twelve times as much on a machine with two (`/proc/stat`, `/proc/cpuinfo`). And when the
+//! machine started is kept by [`Boot`](crate::boot::Boot) as exactly as the starts of processes, in clock ticks;
+//! `/proc/stat` tells whole seconds.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+};
 
 use nix::unistd::{Uid, User};
+use procfs::Meminfo;
 
-use super::{Proc, number};
+use super::{Proc, parsed};
+
+/// Bytes of `/proc/meminfo` that are read: ten times what a kernel writes.
+const MEMINFO_LIMIT: u64 = 1 << 14;
+/// Digits of a number of KiB in it that are still fewer bytes than an `u64` has.
+const MOST_DIGITS: usize = 15;
 
 /// Where the identity of the machine is kept, the newer place first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
@@ -41,14 +56,26 @@ pub fn user_name(id: u32) -> Option<String> {
 
 /// Memory of the machine in bytes; `None` when it could not be read.
 pub fn memory_bytes(proc: &Proc) -> Option<u64> {
-    memory_in(&fs::read(proc.root().join("meminfo")).ok()?)
+    let mut text = Vec::new();
+    let file = File::open(proc.root().join("meminfo")).ok()?;
+    file.take(MEMINFO_LIMIT).read_to_end(&mut text).ok()?;
+    memory_in(&text)
 }
 
 /// The memory of the machine that `/proc/meminfo` tells, in bytes. What the file calls kB is 1024 of them.
 pub fn memory_in(meminfo: &[u8]) -> Option<u64> {
-    let line = meminfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"MemTotal:"))?;
-    let total = number(line.strip_suffix(b" kB")?.trim_ascii())?.checked_mul(1024);
-    total.filter(|&total| total > 0)
+    // procfs panics where a name ends with a character of several bytes, and where a product is too large. It takes
+    // numbers with a sign, and those without a unit for bytes.
+    let mut lines = std::str::from_utf8(meminfo).ok().filter(|text| text.is_ascii())?.lines();
+    let is_harmless = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, value, unit) = (words.next()?, words.next()?, words.next());
+        let is_number = value.len() <= MOST_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit());
+        let has_unit = unit == Some("kB") || (unit.is_none() && name != "MemTotal:");
+        (is_number && has_unit).then_some(())
+    };
+    lines.try_for_each(is_harmless)?;
+    parsed::<Meminfo>(meminfo).map(|meminfo| meminfo.mem_total).filter(|&total| total > 0)
 }
 
 /// CPUs that are online; `None` when that could not be read.
@@ -81,6 +108,9 @@ pub fn has_boot_offset(offsets: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A file that a kernel wrote.
+    const MEMINFO: &[u8] = include_bytes!("../../fuzz/corpus/proc_system/meminfo");
+
     #[test]
     fn a_list_of_cpus_is_counted() {
         assert_eq!(cpus_in("0"), Some(1));
@@ -89,7 +119,8 @@ mod tests {
         for nonsense in ["", "a", "3-1", "0-", "0-18446744073709551615"] {
             assert_eq!(cpus_in(nonsense), None, "{nonsense}");
         }
-        assert!(online_cpus().unwrap() > 0);
+        let known = <procfs::CpuInfo as procfs::Current>::current().map(|info| info.num_cores());
+        assert_eq!(online_cpus(), known.ok().and_then(|cores| u64::try_from(cores).ok()));
     }
 
     #[test]
@@ -111,21 +142,32 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes_and_nonsense_is_not() {
-        assert_eq!(
-            memory_in(b"MemTotal:       24684368 kB\nMemFree:          1 kB\n"),
-            Some(24_684_368 << 10)
-        );
-        let nonsense: [&[u8]; 7] = [
+        let with = |line: &[u8]| {
+            [line, &MEMINFO[MEMINFO.iter().position(|&it| it == b'\n').unwrap() + 1..]].concat()
+        };
+        assert_eq!(memory_in(&with(b"MemTotal:       24684368 kB\n")), Some(24_684_368 << 10));
+        let nonsense: [&[u8]; 12] = [
             b"",
             b"MemTotal: 1",
+            b"MemTotal: 1\n",
+            b"MemTotal: 1 GB\n",
             b"MemTotal: 0 kB\n",
             b"MemTotal: -1 kB\n",
+            b"MemTotal: +1 kB\n",
             b"MemTotal: 18014398509481984 kB\n",
+            b"MemTotal: 1 kB\nMemFree: 18446744073709551615 kB\n",
+            b"MemTotal: 1 kB\nMem\xc3\xbc 1 kB\n",
             b"MemFree: 1 kB\n",
             b"\xe2\x82:\n",
         ];
         for nonsense in nonsense {
             assert_eq!(memory_in(nonsense), None, "{nonsense:?}");
+            assert_eq!(memory_in(&with(nonsense)), None, "{nonsense:?} before the other lines");
+        }
+        for cut in 0..MEMINFO.len() {
+            // What of it is used stands far above the end.
+            let is_line = MEMINFO[..cut].ends_with(b"\n");
+            assert!(is_line || memory_in(&MEMINFO[..cut]).is_none(), "{cut}");
         }
     }
 

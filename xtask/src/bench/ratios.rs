@@ -32,6 +32,9 @@ pub(super) fn worse(name: &str, document: &Value) -> Result<Vec<String>> {
     Ok(document["ratios"].as_object().into_iter().flatten().filter_map(sentence).collect())
 }
 
+/// Where the last section of `docs/performance.md` begins. `cargo bench` measures what stands there, and it stays as it is.
+const BY_CARGO_BENCH: &str = "\n## Taking apart the files of /proc\n";
+
 /// Takes what these benches measured last for what is to be expected.
 pub(super) fn accept(
     benches: impl Iterator<Item = ((&'static str, &'static str), &'static str)>,
@@ -58,7 +61,10 @@ pub(super) fn accept(
             &format!("\n## {subject}\n\n`cargo xtask bench {name}`\n\n{about}{}", table::markdown(&document));
     }
     write(&accepted_file(), &format!("{:#}\n", Value::from(ratios)))?;
-    write(&host::root().join("docs/performance.md"), &text)
+    let page = host::root().join("docs/performance.md");
+    let before = fs::read_to_string(&page).unwrap_or_default();
+    text += before.find(BY_CARGO_BENCH).map_or("", |at| &before[at..]);
+    write(&page, &text)
 }
 
 fn read(file: &PathBuf) -> Result<Value> {

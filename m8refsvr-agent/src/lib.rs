@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod listing;
 pub mod logging;
 pub mod manager;
+pub mod model;
 pub mod observer;
 pub mod own;
 pub mod privileges;

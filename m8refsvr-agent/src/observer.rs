@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     exit::Over,
     headroom::Headroom,
     kernel::{Kernel, Snapshot, Switches},
+    model::process_attributes::{AttributeSet, ProcessAttributes},
     proc::{
         Proc, Process, Unreadable, fd,
         stat::{Stat, of_ticks},
@@ -40,6 +42,8 @@ pub struct Observer {
     roster: Roster,
     bounds: Bounds,
     room: Room,
+    /// The cgroup that was told last: many processes are in one.
+    cgroup: Option<Arc<str>>,
     buffer: Vec<u8>,
 }
 
@@ -47,7 +51,15 @@ impl Observer {
     /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
         let bounds = Bounds::new(&proc);
-        Self { roster: Roster::new(proc, selector, kernel), bounds, room: Room::new(), buffer: Vec::new() }
+        let roster = Roster::new(proc, selector, kernel);
+        Self { roster, bounds, room: Room::new(), cgroup: None, buffer: Vec::new() }
+    }
+
+    /// Describes each process by these attributes too.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: AttributeSet) -> Self {
+        self.roster.attributes = attributes;
+        self
     }
 
     /// Where figures come from.
@@ -159,9 +171,19 @@ impl Observer {
 
     fn reading(&mut self) -> (Reading<'_>, &mut BTreeMap<Identity, Member>) {
         let (sources, boot) = (self.sources(), self.roster.boot());
-        let Roster { proc, kernel, members, .. } = &mut self.roster;
-        let (bounds, room, buffer) = (&mut self.bounds, &mut self.room, &mut self.buffer);
-        (Reading { proc, kernel: kernel.as_ref(), sources, boot, bounds, room, buffer }, members)
+        let Roster { proc, kernel, members, attributes, .. } = &mut self.roster;
+        let reading = Reading {
+            proc,
+            kernel: kernel.as_ref(),
+            sources,
+            boot,
+            bounds: &mut self.bounds,
+            room: &mut self.room,
+            attributes: *attributes,
+            cgroup: &mut self.cgroup,
+            buffer: &mut self.buffer,
+        };
+        (reading, members)
     }
 
     /// Reads those again of which it became known meanwhile that they have children: what these had may be in what was
@@ -189,6 +211,8 @@ struct Reading<'a> {
     boot: Boot,
     bounds: &'a mut Bounds,
     room: &'a mut Room,
+    attributes: AttributeSet,
+    cgroup: &'a mut Option<Arc<str>>,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -233,10 +257,14 @@ impl Reading<'_> {
         }
         let Memo { stat, storage } = memo;
         let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
+        if self.attributes != AttributeSet::None && member.attributes.is_none() {
+            member.attributes = Some(self.describe(member, process, &stat)?);
+        }
         let sample = ProcessSample {
             identity,
             name: member.name.clone(),
             executable: member.executable.clone(),
+            attributes: member.attributes.clone(),
             group: member.group,
             at,
             started: self.boot.time(of_ticks(identity.start_ticks)),
@@ -256,6 +284,24 @@ impl Reading<'_> {
             headroom: Headroom::default(),
         };
         Ok((sample, shared.bound))
+    }
+
+    /// Reads what describes a process.
+    fn describe(
+        &mut self,
+        member: &mut Member,
+        process: &Process,
+        stat: &Stat,
+    ) -> Result<Arc<ProcessAttributes>, Unreadable> {
+        let invocation = member.invocation.as_deref().cloned();
+        let mut attributes =
+            ProcessAttributes::read(process, stat, invocation, self.attributes, self.buffer)?;
+        member.invocation = None;
+        if attributes.cgroup == *self.cgroup {
+            attributes.cgroup.clone_from(self.cgroup);
+        }
+        self.cgroup.clone_from(&attributes.cgroup);
+        Ok(Arc::new(attributes))
     }
 
     /// What its threads had of context switches, where the kernel counts none.
@@ -351,5 +397,73 @@ impl Missing {
     /// What was read; else it is missing.
     fn unless<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
         read.map_err(|reason| self.add(figures, reason)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::Write as _,
+        os::unix::{fs::symlink, process::CommandExt as _},
+        process::{Command, Stdio},
+        thread::sleep,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_described_once_where_that_is_wanted_whatever_it_executes_later() {
+        let name = format!("m8-{}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join(format!("{name}-b"));
+        let path = std::env::var_os("PATH").unwrap();
+        let program = std::env::split_paths(&path).map(|folder| folder.join("sleep"));
+        symlink(program.into_iter().find(|program| program.exists()).unwrap(), &other).unwrap();
+        let mut child = Command::new("sh")
+            .arg0(format!("{name}-a"))
+            .args(["-c", &format!("read it; exec {} 60", other.display())])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let observer = |set| {
+            let selector = Selector::new(std::slice::from_ref(&name), &[]).unwrap();
+            Observer::new(Proc::new("/proc"), selector, None).with_attributes(set)
+        };
+        let look = |observer: &mut Observer| {
+            let mut processes = observer.look().unwrap().processes;
+            assert_eq!(processes.len(), 1);
+            processes.remove(0)
+        };
+        let [mut none, mut some, mut all] =
+            [AttributeSet::None, AttributeSet::Standard, AttributeSet::WithCommandLine].map(observer);
+        assert_eq!(look(&mut none).attributes, None);
+        let first = look(&mut some);
+        let attributes = first.attributes.as_ref().unwrap();
+        assert_eq!(attributes.command.as_deref(), Some(format!("{name}-a").as_str()));
+        assert_eq!((attributes.parent_pid, &attributes.command_line), (Some(std::process::id()), &None));
+        let line = look(&mut all).attributes.unwrap().command_line.clone().unwrap();
+        assert!(line.starts_with(&format!("{name}-a -c read it; exec ")), "{line}");
+        let is_kept = |observer: &Observer| {
+            let members = observer.roster.members.values();
+            members.filter(|member| member.invocation.is_some()).count() > 0
+        };
+        assert!([&none, &some, &all].into_iter().all(|observer| !is_kept(observer)));
+
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let comm = || fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        for _ in 0..1000 {
+            if comm().starts_with(&name) {
+                break;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let second = look(&mut some);
+        assert!(comm().starts_with(&name), "{}", comm());
+        assert!(Arc::ptr_eq(attributes, second.attributes.as_ref().unwrap()));
+        assert!(!is_kept(&some));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     exit::Over,
     headroom::Headroom,
     kernel::Switches,
+    model::process_attributes::ProcessAttributes,
     proc::io::StorageIo,
     totals::{Counter, Totals, nanoseconds},
 };
@@ -56,6 +57,8 @@ pub struct ProcessSample {
     pub name: Arc<str>,
     /// File name of its executable; `None` without the right to know it.
     pub executable: Option<Arc<str>>,
+    /// What describes it, where that is wanted.
+    pub attributes: Option<Arc<ProcessAttributes>>,
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// When its times were read.
@@ -151,6 +154,7 @@ pub(crate) mod fixtures {
             identity: Identity { pid, start_ticks },
             name: "M8RefSvr".into(),
             executable: None,
+            attributes: None,
             group: 0,
             at: Instant::now(),
             started: UNIX_EPOCH + of_ticks(start_ticks),

@@ -6,9 +6,11 @@ use std::{
 };
 
 use m8refsvr_agent::{
+    model::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
     proc::{
         cgroup::{Controller, Hierarchies, Membership},
-        identity::Names,
+        container,
+        identity::{Invocation, Names},
         io::StorageIo,
         limits::{Limit, Limits},
         mount::option_in,
@@ -117,6 +119,11 @@ pub(crate) fn cgroup(data: &[u8]) {
                 bytes.is_empty() || membership.windows(bytes.len()).any(|part| part == bytes),
                 "{path:?}"
             );
+            let id = container::id(path);
+            assert!(
+                id.is_none_or(|id| id.len() == 64 && u128::from_str_radix(&id[32..], 16).is_ok()),
+                "{id:?}"
+            );
         }
         for controller in [Controller::Pids, Controller::Memory] {
             let folders: Vec<_> = hierarchies.folders(&places, controller).collect();
@@ -150,6 +157,14 @@ pub(crate) fn names(data: &[u8]) {
     // A byte that is no text becomes a character of three.
     assert!(shown.len() <= 3 * data.len());
     assert!(!in_line(&shown).chars().any(char::is_control), "{shown:?}");
+    let mut texts = data.splitn(3, |&byte| byte == 0).skip(1);
+    let called = Invocation::new(texts.next(), texts.next(), AttributeSet::WithCommandLine);
+    assert_eq!(called.executable_path.is_some(), names.executable.is_some());
+    let words = [&called.command, &called.command_line].into_iter().flatten();
+    words.for_each(|it| assert!(!it.is_empty() && it.len() <= COMMAND_LINE_LIMIT && !it.contains('\0')));
+    if let Some(command) = &called.command {
+        assert!(called.command_line.is_some_and(|line| line.starts_with(&**command)), "{command:?}");
+    }
     let selected = SELECTOR.select(&names);
     assert!(selected.is_none_or(|place| place < 3));
     if let Some(0) = selected {

@@ -388,6 +388,7 @@ mod tests {
 
     fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
         ProcessSample {
+            attributes: None,
             identity: Identity { pid, start_ticks: 50 },
             name: "M8RefSvr".into(),
             executable: None,

@@ -1,15 +1,90 @@
-//! The names by which a process is known.
+//! The names by which a process is known, and the program that it executes.
+
+use std::ffi::CString;
 
 use rustix::fs::readlinkat;
 
-use super::Process;
+use super::{Process, Unreadable};
+use crate::model::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT};
 
-/// Bytes of argv[0] that are looked at: the longest path that the kernel can execute.
-const ARGV0_LIMIT: usize = 4096;
+/// Bytes of the command line that are read: the longest path that the kernel can execute, and as much as is told of a
+/// command line.
+const CMDLINE_LIMIT: usize = COMMAND_LINE_LIMIT;
 /// Bytes of a name that the kernel keeps in `comm`.
 const COMM_LENGTH: usize = 15;
 /// What the kernel adds to the link of an executable that was removed or replaced.
 const DELETED: &[u8] = b" (deleted)";
+
+/// The files that tell which program a process executes. The command line waits for whoever changes the process's memory
+/// map, which can take seconds: it is read once for its names and all else.
+pub struct ProgramFiles<'a> {
+    /// Where `exe` leads to.
+    link: Result<CString, Unreadable>,
+    /// The beginning of `cmdline`.
+    cmdline: Result<&'a [u8], Unreadable>,
+}
+
+impl<'a> ProgramFiles<'a> {
+    /// Reads what is to be read.
+    pub fn read(process: &Process, buffer: &'a mut Vec<u8>) -> Self {
+        let link = readlinkat(&process.folder, "exe", Vec::new()).map_err(Unreadable::from);
+        let cmdline = process.read("cmdline", CMDLINE_LIMIT, buffer).map(|()| buffer.as_slice());
+        Self { link, cmdline }
+    }
+
+    /// The names of a process with this `comm`.
+    pub fn names(&self, comm: &[u8]) -> Names {
+        Names::new(comm, self.link.as_ref().ok().map(|link| link.as_bytes()), self.cmdline.ok())
+    }
+
+    /// What of it is wanted. An error when this process had no descriptors or memory left.
+    pub fn invocation(&self, set: AttributeSet) -> Result<Invocation, Unreadable> {
+        let unreadable = [self.link.as_ref().err(), self.cmdline.as_ref().err()];
+        if unreadable.contains(&Some(&Unreadable::Exhausted)) {
+            return Err(Unreadable::Exhausted);
+        }
+        Ok(Invocation::new(self.link.as_ref().ok().map(|link| link.as_bytes()), self.cmdline.ok(), set))
+    }
+}
+
+/// Which program a process executes, and how it was called, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invocation {
+    /// `None` without the right to know it.
+    pub executable_path: Option<Box<str>>,
+    /// `argv[0]`. A program may write anything into it.
+    pub command: Option<Box<str>>,
+    /// All arguments, where they are wanted.
+    pub command_line: Option<Box<str>>,
+}
+
+impl Invocation {
+    /// From the path that `/proc/PID/exe` leads to, and the beginning of `/proc/PID/cmdline`.
+    pub fn new(executable: Option<&[u8]>, cmdline: Option<&[u8]>, set: AttributeSet) -> Self {
+        let path = executable.map(|path| path.strip_suffix(DELETED).unwrap_or(path));
+        let command = cmdline.and_then(|cmdline| cmdline.split(|&byte| byte == 0).next());
+        let command_line = cmdline.filter(|_| set == AttributeSet::WithCommandLine).map(|cmdline| {
+            // A program that writes a title of its own may leave many zeros after it.
+            let end = cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            cmdline[..end].iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect::<Vec<u8>>()
+        });
+        Self {
+            executable_path: path.map(|path| String::from_utf8_lossy(path).into()),
+            command: command.filter(|command| !command.is_empty()).map(text),
+            command_line: command_line.filter(|line| !line.is_empty()).map(|line| text(&line)),
+        }
+    }
+}
+
+/// The beginning of a command line as text. It ends with a character, wherever it was cut off.
+fn text(bytes: &[u8]) -> Box<str> {
+    let start = bytes.iter().rposition(|byte| byte & 0xc0 != 0x80).filter(|_| bytes.len() >= CMDLINE_LIMIT);
+    let (whole, last) = bytes.split_at(start.unwrap_or(bytes.len()));
+    let is_cut = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    let mut text = String::from_utf8_lossy(if is_cut { whole } else { bytes }).into_owned();
+    text.truncate(text.floor_char_boundary(COMMAND_LINE_LIMIT));
+    text.into()
+}
 
 /// The names of a process: file names without folders, bytes of any kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,13 +98,6 @@ pub struct Names {
 }
 
 impl Names {
-    /// Reads what is to be read.
-    pub fn read(process: &Process, comm: &[u8], buffer: &mut Vec<u8>) -> Self {
-        let link = readlinkat(&process.folder, "exe", Vec::new()).ok();
-        let cmdline = process.read("cmdline", ARGV0_LIMIT, buffer).ok().map(|()| buffer.as_slice());
-        Self::new(comm, link.as_ref().map(|link| link.as_bytes()), cmdline)
-    }
-
     /// From the path that `/proc/PID/exe` leads to, and the beginning of `/proc/PID/cmdline`.
     pub fn new(comm: &[u8], executable: Option<&[u8]>, cmdline: Option<&[u8]>) -> Self {
         let executable =
@@ -78,7 +146,8 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         symlink(executable, folder.join("exe")).unwrap();
         std::fs::write(folder.join("cmdline"), cmdline).unwrap();
-        Names::read(&Proc::new(root.path()).process(7).unwrap(), comm.as_bytes(), &mut Vec::new())
+        let process = Proc::new(root.path()).process(7).unwrap();
+        ProgramFiles::read(&process, &mut Vec::new()).names(comm.as_bytes())
     }
 
     #[test]
@@ -103,7 +172,62 @@ mod tests {
     #[test]
     fn an_endless_first_argument_is_read_up_to_a_limit() {
         let argv0 = names("x", "/y", &[b'a'; 1 << 20]).argv0.unwrap();
-        assert_eq!(argv0.len(), ARGV0_LIMIT);
+        assert_eq!(argv0.len(), CMDLINE_LIMIT);
+    }
+
+    fn invocation(executable: &[u8], cmdline: &[u8]) -> Invocation {
+        Invocation::new(Some(executable), Some(cmdline), AttributeSet::WithCommandLine)
+    }
+
+    #[test]
+    fn arguments_are_told_where_they_are_asked_for_alone() {
+        let Invocation { executable_path, command, command_line } =
+            Invocation::new(None, Some(b"x\0secret\0"), AttributeSet::Standard);
+        assert_eq!((executable_path, command.as_deref(), command_line), (None, Some("x"), None));
+        assert_eq!(invocation(b"/x", b"x\0secret\0").command_line.as_deref(), Some("x secret"));
+    }
+
+    #[test]
+    fn a_path_keeps_its_folders_and_loses_what_the_kernel_added() {
+        assert_eq!(invocation(b"/opt/a b (deleted)", b"").executable_path.as_deref(), Some("/opt/a b"));
+        assert_eq!(invocation(b"/\xff", b"").executable_path.as_deref(), Some("/\u{fffd}"));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_no_arguments_and_nothing_is_no_command() {
+        let told = invocation(b"/x", b"nginx: worker process\0\0\0");
+        assert_eq!(told.command.as_deref(), Some("nginx: worker process"));
+        assert_eq!(told.command_line, told.command);
+        for nothing in [&b""[..], b"\0", b"\0\0"] {
+            let told = invocation(b"/x", nothing);
+            assert_eq!((told.command, told.command_line), (None, None));
+        }
+        assert_eq!(invocation(b"/x", b"\0a\0").command, None);
+    }
+
+    #[test]
+    fn a_command_line_ends_with_a_character_within_the_limit() {
+        let cut = |start: &str, bytes: &[u8]| {
+            let mut line = start.as_bytes().to_vec();
+            line.extend(bytes.iter().cycle().take(CMDLINE_LIMIT - line.len()));
+            let told = invocation(b"/x", &line);
+            assert_eq!(told.command, told.command_line);
+            told.command_line.unwrap()
+        };
+        for character in ['\u{20ac}', '\u{1f600}'] {
+            for start in ["", "a", "ab", "abc"] {
+                let line = cut(start, character.to_string().as_bytes());
+                let missing = CMDLINE_LIMIT.checked_sub(line.len());
+                assert!(missing.is_some_and(|missing| missing < character.len_utf8()), "{missing:?}");
+                assert!(line[start.len()..].chars().all(|it| it == character));
+            }
+        }
+        // Each byte that is no text becomes a character of three.
+        let line = cut("", b"\xff");
+        assert_eq!((line.len(), line.chars().count()), (4095, 1365));
+        assert_eq!(cut("", b"a").len(), CMDLINE_LIMIT);
+        // Nothing is missing of one that was not cut off.
+        assert_eq!(invocation(b"/x", b"a\xe2\x82").command.as_deref(), Some("a\u{fffd}"));
     }
 
     #[test]

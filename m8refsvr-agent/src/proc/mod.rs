@@ -13,7 +13,9 @@
 //! and text that no kernel writes, at which it panics. What it has no reader for stays here too: `fd`, descriptors of BPF
 //! programs, `timens_offsets`, and all of /sys.
 
+mod attributes;
 pub mod cgroup;
+pub mod container;
 pub mod cpu_clock;
 pub mod fd;
 pub mod identity;

@@ -94,8 +94,8 @@ impl Roster {
         let identity = holder.identity();
         let Some(kernel) = &mut self.kernel else { return };
         if let Some(member) = self.members.get_mut(&identity) {
-            if let Some(Match { group, name, executable, .. }) = names {
-                (member.group, member.name, member.executable) = (group, name, executable);
+            if let Some(found) = names {
+                member.rename(found);
             }
             if !member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot) {
                 let old = std::mem::replace(&mut member.watch, Ok(kernel.adopt(slot)));
@@ -131,8 +131,14 @@ impl Roster {
             living.map(|member| member.group).or_else(|| Some(over()?.group))
         };
         let group = self.selector.select(&names).or_else(of_parent)?;
-        let identity = holder.identity();
-        Some(Match { identity, parent: holder.parent, group, name: names.shown().into(), executable: None })
+        Some(Match {
+            identity: holder.identity(),
+            parent: holder.parent,
+            group,
+            name: names.shown().into(),
+            executable: None,
+            invocation: None,
+        })
     }
 
     /// A process has a slot, but does not match by all that is known of it.

@@ -22,7 +22,8 @@ use crate::{
     bounds::Known,
     exit::{Exit, How, Over},
     kernel::{Holder, Kernel, NotWatched, Watch},
-    proc::{Proc, Process, stat::of_ticks},
+    model::process_attributes::{AttributeSet, ProcessAttributes},
+    proc::{Proc, Process, identity::Invocation, stat::of_ticks},
     rest::Rest,
     sample::Identity,
     selector::Selector,
@@ -42,6 +43,8 @@ pub(crate) struct Roster {
     pub(crate) proc: Proc,
     pub(crate) selector: Selector,
     pub(crate) kernel: Option<Kernel>,
+    /// Which attributes of processes are wanted.
+    pub(crate) attributes: AttributeSet,
     pub(crate) members: BTreeMap<Identity, Member>,
     /// The member with an id; of two, the later.
     ids: HashMap<u32, Identity>,
@@ -73,6 +76,11 @@ pub(crate) struct Member {
     pub(crate) name: Arc<str>,
     /// File name of its executable; `None` without the right to know it.
     pub(crate) executable: Option<Arc<str>>,
+    /// What was read of its program when it was found; `None` once it is in `attributes`.
+    pub(crate) invocation: Option<Box<Invocation>>,
+    /// What describes it; `None` until a look could read it, or where nobody asked. A daemon changes its user right after
+    /// it was executed.
+    pub(crate) attributes: Option<Arc<ProcessAttributes>>,
     /// The pattern that selected it, by its place.
     pub(crate) group: usize,
     /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
@@ -106,6 +114,20 @@ struct Match {
     group: usize,
     name: Arc<str>,
     executable: Option<Arc<str>>,
+    /// `None` where nobody asks for it, or no more.
+    invocation: Option<Box<Invocation>>,
+}
+
+impl Member {
+    /// Takes the names that were found of it now: it may have executed another program. What describes it stays, once it
+    /// is read.
+    fn rename(&mut self, found: Match) {
+        let Match { group, name, executable, invocation, .. } = found;
+        (self.group, self.name, self.executable) = (group, name, executable);
+        if self.attributes.is_none() {
+            self.invocation = invocation;
+        }
+    }
 }
 
 impl Roster {
@@ -118,6 +140,7 @@ impl Roster {
             proc,
             selector,
             kernel,
+            attributes: AttributeSet::None,
             members: BTreeMap::new(),
             ids: HashMap::new(),
             over: Vec::new(),
@@ -206,7 +229,7 @@ impl Roster {
     fn admit(&mut self, found: Match, is_counted: bool, is_now: bool) {
         let identity = found.identity;
         if let Some(member) = self.members.get_mut(&identity) {
-            (member.group, member.name, member.executable) = (found.group, found.name, found.executable);
+            member.rename(found);
             member.is_counted |= is_counted;
             return;
         }
@@ -231,7 +254,7 @@ impl Roster {
         watch: Result<Watch, NotWatched>,
         is_counted: bool,
     ) {
-        let Match { identity, group, name, executable, .. } = found;
+        let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
         let (storage, was_gone) = (None, false);
         let is_given = |watch: &Watch| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
@@ -241,6 +264,8 @@ impl Roster {
             identity,
             name,
             executable,
+            invocation,
+            attributes: None,
             group,
             first,
             watch,
@@ -330,7 +355,31 @@ mod tests {
 
     fn found(start_ticks: u64) -> Match {
         let identity = Identity { pid: 7, start_ticks };
-        Match { identity, parent: None, group: 0, name: "M8RefSvr".into(), executable: None }
+        let (name, executable) = ("M8RefSvr".into(), None);
+        Match { identity, parent: None, group: 0, name, executable, invocation: None }
+    }
+
+    #[test]
+    fn another_program_takes_the_place_of_the_one_before_until_the_process_is_described() {
+        let selector = Selector::new(&["M8RefSvr".into()], &[]).unwrap();
+        let mut roster = Roster::new(Proc::new("/nowhere"), selector, None);
+        let mut executes = |command: &str, is_described: bool| {
+            let command = Some(command.into());
+            let invocation = Some(Box::new(Invocation { command, ..Invocation::default() }));
+            let name = "another".into();
+            roster.admit(Match { invocation, name, ..found(50) }, false, true);
+            let member = roster.members.get_mut(&found(50).identity).unwrap();
+            if is_described {
+                member.attributes = Some(Arc::default());
+                member.invocation = None;
+            }
+            assert_eq!(&*member.name, "another");
+            member.invocation.as_ref().and_then(|it| it.command.clone())
+        };
+        assert_eq!(executes("/bin/a", false).as_deref(), Some("/bin/a"));
+        assert_eq!(executes("/bin/b", false).as_deref(), Some("/bin/b"));
+        assert_eq!(executes("/bin/b", true), None);
+        assert_eq!(executes("/bin/c", false), None);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use m8refsvr_common::record::Form;
 use super::{Match, Roster};
 use crate::{
     kernel::{NotWatched, Switches, Watch},
+    model::process_attributes::AttributeSet,
     proc::{
         Process, Unreadable,
-        identity::Names,
+        identity::ProgramFiles,
         stat::{self, Stat},
         switches::ThreadSwitches,
     },
@@ -32,14 +33,23 @@ impl Roster {
         }
         let comm = stat::comm(&self.buffer).unwrap_or_default().to_vec();
         let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
-        let names = Names::read(thread.as_ref().unwrap_or(&process), &comm, &mut self.buffer);
+        let files = ProgramFiles::read(thread.as_ref().unwrap_or(&process), &mut self.buffer);
+        let names = files.names(&comm);
         let identity = Identity { pid, start_ticks: stat.start_ticks };
-        Ok(self.selector.select(&names).map(|group| Match {
+        let Some(group) = self.selector.select(&names) else { return Ok(None) };
+        let is_described = || self.members.get(&identity).is_some_and(|member| member.attributes.is_some());
+        let invocation = match self.attributes {
+            AttributeSet::None => None,
+            set if !is_described() => files.invocation(set).ok(),
+            _ => None,
+        };
+        Ok(Some(Match {
             identity,
             parent: u32::try_from(stat.parent).ok().filter(|&parent| parent != 0),
             group,
             name: names.shown().into(),
             executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into()),
+            invocation: invocation.map(Box::new),
         }))
     }
 

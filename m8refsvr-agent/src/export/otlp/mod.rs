@@ -19,7 +19,7 @@ mod proxy;
 mod request;
 mod resource;
 mod tls;
-mod tls_verifier;
+pub mod user_names;
 
 pub use client::{Client, Protocol, Target};
 pub use compression::{Compression, Message};

@@ -4,7 +4,7 @@
 //! What is read of every process at every collection has parsers of its own, which take the bytes apart in place: `stat`,
 //! `statm`, `io`, and the threads' `status`, where the kernel does not count for the agent. The procfs crate takes the
 //! rest apart: mounts, cgroups, limits, `status`, the machine's memory. It makes strings and maps of a whole file for the
-//! few values that are wanted, which costs seven times as much and more (`cargo bench -p m8refsvr-agent --bench parsers`).
+//! few values that are wanted, which costs ten times as much and more (`cargo bench -p m8refsvr-agent --bench parsers`).
 //! Where a file is read once, or once a minute, that does not matter.
 //!
 //! It is handed bytes, and opens nothing itself: it would open by path each time, so that a process can be exchanged

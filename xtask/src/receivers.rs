@@ -1,4 +1,4 @@
-//! What the export is tested against: two receivers and a proxy that others wrote. They are kept in the cache, and
+//! What the export is tested against: three receivers and a proxy that others wrote. They are kept in the cache, and
 //! nothing of them is installed into the system but the libraries and interpreters they need.
 
 use std::{
@@ -8,11 +8,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{host, keep};
+use crate::{apt::Suite, host, keep};
 
 const ROTEL_VERSION: &str = "0.0.1a15";
 const MOCKOTLPSERVER_VERSION: &str = "0.10.0";
 const NGINX: &str = "usr/sbin/nginx";
+/// The only suite of Debian's with a VictoriaMetrics that takes OTLP. It wants glibc 2.34 and a libzstd that is newer
+/// than bookworm's, so the library comes with it.
+const VICTORIA_METRICS_SUITE: &str = "sid";
+const VICTORIA_METRICS_PACKAGES: [&str; 2] = ["victoria-metrics", "libzstd1"];
+/// Below the packages' root; the tests find the library from the program's path.
+const VICTORIA_METRICS: &str = "usr/bin/victoria-metrics";
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// Where the programs are.
 #[derive(Debug)]
@@ -23,12 +30,19 @@ pub(crate) struct Receivers {
     pub(crate) mockotlpserver: PathBuf,
     /// The program of the proxy nginx.
     pub(crate) nginx: PathBuf,
+    /// The program of VictoriaMetrics, a receiver that stores what it receives.
+    pub(crate) victoria_metrics: PathBuf,
 }
 
 /// Makes sure that all are there.
 pub(crate) fn install() -> Result<Receivers> {
     let folder = folder()?;
-    Ok(Receivers { rotel: rotel()?, mockotlpserver: mockotlpserver(&folder)?, nginx: nginx(&folder)? })
+    Ok(Receivers {
+        rotel: rotel()?,
+        mockotlpserver: mockotlpserver(&folder)?,
+        nginx: nginx(&folder)?,
+        victoria_metrics: victoria_metrics(&folder)?,
+    })
 }
 
 fn folder() -> Result<PathBuf> {
@@ -101,6 +115,33 @@ fn nginx(folder: &Path) -> Result<PathBuf> {
     keep::make(&home, |scratch| host::unpack(&["nginx"], scratch))?;
     if !host::runs(&program, "-v") {
         bail!("{} lacks libraries; install the whole package: apt-get install nginx", program.display());
+    }
+    Ok(program)
+}
+
+/// Debian's VictoriaMetrics, unpacked: its installation would start a server on port 8428, now and whenever the machine
+/// starts.
+fn victoria_metrics(folder: &Path) -> Result<PathBuf> {
+    let home = folder.join("victoria-metrics");
+    let program = home.join(VICTORIA_METRICS);
+    let runs = || {
+        let mut command = Command::new(&program);
+        command.arg("-version").env("LD_LIBRARY_PATH", home.join(LIBRARIES));
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if runs() {
+        return Ok(program);
+    }
+    keep::make(&home, |scratch| {
+        Suite::new(VICTORIA_METRICS_SUITE, scratch)?.unpack(VICTORIA_METRICS_PACKAGES)
+    })
+    .with_context(|| format!("Debian's {VICTORIA_METRICS_SUITE} gave no VictoriaMetrics"))?;
+    if !runs() {
+        bail!(
+            "{} does not run: it needs an amd64 Linux with glibc 2.34 or later; remove {} to unpack it again",
+            program.display(),
+            home.display()
+        );
     }
     Ok(program)
 }

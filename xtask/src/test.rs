@@ -48,6 +48,7 @@ pub(crate) fn test() -> Result<()> {
         .env("M8REFSVR_ROTEL", receivers.rotel)
         .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
         .env("M8REFSVR_NGINX", receivers.nginx)
+        .env("M8REFSVR_VICTORIA_METRICS", receivers.victoria_metrics)
         .env("M8REFSVR_RUNC", kubernetes::runc()?);
     step("testing, with the real programs in this kernel", tests)?;
     vm::vm(&[], "", vm::Table::Check)?;

@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::{
     process::{Pid, Signal, kill_process},
     time::{ClockId, clock_gettime},
@@ -19,6 +21,8 @@ use crate::server::{self, PATIENCE};
 
 /// The first argument by which this program knows that it is a process to be watched.
 pub(crate) const WATCHED: &str = "--watched";
+/// The first argument by which this program knows that it is the parent of such a process, whose program comes next.
+pub(crate) const PARENT: &str = "--parent";
 
 /// The agent with these arguments, and no variable of the machine's.
 pub(crate) fn command(arguments: &[&str]) -> Command {
@@ -92,7 +96,7 @@ impl Agent {
         let end = Instant::now() + Duration::from_secs(600);
         while self.said(text) < times {
             assert!(Instant::now() < end, "waited for {text:?} {times} times: {}", self.log());
-            std::thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -122,7 +126,7 @@ impl Agent {
                 return (status.code(), start.elapsed());
             }
             assert!(start.elapsed() < PATIENCE, "the agent does not end: {}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -168,11 +172,34 @@ impl Name {
 
     /// Starts a process of this name; it waits to be told what to do.
     pub(crate) fn start(&self) -> Watched {
-        let mut command = Command::new(&self.program);
-        let mut process = command.arg(WATCHED).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let orders = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().unwrap());
-        Watched { process, orders, answers }
+        Watched::start(Command::new(&self.program).arg(WATCHED))
+    }
+
+    /// As [`Self::start`], below a parent of another name. It has started when this returns.
+    pub(crate) fn start_accounted(&self) -> Accounted {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut accounted = Accounted(Watched::start(command.arg(PARENT).arg(&self.program)));
+        accounted.tell("switch 1 1");
+        accounted
+    }
+}
+
+/// A process to be watched, and its parent, to which the kernel tells in the end what the process had.
+pub(crate) struct Accounted(Watched);
+
+impl Accounted {
+    /// Has it do something; returns when it is done.
+    pub(crate) fn tell(&mut self, order: &str) {
+        self.0.tell(order);
+    }
+
+    /// Ends it. The context switches that it had with all its threads, voluntary and involuntary.
+    pub(crate) fn end(mut self) -> [u64; 2] {
+        drop(self.0.orders.take());
+        let mut answer = String::new();
+        self.0.answers.read_line(&mut answer).unwrap();
+        let numbers: Vec<u64> = answer.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        numbers.try_into().unwrap()
     }
 }
 
@@ -184,6 +211,13 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let orders = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        Self { process, orders, answers }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -204,7 +238,26 @@ impl Drop for Watched {
     }
 }
 
-/// What such a process does: `spin MILLISECONDS` of CPU time, `write BYTES PATH`, until there are no more orders.
+/// What the parent of such a process does: waits for its end, and tells the context switches that the kernel has
+/// accounted for it. The process has the parent's orders.
+pub(crate) fn be_parent() {
+    let program = std::env::args_os().nth(2).unwrap();
+    assert!(Command::new(program).arg(WATCHED).status().unwrap().success());
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    println!("{} {}", usage.voluntary_context_switches(), usage.involuntary_context_switches());
+}
+
+/// Waits and computes in turns.
+fn switch(times: u32) {
+    for time in 0..times {
+        thread::sleep(Duration::from_micros(200));
+        let end = Instant::now() + Duration::from_micros(if time % 10 == 0 { 5000 } else { 100 });
+        while Instant::now() < end {}
+    }
+}
+
+/// What such a process does: `spin MILLISECONDS` of CPU time, `write BYTES PATH`, `switch THREADS TIMES` at least to
+/// other threads, until there are no more orders.
 pub(crate) fn be_watched() {
     for order in std::io::stdin().lines() {
         let order = order.unwrap();
@@ -214,6 +267,13 @@ pub(crate) fn be_watched() {
                 let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
                 let end = used() + Duration::from_millis(words[1].parse().unwrap());
                 while used() < end {}
+            }
+            "switch" => {
+                let times = words[2].parse().unwrap();
+                let threads: Vec<_> = (0..words[1].parse().unwrap())
+                    .map(|_: u32| thread::spawn(move || switch(times)))
+                    .collect();
+                threads.into_iter().for_each(|thread| thread.join().unwrap());
             }
             "write" => fs::write(words[2], vec![1; words[1].parse().unwrap()]).unwrap(),
             other => panic!("{other} is no order"),

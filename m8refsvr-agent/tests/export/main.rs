@@ -21,6 +21,7 @@ mod relay;
 mod rotel;
 mod send;
 mod server;
+mod victoria_metrics;
 
 use std::{
     path::{Path, PathBuf},
@@ -39,8 +40,8 @@ enum Need {
     Mock,
     /// The proxy nginx.
     Nginx,
-    /// The program openssl, which makes certificates as users do.
-    Openssl,
+    /// VictoriaMetrics, a receiver that stores.
+    VictoriaMetrics,
     /// Loading and attaching programs.
     Bpf,
 }
@@ -64,7 +65,8 @@ impl Need {
             Self::Rotel => "M8REFSVR_ROTEL",
             Self::Mock => "M8REFSVR_MOCKOTLPSERVER",
             Self::Nginx => "M8REFSVR_NGINX",
-            Self::Bpf | Self::Openssl => return Err("no variable names it".into()),
+            Self::VictoriaMetrics => "M8REFSVR_VICTORIA_METRICS",
+            Self::Bpf => return Err("it is no program".into()),
         };
         let path = std::env::var_os(variable)
             .ok_or_else(|| format!("{variable} is not set; `cargo xtask test` installs what it names"))?;
@@ -78,9 +80,12 @@ impl Need {
 type Case = harness::Case<Need>;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == agent::WATCHED) {
-        agent::be_watched();
-        return ExitCode::SUCCESS;
+    let first = std::env::args_os().nth(1);
+    for (argument, be) in [(agent::WATCHED, agent::be_watched as fn()), (agent::PARENT, agent::be_parent)] {
+        if first.as_ref().is_some_and(|first| first == argument) {
+            be();
+            return ExitCode::SUCCESS;
+        }
     }
     // Two thousand processes with two pipes each, and connections that are held for long.
     let limit = getrlimit(Resource::Nofile);

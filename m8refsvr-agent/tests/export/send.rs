@@ -35,6 +35,19 @@ pub(crate) fn http_gzip(port: u16, request: &ExportMetricsServiceRequest) -> u16
     post(connect(port), "Content-Encoding: gzip\r\n", &body.finish().unwrap())
 }
 
+/// The body of an answer over HTTP, which must be a success.
+pub(crate) fn get(port: u16, path: &str) -> String {
+    let mut stream = connect(port);
+    // By HTTP 1.0 the body is in one piece, and ends with the connection.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1);
+    assert!(status.is_some_and(|status| status.starts_with('2')), "GET {path}: {answer}");
+    body.to_owned()
+}
+
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(loopback(port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

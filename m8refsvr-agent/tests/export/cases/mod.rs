@@ -13,10 +13,12 @@ mod receivers;
 mod tls;
 mod totals;
 mod turn;
+mod victoria_metrics;
 
 pub(crate) fn all() -> Vec<Case> {
     [
         receivers::CASES,
+        victoria_metrics::CASES,
         catalogue::CASES,
         tls::CASES,
         outage::CASES,

@@ -3,6 +3,7 @@
 
 'use strict';
 
+const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 const zlib = require('node:zlib');
@@ -20,6 +21,15 @@ http.createServer = (answer) =>
     const { headers, method, url } = request;
     answer(Object.assign(request.pipe(zlib.createGunzip()), { headers, method, url }), response);
   });
+
+// Its copy of the specification is older than names of events.
+const { readFileSync } = fs;
+fs.readFileSync = (file, ...options) => {
+  const content = readFileSync(file, ...options);
+  return String(file).endsWith('/logs/v1/logs.proto')
+    ? String(content).replace(/(bytes span_id = 10;)/, '$1\n  string event_name = 12;')
+    : content;
+};
 
 const { MockOtlpServer } = require(folder);
 const { JSONPrinter } = require(path.join(folder, 'lib/printers.js'));

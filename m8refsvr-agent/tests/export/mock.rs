@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Need,
-    receiver::{Export, MARK, Point, PointKind, Seen},
+    receiver::{Export, MARK, Point, PointKind, Record, Seen},
     server::Ports,
 };
 
@@ -25,6 +25,11 @@ pub(crate) fn command(ports: Ports) -> Command {
 
 /// Takes a line; whether it is an export.
 pub(crate) fn read(line: &str, seen: &mut Seen) -> bool {
+    if line.starts_with("{\"resourceLogs\":") {
+        let request: Value = serde_json::from_str(line).unwrap();
+        seen.records.extend(list(&request["resourceLogs"]).flat_map(records));
+        return true;
+    }
     if !line.starts_with("{\"resourceMetrics\":") {
         return false;
     }
@@ -63,6 +68,24 @@ fn export(resource: BTreeMap<String, String>, metrics: &Value) -> Export {
         }
     }
     export
+}
+
+fn records(logs: &Value) -> Vec<Record> {
+    let mut records = Vec::new();
+    for scope_logs in list(&logs["scopeLogs"]) {
+        records.extend(list(&scope_logs["logRecords"]).map(|record| Record {
+            resource: attributes(&logs["resource"]["attributes"]),
+            scope: text(&scope_logs["scope"]["name"]),
+            event: text(&record["eventName"]),
+            time_ns: bits(&record["timeUnixNano"]),
+            observed_ns: bits(&record["observedTimeUnixNano"]),
+            severity: record["severityNumber"].as_u64().unwrap_or_default(),
+            severity_text: text(&record["severityText"]),
+            body: text(&record["body"]),
+            attributes: attributes(&record["attributes"]),
+        }));
+    }
+    records
 }
 
 /// What is false or 0 is not in it.

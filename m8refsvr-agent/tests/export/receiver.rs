@@ -27,6 +27,8 @@ pub(crate) const MARK: &str = "test.mark";
 pub(crate) enum Kind {
     /// Rotel, in Rust with tonic and hyper.
     Rotel,
+    /// The same, which takes metrics alone.
+    RotelWithoutLogs,
     /// Elastic's mockotlpserver, in JavaScript with grpc-js and Node's HTTP.
     Mock,
 }
@@ -66,10 +68,27 @@ pub(crate) enum PointKind {
     },
 }
 
+/// A log record, with all that is said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) resource: BTreeMap<String, String>,
+    pub(crate) scope: String,
+    /// The name of the event that it is, empty where it is none.
+    pub(crate) event: String,
+    pub(crate) time_ns: u64,
+    pub(crate) observed_ns: u64,
+    pub(crate) severity: u64,
+    pub(crate) severity_text: String,
+    pub(crate) body: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
 /// What the lines of a receiver's output say.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) exports: Vec<Export>,
+    /// Those of [`Kind::Mock`] alone.
+    pub(crate) records: Vec<Record>,
     /// The last mark: what was received before it is complete.
     pub(crate) mark: u64,
 }
@@ -100,9 +119,11 @@ impl Receiver {
         let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
         let reader = Arc::clone(&seen);
         let (mut command, mut read): (Command, Read) = match kind {
-            Kind::Rotel => {
+            Kind::Rotel | Kind::RotelWithoutLogs => {
                 let mut reader = rotel::Reader::default();
-                (rotel::command(ports), Box::new(move |line, seen| reader.read(line, seen)))
+                let takes_logs = kind == Kind::Rotel;
+                let command = if takes_logs { rotel::command } else { rotel::command_without_logs };
+                (command(ports), Box::new(move |line, seen| reader.read(line, seen)))
             }
             Kind::Mock => (mock::command(ports), Box::new(mock::read)),
         };
@@ -125,8 +146,17 @@ impl Receiver {
         self.ports.http
     }
 
-    /// All that was received so far, in order. What the receiver has answered before is certainly in it.
+    /// All metrics that were received so far, in order. What the receiver has answered before is certainly in it.
     pub(crate) fn exports(&self) -> Vec<Export> {
+        self.seen(|seen| seen.exports.clone())
+    }
+
+    /// As [`Self::exports`], of log records; [`Kind::Mock`] tells them.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.seen(|seen| seen.records.clone())
+    }
+
+    fn seen<T>(&self, what: impl FnOnce(&Seen) -> T) -> T {
         // One at a time: a later mark says nothing of an earlier one's place.
         let mut marks = self.marks.lock().unwrap();
         *marks += 1;
@@ -137,13 +167,21 @@ impl Receiver {
         let (seen, _) =
             changed.wait_timeout_while(seen.lock().unwrap(), PATIENCE, |seen| seen.mark < mark).unwrap();
         assert!(seen.mark >= mark, "the receiver does not print a mark: {}", self.said());
-        seen.exports.clone()
+        what(&seen)
     }
 
     /// Waits until what was received is enough; `what` is what is waited for.
     pub(crate) fn wait_for(&self, what: &str, enough: impl Fn(&[Export]) -> bool) -> Vec<Export> {
         let look = || Some(self.exports()).filter(|exports| enough(exports));
         server::wait_for(what, look, || summary(&self.exports()) + &self.said())
+    }
+
+    /// Waits until so many log records were received.
+    pub(crate) fn wait_for_records(&self, number: usize) -> Vec<Record> {
+        let look = || Some(self.records()).filter(|records| records.len() >= number);
+        server::wait_for(&format!("{number} log records"), look, || {
+            format!("{:#?} {}", self.records(), self.said())
+        })
     }
 
     fn said(&self) -> String {

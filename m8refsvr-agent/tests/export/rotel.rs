@@ -21,6 +21,13 @@ pub(crate) fn command(ports: Ports) -> Command {
     command
 }
 
+/// As [`command`], but it takes no logs: it answers that it has no such service, and no such path.
+pub(crate) fn command_without_logs(ports: Ports) -> Command {
+    let mut command = command(ports);
+    command.arg("--otlp-receiver-logs-disabled");
+    command
+}
+
 /// Where in its text it is.
 #[derive(Default)]
 pub(crate) struct Reader {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
+    metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
 };
 use prost::Message as _;
 use rustls::{
@@ -23,16 +24,24 @@ use crate::{
     server::{PATIENCE, loopback},
 };
 
+/// The path of metrics over HTTP.
+const METRICS: &str = "/v1/metrics";
+
 /// Over HTTP; the status of the answer.
 pub(crate) fn http(port: u16, request: &ExportMetricsServiceRequest) -> u16 {
-    post(connect(port), "", &request.encode_to_vec())
+    post(connect(port), METRICS, "", &request.encode_to_vec())
+}
+
+/// Log records over HTTP; the status of the answer.
+pub(crate) fn http_logs(port: u16, request: &ExportLogsServiceRequest) -> u16 {
+    post(connect(port), "/v1/logs", "", &request.encode_to_vec())
 }
 
 /// Over HTTP, compressed.
 pub(crate) fn http_gzip(port: u16, request: &ExportMetricsServiceRequest) -> u16 {
     let mut body = GzEncoder::new(Vec::new(), Compression::default());
     body.write_all(&request.encode_to_vec()).unwrap();
-    post(connect(port), "Content-Encoding: gzip\r\n", &body.finish().unwrap())
+    post(connect(port), METRICS, "Content-Encoding: gzip\r\n", &body.finish().unwrap())
 }
 
 /// The body of an answer over HTTP, which must be a success.
@@ -55,10 +64,10 @@ fn connect(port: u16) -> TcpStream {
 }
 
 /// A POST over any stream; the status of the answer.
-fn post(mut stream: impl Read + Write, headers: &str, body: &[u8]) -> u16 {
+fn post(mut stream: impl Read + Write, path: &str, headers: &str, body: &[u8]) -> u16 {
     let length = body.len();
     let head = format!(
-        "POST /v1/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Content-Type: application/x-protobuf\r\nContent-Length: {length}\r\n{headers}\r\n"
     );
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
@@ -78,8 +87,7 @@ pub(crate) fn grpc(
     request: ExportMetricsServiceRequest,
     compression: Option<CompressionEncoding>,
 ) -> Result<(), tonic::Status> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let client = MetricsServiceClient::connect(format!("http://127.0.0.1:{port}")).await.unwrap();
         let mut client = match compression {
             Some(compression) => client.send_compressed(compression),
@@ -87,6 +95,18 @@ pub(crate) fn grpc(
         };
         client.export(request).await.map(|_| ())
     })
+}
+
+/// Log records over gRPC.
+pub(crate) fn grpc_logs(port: u16, request: ExportLogsServiceRequest) -> Result<(), tonic::Status> {
+    runtime().block_on(async {
+        let mut client = LogsServiceClient::connect(format!("http://127.0.0.1:{port}")).await.unwrap();
+        client.export(request).await.map(|_| ())
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Over HTTP with TLS, to a server of `authority`'s; the status of the answer, or why there was no connection.
@@ -118,5 +138,5 @@ pub(crate) fn https(
     while connection.is_handshaking() {
         connection.complete_io(&mut stream)?;
     }
-    Ok(post(StreamOwned::new(connection, stream), "", &request.encode_to_vec()))
+    Ok(post(StreamOwned::new(connection, stream), METRICS, "", &request.encode_to_vec()))
 }

@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, io::Read as _, net::TcpStream};
 
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
+    collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
     metrics::v1::{
         AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
         metric::Data, number_data_point,
@@ -19,7 +20,7 @@ use crate::{
     broken::Broken,
     certificates::{Certificates, Identity},
     nginx::Nginx,
-    receiver::{Export, Kind, Point, PointKind, Receiver},
+    receiver::{Export, Kind, Point, PointKind, Receiver, Record},
     send,
     server::{self, Reserved},
 };
@@ -42,6 +43,12 @@ pub(crate) const CASES: &[Case] = &[
         name: "mockotlpserver takes 4 MiB over gRPC and no more",
         needs: &[Need::Mock],
         run: || limited(Kind::Mock),
+    },
+    Case { name: "mockotlpserver shows log records too", needs: &[Need::Mock], run: log_records },
+    Case {
+        name: "rotel refuses log records where it shall, and takes metrics",
+        needs: &[Need::Rotel],
+        run: logs_refused,
     },
     Case { name: "nginx hands on what comes over TLS", needs: &[Need::Nginx, Need::Rotel], run: tls },
     Case {
@@ -101,6 +108,25 @@ fn limited(kind: Kind) {
     send::grpc(receiver.grpc_port(), request(&too_long), None).unwrap_err();
     assert_eq!(send::http(receiver.http_port(), &request(&too_long)), 200);
     assert_eq!(receiver.exports().last(), Some(&export(&too_long)));
+}
+
+fn log_records() {
+    let receiver = Receiver::start(Kind::Mock);
+    assert_eq!(send::http_logs(receiver.http_port(), &logs("http")), 200);
+    assert_eq!(receiver.records(), [record("http")]);
+    send::grpc_logs(receiver.grpc_port(), logs("grpc")).unwrap();
+    assert_eq!(receiver.wait_for_records(2), [record("http"), record("grpc")]);
+    assert_eq!(receiver.exports(), []);
+}
+
+fn logs_refused() {
+    let receiver = Receiver::start(Kind::RotelWithoutLogs);
+    assert_eq!(send::http_logs(receiver.http_port(), &logs("")), 404);
+    let status = send::grpc_logs(receiver.grpc_port(), logs("")).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented, "{status}");
+    assert_eq!(send::http(receiver.http_port(), &request("http")), 200);
+    send::grpc(receiver.grpc_port(), request("grpc"), None).unwrap();
+    assert_eq!(receiver.exports(), ["http", "grpc"].map(export));
 }
 
 fn tls() {
@@ -275,6 +301,51 @@ fn export(text: &str) -> Export {
             point("one", "a.time", "s", "", time, START, 1e22),
             point("two", "a.change", "", "Größe", change, START, -1_099_511_627_776.0),
         ],
+    }
+}
+
+/// A request with a log record, with everything in it that a record tells apart.
+fn logs(body: &str) -> ExportLogsServiceRequest {
+    let record = LogRecord {
+        time_unix_nano: START,
+        observed_time_unix_nano: NOW,
+        severity_number: SeverityNumber::Fatal.into(),
+        severity_text: "FATAL".to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(body.to_owned())) }),
+        attributes: vec![
+            attribute("process.pid", Value::IntValue(4711)),
+            attribute("m8refsvr.exit.run_time", Value::DoubleValue(1.5)),
+            attribute("m8refsvr.exit.core_dumped", Value::BoolValue(true)),
+        ],
+        event_name: "m8refsvr.process.exit".to_owned(),
+        ..LogRecord::default()
+    };
+    let scope = InstrumentationScope { name: "m8refsvr".to_owned(), ..InstrumentationScope::default() };
+    let scope_logs =
+        vec![ScopeLogs { scope: Some(scope), log_records: vec![record], ..ScopeLogs::default() }];
+    let attributes = vec![attribute("service.name", Value::StringValue("svc".to_owned()))];
+    let resource = Some(Resource { attributes, ..Resource::default() });
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }],
+    }
+}
+
+/// The same as the receiver shows it.
+fn record(body: &str) -> Record {
+    Record {
+        resource: owned(&[("service.name", "svc")]),
+        scope: "m8refsvr".to_owned(),
+        event: "m8refsvr.process.exit".to_owned(),
+        time_ns: START,
+        observed_ns: NOW,
+        severity: 21,
+        severity_text: "FATAL".to_owned(),
+        body: body.to_owned(),
+        attributes: owned(&[
+            ("process.pid", "4711"),
+            ("m8refsvr.exit.run_time", "1.5"),
+            ("m8refsvr.exit.core_dumped", "true"),
+        ]),
     }
 }
 

@@ -25,6 +25,9 @@ pub(crate) struct Identity {
     pub(crate) key: PathBuf,
 }
 
+/// The name of a receiver that only a proxy can find: nobody can have it.
+pub(crate) const FAR: &str = "receiver.invalid";
+
 /// In seconds after 1970.
 const YEAR_2100: u64 = 4_102_444_800;
 
@@ -73,7 +76,7 @@ impl Certificates {
         self.folder.path().join("expired-authority.pem")
     }
 
-    /// For localhost, 127.0.0.1 and ::1.
+    /// For localhost, 127.0.0.1, ::1, and [`FAR`].
     pub(crate) fn server(&self) -> Identity {
         self.identity("server")
     }
@@ -165,7 +168,7 @@ fn certify(
 }
 
 fn params(name: &str, validity: Validity) -> CertificateParams {
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let names = ["localhost", "127.0.0.1", "::1", FAR].map(str::to_owned);
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     (params.not_before, params.not_after) = match validity {

@@ -12,6 +12,7 @@ mod agent;
 mod broken;
 mod cases;
 mod certificates;
+mod connect_proxy;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod mock;

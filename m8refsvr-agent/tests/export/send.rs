@@ -57,6 +57,38 @@ pub(crate) fn get(port: u16, path: &str) -> String {
     body.to_owned()
 }
 
+/// Over HTTP by a proxy that passes on the request; the status of the answer.
+pub(crate) fn http_by_proxy(
+    proxy: u16,
+    url: &str,
+    headers: &str,
+    request: &ExportMetricsServiceRequest,
+) -> u16 {
+    post(connect(proxy), url, headers, &request.encode_to_vec())
+}
+
+/// Over HTTP in a proxy's tunnel; the status of the answer, or of the proxy's where it makes no tunnel.
+pub(crate) fn http_by_tunnel(
+    proxy: u16,
+    authority: &str,
+    headers: &str,
+    request: &ExportMetricsServiceRequest,
+) -> u16 {
+    let mut stream = connect(proxy);
+    let ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{headers}\r\n");
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    match status(&answer) {
+        Some(200) => post(stream, METRICS, "", &request.encode_to_vec()),
+        status => status.unwrap(),
+    }
+}
+
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(loopback(port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -74,11 +106,14 @@ fn post(mut stream: impl Read + Write, path: &str, headers: &str, body: &[u8]) -
     let mut answer = Vec::new();
     // A server that ends TLS without saying so has answered all the same.
     let end = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
-    status
-        .and_then(|status| status.parse().ok())
-        .unwrap_or_else(|| panic!("no answer of HTTP: {answer:?}, {end:?}"))
+    status(&answer)
+        .unwrap_or_else(|| panic!("no answer of HTTP: {:?}, {end:?}", String::from_utf8_lossy(&answer)))
+}
+
+/// The status of an answer.
+fn status(answer: &[u8]) -> Option<u16> {
+    let status = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 /// Over gRPC, compressed or not.

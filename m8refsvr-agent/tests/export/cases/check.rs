@@ -26,15 +26,21 @@ pub(crate) const CASES: &[Case] = &[
 
 /// What was found of one thing.
 #[derive(Debug)]
-struct Found {
-    check: String,
+pub(super) struct Found {
+    pub(super) check: String,
     mark: String,
     words: String,
 }
 
 /// Exit code, and what was found.
 fn check(arguments: &[&str]) -> (Option<i32>, Vec<Found>) {
-    let output = command(&[&["check", "--json", "--ebpf", "off"], arguments].concat()).output().unwrap();
+    check_with(arguments, &[])
+}
+
+/// The same with variables.
+pub(super) fn check_with(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, Vec<Found>) {
+    let mut command = command(&[&["check", "--json", "--ebpf", "off"], arguments].concat());
+    let output = command.envs(variables.iter().copied()).output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     let found = answer["checks"].as_array().unwrap().iter().map(|one| {
         let text = |field: &str| one[field].as_str().unwrap().to_owned();
@@ -50,7 +56,7 @@ fn check(arguments: &[&str]) -> (Option<i32>, Vec<Found>) {
     (output.status.code(), found)
 }
 
-fn assert_found(found: &[Found], check: &str, mark: &str, words: &str) {
+pub(super) fn assert_found(found: &[Found], check: &str, mark: &str, words: &str) {
     let found = found.iter().find(|found| found.check == check).unwrap();
     assert!(found.mark == mark && found.words.contains(words), "{check}: {} {}", found.mark, found.words);
 }

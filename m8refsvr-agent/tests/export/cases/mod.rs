@@ -9,6 +9,9 @@ mod ending;
 mod log;
 mod manager;
 mod outage;
+// To be listed in `all` once the agent goes through proxies; without this line then.
+#[expect(dead_code, reason = "the agent goes through no proxy yet")]
+mod proxy;
 mod receivers;
 mod tls;
 mod totals;

@@ -18,7 +18,8 @@ use tonic::codec::CompressionEncoding;
 use crate::{
     Case, Need,
     broken::Broken,
-    certificates::{Certificates, Identity},
+    certificates::{Certificates, FAR, Identity},
+    connect_proxy::{Asked, Behaviour, ConnectProxy},
     nginx::Nginx,
     receiver::{Export, Kind, Point, PointKind, Receiver, Record},
     send,
@@ -65,6 +66,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "nginx without a receiver is unavailable, and a reserved port refuses",
         needs: &[Need::Nginx],
         run: unavailable,
+    },
+    Case {
+        name: "the proxy makes tunnels and passes requests on, and refuses or hangs where it shall",
+        needs: &[Need::Mock],
+        run: by_proxy,
     },
     Case { name: "a broken endpoint accepts, and is silent or cuts the connection", needs: &[], run: broken },
 ];
@@ -186,6 +192,48 @@ fn unavailable() {
     assert!(status.message().contains("503"), "{status}");
     let nobody = Reserved::new();
     TcpStream::connect(server::loopback(nobody.port)).unwrap_err();
+}
+
+fn by_proxy() {
+    let receiver = Receiver::start(Kind::Mock);
+    let proxy = ConnectProxy::start(Behaviour::Forward);
+    let authority = format!("{FAR}:{}", receiver.http_port());
+    let url = format!("http://{authority}/v1/metrics");
+    let both = |text: &str, headers: &str| {
+        [
+            send::http_by_tunnel(proxy.port(), &authority, headers, &request(text)),
+            send::http_by_proxy(proxy.port(), &url, headers, &request(text)),
+        ]
+    };
+    assert_eq!(both("forward", ""), [200, 200]);
+    for status in [403, 407, 502] {
+        proxy.set(Behaviour::Refuse(status));
+        assert_eq!(both("refused", ""), [status; 2]);
+    }
+    proxy.set(Behaviour::Ask("Basic YTpi".to_owned()));
+    assert_eq!(both("asked", ""), [407, 407]);
+    assert_eq!(both("asked", "Proxy-Authorization: Basic YTpi\r\n"), [200, 200]);
+    assert_eq!(receiver.exports(), ["forward", "forward", "asked", "asked"].map(export));
+    let asked = proxy.asked();
+    let seen = |method: &str, target: &str, authorization: Option<&str>| Asked {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        authorization: authorization.map(str::to_owned),
+    };
+    assert_eq!(asked.len(), 12);
+    assert_eq!(asked[..2], [seen("CONNECT", &authority, None), seen("POST", &url, None)]);
+    assert_eq!(asked[11], seen("POST", &url, Some("Basic YTpi")));
+
+    proxy.set(Behaviour::Hang);
+    let mut stream = TcpStream::connect(server::loopback(proxy.port())).unwrap();
+    std::io::Write::write_all(&mut stream, b"CONNECT a:1 HTTP/1.1\r\n\r\n").unwrap();
+    server::wait_for("the request", || (proxy.asked().len() == 13).then_some(()), || format!("{asked:?}"));
+    stream.set_nonblocking(true).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+
+    proxy.set(Behaviour::Forward);
+    let nobody = format!("{FAR}:{}", Reserved::new().port);
+    assert_eq!(send::http_by_tunnel(proxy.port(), &nobody, "", &request("")), 502);
 }
 
 fn broken() {

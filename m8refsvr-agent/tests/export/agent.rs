@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::{
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit},
     time::{ClockId, clock_gettime},
 };
 use tempfile::TempDir;
@@ -229,6 +229,18 @@ impl Watched {
         self.answers.read_line(&mut answer).unwrap();
         assert_eq!(answer, "done\n");
     }
+
+    /// Has it do what it does not survive.
+    pub(crate) fn end_by(mut self, order: &str) -> ExitStatus {
+        writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
+        self.process.wait().unwrap()
+    }
+
+    /// Ends it by a signal.
+    pub(crate) fn kill(mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        self.process.wait().unwrap()
+    }
 }
 
 impl Drop for Watched {
@@ -257,7 +269,8 @@ fn switch(times: u32) {
 }
 
 /// What such a process does: `spin MILLISECONDS` of CPU time, `write BYTES PATH`, `switch THREADS TIMES` at least to
-/// other threads, until there are no more orders.
+/// other threads, `eat MEBIBYTES` of memory, `join FOLDER` of a control group, until there are no more orders, or one
+/// ends it: `exit CODE`, or `crash FOLDER`, where its memory is written.
 pub(crate) fn be_watched() {
     for order in std::io::stdin().lines() {
         let order = order.unwrap();
@@ -274,6 +287,23 @@ pub(crate) fn be_watched() {
                     .map(|_: u32| thread::spawn(move || switch(times)))
                     .collect();
                 threads.into_iter().for_each(|thread| thread.join().unwrap());
+            }
+            "eat" => {
+                let memory = vec![1_u8; words[1].parse::<usize>().unwrap() << 20];
+                assert_eq!(std::hint::black_box(memory)[0], 1);
+            }
+            "join" => {
+                let group = Path::new(words[1]).join("cgroup.procs");
+                fs::write(group, std::process::id().to_string()).unwrap();
+            }
+            "exit" => std::process::exit(words[1].parse().unwrap()),
+            "crash" => {
+                setrlimit(Resource::Core, Rlimit { current: None, maximum: None }).unwrap();
+                std::env::set_current_dir(words[1]).unwrap();
+                // The first one finds the standard library's handler, which leaves it to the kernel from then on.
+                loop {
+                    kill_process(getpid(), Signal::SEGV).unwrap();
+                }
             }
             "write" => fs::write(words[2], vec![1; words[1].parse().unwrap()]).unwrap(),
             other => panic!("{other} is no order"),

@@ -45,6 +45,10 @@ enum Need {
     VictoriaMetrics,
     /// Loading and attaching programs.
     Bpf,
+    /// Control groups that limit memory.
+    MemoryGroup,
+    /// Memory of processes that are killed is written to files.
+    CoreFiles,
 }
 
 impl Need {
@@ -52,10 +56,8 @@ impl Need {
     fn reason_against(self) -> Option<String> {
         match self {
             Self::Bpf => harness::reason_against_bpf(),
-            Self::Openssl => {
-                let runs = Command::new("openssl").arg("version").output().is_ok();
-                (!runs).then(|| "the program openssl is missing: the package openssl has it".into())
-            }
+            Self::MemoryGroup => harness::memory_group().err(),
+            Self::CoreFiles => harness::reason_against_core_files(),
             _ => self.path().err(),
         }
     }
@@ -67,7 +69,7 @@ impl Need {
             Self::Mock => "M8REFSVR_MOCKOTLPSERVER",
             Self::Nginx => "M8REFSVR_NGINX",
             Self::VictoriaMetrics => "M8REFSVR_VICTORIA_METRICS",
-            Self::Bpf => return Err("it is no program".into()),
+            Self::Bpf | Self::MemoryGroup | Self::CoreFiles => return Err("it is no program".into()),
         };
         let path = std::env::var_os(variable)
             .ok_or_else(|| format!("{variable} is not set; `cargo xtask test` installs what it names"))?;

@@ -1,7 +1,11 @@
 //! What the test programs share that need something of the machine. A test that can't run here is reported as ignored,
 //! with its name and the reason.
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use libtest_mimic::{Arguments, Trial};
 use m8refsvr_agent::kernel::{Kernel, KernelError, Options};
@@ -57,5 +61,26 @@ pub(crate) fn reason_against_bpf() -> Option<String> {
         ) => Some(error.to_string()),
         // Anything else is an error of ours, and shall be seen by the tests.
         _ => None,
+    }
+}
+
+/// Where control groups with a limit of memory can be made, and the name of the limit.
+pub(crate) fn memory_group() -> Result<(PathBuf, &'static str), String> {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("memory/memory.limit_in_bytes").exists() {
+        return Ok((root.join("memory"), "memory.limit_in_bytes"));
+    }
+    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
+    if controllers.split_whitespace().any(|controller| controller == "memory") {
+        return Ok((root.to_owned(), "memory.max"));
+    }
+    Err("no control group with a limit of memory can be made".into())
+}
+
+/// Why the memory of processes that are killed is not written to files.
+pub(crate) fn reason_against_core_files() -> Option<String> {
+    match fs::read_to_string("/proc/sys/kernel/core_pattern") {
+        Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => None,
+        _ => Some("kernel.core_pattern writes no files".to_owned()),
     }
 }

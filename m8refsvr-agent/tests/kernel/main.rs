@@ -121,16 +121,13 @@ fn reason_against(need: Need) -> Result<(), String> {
             .map(|_| ())
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),
-        Need::MemoryGroup => cases::lifecycle::memory_group().map(|_| ()),
+        Need::MemoryGroup => harness::memory_group().map(|_| ()),
         Need::Strace => match std::process::Command::new("strace").arg("-V").output() {
             Ok(output) if output.status.success() => Ok(()),
             _ => Err("strace is not installed".to_owned()),
         },
         Need::ThreadGroup => cases::limits::thread_group().map(|_| ()),
-        Need::CoreFiles => match fs::read_to_string("/proc/sys/kernel/core_pattern") {
-            Ok(pattern) if !pattern.starts_with('|') && !pattern.trim().is_empty() => Ok(()),
-            _ => Err("kernel.core_pattern writes no files".to_owned()),
-        },
+        Need::CoreFiles => harness::reason_against_core_files().map_or(Ok(()), Err),
         Need::DeviceMapper => cases::stacked::reason_against("dmsetup", "/dev/mapper/control"),
         Need::Lvm => cases::stacked::reason_against("lvm", "/dev/mapper/control"),
         Need::Md => cases::stacked::reason_against("mdadm", "/proc/mdstat"),

@@ -6,6 +6,9 @@ mod catalogue;
 mod check;
 mod cost;
 mod ending;
+// To be listed in `all` once the agent exports exits; without this line then.
+#[expect(dead_code, reason = "the agent exports no exits yet")]
+mod exits;
 mod log;
 mod manager;
 mod outage;

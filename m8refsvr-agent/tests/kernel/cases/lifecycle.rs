@@ -22,6 +22,7 @@ use crate::{
     Need::{Bpf, CoreFiles, MemoryGroup, Strace},
     actor::work_folder,
     brief::{Programs, Usage, own},
+    harness::memory_group,
     looking::{Watching, observer_of_proc, observer_with},
 };
 
@@ -495,19 +496,6 @@ fn ends() {
         let [_, counted] = [(), ()].map(|()| watching.turnover().exits().find(|&(_, count)| count == 1));
         assert_eq!(counted.unwrap().0.reason(), expected.reason(), "{words}");
     }
-}
-
-/// Where control groups with a limit of memory can be made, and the name of the limit.
-pub(crate) fn memory_group() -> Result<(PathBuf, &'static str), String> {
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("memory/memory.limit_in_bytes").exists() {
-        return Ok((root.join("memory"), "memory.limit_in_bytes"));
-    }
-    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
-    if controllers.split_whitespace().any(|controller| controller == "memory") {
-        return Ok((root.to_owned(), "memory.max"));
-    }
-    Err("no control group with a limit of memory can be made".into())
 }
 
 fn out_of_memory() {

@@ -13,7 +13,8 @@ use crate::{
     Case,
     Need::{Bpf, MemoryGroup, ThreadGroup},
     brief::Programs,
-    cases::lifecycle::{end, memory_group, watching_for},
+    cases::lifecycle::{end, watching_for},
+    harness::memory_group,
 };
 
 pub(crate) const CASES: &[Case] = &[

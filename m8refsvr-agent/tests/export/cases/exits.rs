@@ -1,0 +1,298 @@
+//! Exits of processes as log records at a receiver that takes them, and at one that does not.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    process::ExitStatus,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    Case,
+    Need::{Bpf, CoreFiles, MemoryGroup, Mock, Rotel},
+    agent::{Agent, Name, Watched},
+    harness,
+    receiver::{Kind, Receiver, Record},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "a normal exit, an error and a signal arrive as log records over gRPC",
+        needs: &[Bpf, Mock],
+        run: || arrive("grpc", &[NORMAL, ERROR, KILLED]),
+    },
+    Case {
+        name: "a normal exit, an error and a signal arrive as log records over HTTP",
+        needs: &[Bpf, Mock],
+        run: || arrive("http/protobuf", &[NORMAL, ERROR, KILLED]),
+    },
+    Case {
+        name: "a crash with a core arrives as a log record over gRPC",
+        needs: &[Bpf, Mock, CoreFiles],
+        run: || arrive("grpc", &[CRASHED]),
+    },
+    Case {
+        name: "a crash with a core arrives as a log record over HTTP",
+        needs: &[Bpf, Mock, CoreFiles],
+        run: || arrive("http/protobuf", &[CRASHED]),
+    },
+    Case {
+        name: "a process that is killed for want of memory arrives as a log record over gRPC",
+        needs: &[Bpf, Mock, MemoryGroup],
+        run: || arrive("grpc", &[OUT_OF_MEMORY]),
+    },
+    Case {
+        name: "a process that is killed for want of memory arrives as a log record over HTTP",
+        needs: &[Bpf, Mock, MemoryGroup],
+        run: || arrive("http/protobuf", &[OUT_OF_MEMORY]),
+    },
+    Case {
+        name: "exits are log records where the standard variable says so and not by default",
+        needs: &[Bpf, Mock],
+        run: only_when_asked,
+    },
+    Case {
+        name: "a receiver that refuses log records costs no metric over gRPC",
+        needs: &[Bpf, Rotel],
+        run: || refused("grpc"),
+    },
+    Case {
+        name: "a receiver that refuses log records costs no metric over HTTP",
+        needs: &[Bpf, Rotel],
+        run: || refused("http/protobuf"),
+    },
+];
+
+const EVENT: &str = "m8refsvr.process.exit";
+/// Severities of OpenTelemetry's log data model.
+const SEVERITY_INFO: u64 = 9;
+const SEVERITY_WARN: u64 = 13;
+const SEVERITY_ERROR: u64 = 17;
+const SEVERITY_FATAL: u64 = 21;
+/// Memory that each process has had, and more than its program itself.
+const EATEN_MEBIBYTES: u64 = 32;
+/// The kernel tells starts of processes in ticks of 10 ms, and the start of the machine in seconds.
+const CLOCKS: Duration = Duration::from_millis(1100);
+
+/// A way of ending, and what a record says of it.
+struct End {
+    by: fn(Watched, &Name) -> ExitStatus,
+    /// What the kernel tells to the parent.
+    status: (Option<i32>, Option<i32>),
+    severity: u64,
+    reason: &'static str,
+    core_dumped: bool,
+}
+
+const NORMAL: End = End {
+    by: |process, _| process.end_by("exit 0"),
+    status: (Some(0), None),
+    severity: SEVERITY_INFO,
+    reason: "normal",
+    core_dumped: false,
+};
+const ERROR: End = End {
+    by: |process, _| process.end_by("exit 3"),
+    status: (Some(3), None),
+    severity: SEVERITY_WARN,
+    reason: "error",
+    core_dumped: false,
+};
+const KILLED: End = End {
+    by: |process, _| process.kill(Signal::KILL),
+    status: (None, Some(9)),
+    severity: SEVERITY_ERROR,
+    reason: "signal",
+    core_dumped: false,
+};
+const CRASHED: End = End {
+    by: |process, name| process.end_by(&format!("crash {}", name.folder().display())),
+    status: (None, Some(11)),
+    severity: SEVERITY_ERROR,
+    reason: "signal",
+    core_dumped: true,
+};
+const OUT_OF_MEMORY: End = End {
+    by: out_of_memory,
+    status: (None, Some(9)),
+    severity: SEVERITY_FATAL,
+    reason: "oom",
+    core_dumped: false,
+};
+
+fn out_of_memory(mut process: Watched, _: &Name) -> ExitStatus {
+    let (root, limit) = harness::memory_group().unwrap();
+    let group = root.join(format!("m8refsvr-export-{}-{}", std::process::id(), process.pid()));
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join(limit), (48_u64 << 20).to_string()).unwrap();
+    process.tell(&format!("join {}", group.display()));
+    let status = process.end_by("eat 200");
+    fs::remove_dir(&group).unwrap();
+    status
+}
+
+/// What is known of a process beside how it ended.
+struct Truth {
+    pid: u32,
+    created: SystemTime,
+    /// It ran at least and at most so long.
+    ran: [Duration; 2],
+    /// It ended between these.
+    ended: [SystemTime; 2],
+    /// The most memory that it had until shortly before its end.
+    peak_bytes: u64,
+}
+
+/// Starts a process, and ends it.
+fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
+    let before_start = Instant::now();
+    let mut process = name.start();
+    process.tell(&format!("eat {EATEN_MEBIBYTES}"));
+    let after_start = Instant::now();
+    // It is known by now, whichever way it was found.
+    agent.wait_for_looks(2);
+    let pid = process.pid();
+    let of_kernel = procfs::process::Process::new(pid.cast_signed()).unwrap();
+    let ticks = of_kernel.stat().unwrap().starttime as f64 / procfs::ticks_per_second() as f64;
+    let booted = Duration::from_secs(procfs::boot_time_secs().unwrap());
+    let created = UNIX_EPOCH + booted + Duration::from_secs_f64(ticks);
+    let peak_bytes = of_kernel.status().unwrap().vmhwm.unwrap() * 1024;
+    let (least, earliest) = (after_start.elapsed(), SystemTime::now());
+    let status = (end.by)(process, name);
+    assert_eq!((status.code(), status.signal()), end.status, "{status}");
+    assert_eq!(status.core_dumped(), end.core_dumped, "{status}");
+    let ran = [least, before_start.elapsed()];
+    Truth { pid, created, ran, ended: [earliest, SystemTime::now()], peak_bytes }
+}
+
+fn port(receiver: &Receiver, protocol: &str) -> String {
+    if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() }.to_string()
+}
+
+/// The arguments of an agent that exports to a receiver; with a second group, so that a record has to name its own.
+fn arguments<'a>(name: &'a Name, protocol: &'a str, port: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["--interval", "0.2", "--bpf-fs", "/nowhere", "--protocol", protocol];
+    arguments.extend(["--agent-host", "127.0.0.1", "--agent-port", port]);
+    arguments.extend(["--process", "no-such-process", "--process", name.text()]);
+    arguments
+}
+
+fn arrive(protocol: &str, ends: &[End]) {
+    let receiver = Receiver::start(Kind::Mock);
+    let name = Name::new("ends");
+    let port = port(&receiver, protocol);
+    let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
+    let mut agent = Agent::start_with(&arguments, &[("OTEL_SERVICE_NAME", "svc")]);
+    agent.wait_for_looks(1);
+    let truths: Vec<Truth> = ends.iter().map(|one| end(&name, one, &agent)).collect();
+    let records = receiver.wait_for_records(ends.len());
+    for (end, truth) in ends.iter().zip(&truths) {
+        let pid = truth.pid.to_string();
+        let mut of_process = records.iter().filter(|record| record.attributes["process.pid"] == pid);
+        check(of_process.next().unwrap(), end, truth, &name);
+        assert_eq!(of_process.next(), None, "once");
+    }
+    // Those that are on their way when it ends arrive too, and none comes twice.
+    let last = end(&name, &ends[0], &agent);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
+    let records = receiver.records();
+    assert_eq!(records.len(), ends.len() + 1, "{records:#?}");
+    check(records.last().unwrap(), &ends[0], &last, &name);
+}
+
+fn check(record: &Record, end: &End, truth: &Truth, name: &Name) {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let resource = |attribute: &str| record.resource.get(attribute).map(String::as_str);
+    assert_eq!(resource("service.name"), Some("svc"), "{record:#?}");
+    assert_eq!(resource("host.name"), Some(host.as_str()), "{record:#?}");
+    assert_eq!(resource("process.pid"), None, "of the process, not of its agent: {record:#?}");
+    assert_eq!((record.event.as_str(), record.severity), (EVENT, end.severity), "{record:#?}");
+    let ended = UNIX_EPOCH + Duration::from_nanos(record.time_ns);
+    assert!((truth.ended[0] - CLOCKS..=truth.ended[1] + CLOCKS).contains(&ended), "{record:#?}");
+    assert!(record.observed_ns == 0 || record.observed_ns >= record.time_ns, "{record:#?}");
+    let words = &record.body;
+    assert!(words.contains(name.text()) && words.contains(&truth.pid.to_string()), "{words}");
+
+    let attribute = |attribute: &str| record.attributes.get(attribute).map(String::as_str);
+    assert_eq!(attribute("process.executable.name"), Some(name.text()), "{record:#?}");
+    assert_eq!(attribute("m8refsvr.group"), Some(name.text()), "{record:#?}");
+    assert_eq!(attribute("m8refsvr.exit.reason"), Some(end.reason), "{record:#?}");
+    let (code, signal) = (end.status.0.map(|code| code.to_string()), end.status.1.map(|it| it.to_string()));
+    // That of a normal exit need not be told.
+    let told = attribute("process.exit.code");
+    assert!(told == code.as_deref() || (told.is_none() && end.reason == "normal"), "{record:#?}");
+    assert_eq!(attribute("m8refsvr.exit.signal"), signal.as_deref(), "{record:#?}");
+    let core_dumped = attribute("m8refsvr.exit.core_dumped");
+    assert_eq!(core_dumped == Some("true"), end.core_dumped, "{record:#?}");
+    let created = humantime::parse_rfc3339(attribute("process.creation.time").unwrap()).unwrap();
+    assert!((truth.created - CLOCKS..=truth.created + CLOCKS).contains(&created), "{record:#?}");
+    let ran = Duration::from_secs_f64(attribute("m8refsvr.exit.run_time").unwrap().parse().unwrap());
+    assert!((truth.ran[0]..=truth.ran[1] + CLOCKS).contains(&ran), "{:?}: {record:#?}", truth.ran);
+    let peak: u64 = attribute("m8refsvr.exit.peak_rss").unwrap().parse().unwrap();
+    assert!(peak >= EATEN_MEBIBYTES << 20, "{record:#?}");
+    // What the kernel adds up for the highest value lags by some pages for each thread.
+    assert!(peak + (1 << 20) >= truth.peak_bytes, "{}: {record:#?}", truth.peak_bytes);
+}
+
+fn only_when_asked() {
+    for (variable, more, arrive) in [
+        (None, &[][..], false),
+        (Some("none"), &[], false),
+        (Some("otlp"), &[], true),
+        (Some("none"), &["--export-exits"], true),
+    ] {
+        let receiver = Receiver::start(Kind::Mock);
+        let name = Name::new("asked");
+        let port = port(&receiver, "grpc");
+        let variables: Vec<_> = variable.map(|value| ("OTEL_LOGS_EXPORTER", value)).into_iter().collect();
+        let arguments = [&arguments(&name, "grpc", &port)[..], more].concat();
+        let mut agent = Agent::start_with(&arguments, &variables);
+        agent.wait_for_looks(1);
+        end(&name, &ERROR, &agent);
+        agent.wait_for_looks(2);
+        agent.signal(Signal::TERM);
+        assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
+        // The metrics have arrived either way.
+        assert!(!receiver.exports().is_empty());
+        assert_eq!(receiver.records().len(), usize::from(arrive), "{variable:?}, {more:?}");
+    }
+}
+
+fn refused(protocol: &str) {
+    const EXITS: usize = 5;
+    let receiver = Receiver::start(Kind::RotelWithoutLogs);
+    let name = Name::new("unheard");
+    let port = port(&receiver, protocol);
+    let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
+    let mut agent = Agent::start(&arguments);
+    agent.wait_for_looks(1);
+    for _ in 0..EXITS {
+        end(&name, &ERROR, &agent);
+    }
+    agent.wait_for_looks(2);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
+    let exports = receiver.exports();
+    let last = |end: &str| -> f64 {
+        let of_metric = exports.last().unwrap().points.iter().filter(|point| point.name.ends_with(end));
+        of_metric.map(|point| point.value).sum()
+    };
+    assert_eq!(last("process.exits"), EXITS as f64);
+    assert_eq!(last("agent.export.failed"), 0.0);
+    // Each collection was exported, but for those that a newer one took the place of. Whether the last one did is in no
+    // export.
+    let (dropped, collections) = (last("agent.export.dropped"), agent.looks() as f64);
+    let arrived = exports.len() as f64;
+    assert!(arrived + dropped + 1.0 >= collections, "{arrived} and {dropped} of {collections}");
+    // Said once, by its status, and what is lost with it.
+    let log = agent.log();
+    let status = if protocol == "grpc" { "unimplemented" } else { "404" };
+    let warnings = log.lines().filter_map(|line| line.split_once(" WARN ")).map(|(_, words)| words);
+    let of_status = |words: &&str| words.to_lowercase().contains(status) && !words.contains(name.text());
+    let said: Vec<_> = warnings.filter(of_status).collect();
+    assert_eq!(said.len(), 1, "{said:?}: {log}");
+    assert!(!log.contains("WARN export to"), "{log}");
+}

@@ -269,7 +269,7 @@ fn switch(times: u32) {
 }
 
 /// What such a process does: `spin MILLISECONDS` of CPU time, `write BYTES PATH`, `switch THREADS TIMES` at least to
-/// other threads, `eat MEBIBYTES` of memory, `join FOLDER` of a control group, until there are no more orders, or one
+/// other threads, `eat MEBIBYTES` of memory, `join FOLDER` of a control group, `become USER`, until there are no more orders, or one
 /// ends it: `exit CODE`, or `crash FOLDER`, where its memory is written.
 pub(crate) fn be_watched() {
     for order in std::io::stdin().lines() {
@@ -295,6 +295,10 @@ pub(crate) fn be_watched() {
             "join" => {
                 let group = Path::new(words[1]).join("cgroup.procs");
                 fs::write(group, std::process::id().to_string()).unwrap();
+            }
+            "become" => {
+                let user = nix::unistd::Uid::from_raw(words[1].parse().unwrap());
+                nix::unistd::setuid(user).unwrap();
             }
             "exit" => std::process::exit(words[1].parse().unwrap()),
             "crash" => {

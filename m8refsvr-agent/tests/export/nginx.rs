@@ -44,6 +44,14 @@ impl Nginx {
         server::on_ports(ports, |ports| Self::start(ports, &tls(ports, receiver, identity, clients)))
     }
 
+    /// Before a receiver without TLS, and answers with status 413 what is longer than receivers take over gRPC.
+    pub(crate) fn taking_4_mebibytes(receiver: &Receiver) -> Self {
+        let (grpc, http) = handing_on(receiver);
+        let limited = |directives: &str| format!("client_max_body_size 4m; {directives}");
+        let both = |ports| servers(ports, ("http2", &limited(&grpc)), ("", &limited(&http)));
+        server::on_free_ports(|ports| Self::start(ports, &both(ports)))
+    }
+
     /// Answers everything with status 503, without TLS.
     pub(crate) fn unavailable() -> Self {
         Self::answering("return 503;")
@@ -128,9 +136,15 @@ fn tls(ports: Ports, receiver: &Receiver, identity: &Identity, clients: Option<&
         let authority = authority.display();
         writeln!(text, "ssl_client_certificate {authority};\nssl_verify_client on;").unwrap();
     }
+    let (grpc, http) = handing_on(receiver);
+    text + &servers(ports, ("ssl http2", &grpc), ("ssl", &http))
+}
+
+/// The directives for each protocol by which requests go to a receiver.
+fn handing_on(receiver: &Receiver) -> (String, String) {
     let grpc = format!("grpc_pass grpc://{};", server::loopback(receiver.grpc_port()));
     let http = format!("proxy_pass http://{};", server::loopback(receiver.http_port()));
-    text + &servers(ports, ("ssl http2", &grpc), ("ssl", &http))
+    (grpc, http)
 }
 
 /// For each protocol how it listens, and what it does with a request.

@@ -53,6 +53,11 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "nginx hands on what comes over TLS", needs: &[Need::Nginx, Need::Rotel], run: tls },
     Case {
+        name: "nginx takes 4 MiB and no more where it shall",
+        needs: &[Need::Nginx, Need::Mock],
+        run: limited_by_nginx,
+    },
+    Case {
         name: "nginx lets in only who has a valid certificate",
         needs: &[Need::Nginx, Need::Rotel],
         run: mutual,
@@ -114,6 +119,16 @@ fn limited(kind: Kind) {
     send::grpc(receiver.grpc_port(), request(&too_long), None).unwrap_err();
     assert_eq!(send::http(receiver.http_port(), &request(&too_long)), 200);
     assert_eq!(receiver.exports().last(), Some(&export(&too_long)));
+}
+
+fn limited_by_nginx() {
+    const LIMIT: usize = 4 << 20;
+    let receiver = Receiver::start(Kind::Mock);
+    let nginx = Nginx::taking_4_mebibytes(&receiver);
+    let fitting = "x".repeat(LIMIT - 2048);
+    assert_eq!(send::http(nginx.http_port(), &request(&fitting)), 200);
+    assert_eq!(send::http(nginx.http_port(), &request(&"x".repeat(LIMIT))), 413);
+    assert_eq!(receiver.exports(), [export(&fitting)]);
 }
 
 fn log_records() {

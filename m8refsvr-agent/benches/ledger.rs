@@ -1,4 +1,4 @@
-//! What taking in a look costs, making the report of it, and the requests of that:
+//! What taking in a look costs, making the report of it, collecting it by the SDK, and the messages of that:
 //! `cargo bench -p m8refsvr-agent --bench ledger`.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
@@ -10,7 +10,7 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::{
-    export::otlp::{self, Compression, LIMIT, Names},
+    export::otlp::{self, Instruments, LIMIT, Names, Place, ProcessMessages},
     ledger::Ledger,
     observer::Observer,
     own::{self, Looks},
@@ -19,6 +19,7 @@ use m8refsvr_agent::{
     sample::Sample,
     selector::Selector,
 };
+use prost::Message as _;
 
 /// A look at so many processes, all like one that is there; and who looked.
 fn look(processes: u32) -> (Observer, Sample) {
@@ -83,21 +84,32 @@ fn report(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn requests(criterion: &mut Criterion) {
+fn export(criterion: &mut Criterion) {
     let names = Names { otel: true, instana: false };
     let resource = otlp::resource(&Host::this(), None, None).unwrap();
-    let mut group = criterion.benchmark_group("requests");
+    let mut group = criterion.benchmark_group("export");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
         let (observer, sample) = look(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
         let agent = own::agent(&observer, Looks::default(), Exports::default());
         let report = reporter.report(&sample, own::machine(&observer), agent);
-        group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
-            bencher.iter(|| otlp::requests(&report, names, &resource, Compression::Gzip, LIMIT));
+        let mut instruments = Instruments::new(names, &resource, 1);
+        group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {
+            bencher.iter_batched(
+                || report.clone(),
+                |report| instruments.collect(report).unwrap(),
+                BatchSize::SmallInput,
+            );
+        });
+        let messages = ProcessMessages::new(names, resource.clone(), Place::Resource);
+        group.bench_function(BenchmarkId::new(format!("messages of {what}"), 1000), |bencher| {
+            bencher.iter(|| {
+                messages.requests(&report, LIMIT).map(|request| request.encode_to_vec()).collect::<Vec<_>>()
+            });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, ledger, report, requests);
+criterion_group!(benches, ledger, report, export);
 criterion_main!(benches);

@@ -30,6 +30,8 @@ pub enum Kind {
     UpDownCounter,
     /// A total since the agent's start: a cumulative monotonic sum.
     Counter,
+    /// How often values were how large since the agent's start: a cumulative histogram with explicit bounds.
+    Histogram,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Self::Gauge => "gauge",
             Self::UpDownCounter => "updowncounter",
             Self::Counter => "counter",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -58,6 +61,32 @@ pub struct Metric {
     pub description: &'static str,
     /// Its numbers.
     pub points: Points,
+}
+
+/// In what its numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Whole.
+    Int,
+    /// With a fraction.
+    Float,
+}
+
+impl Metric {
+    /// In what its numbers are: all in the same.
+    pub fn number(&self) -> Number {
+        match self.points {
+            Points::Each(points) | Points::Group(points) => {
+                let is_float = points.iter().any(|point| point.figure.is_float());
+                if is_float { Number::Float } else { Number::Int }
+            }
+            Points::Turnover(_) => Number::Int,
+            Points::Agent(figure, _) => match figure {
+                AgentFigure::LookDuration | AgentFigure::CpuTime | AgentFigure::RunTime => Number::Float,
+                _ => Number::Int,
+            },
+        }
+    }
 }
 
 /// The numbers of a metric.
@@ -260,8 +289,8 @@ catalogue! {
         "CPU time in the kernel"
         Group(&plain(Total(Counter::CpuSystem)));
 
-    Agent Gauge "m8refsvr.agent.look.duration" ["s"]
-        "How long the look took"
+    Agent Histogram "m8refsvr.agent.look.duration" ["s"]
+        "How long looks took"
         Agent(AgentFigure::LookDuration, &[]);
     Agent Counter "m8refsvr.agent.look.skipped" ["{look}"]
         "Looks left out, as one before took longer than the interval"
@@ -288,7 +317,7 @@ catalogue! {
         "Processes that the kernel can count for at once"
         Agent(AgentFigure::SlotLimit, &[]);
     Agent Counter "m8refsvr.agent.losses" ["{loss}"]
-        "What could not be counted: that a process found no slot when it started or executed a program, or has an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out"
+        "What could not be counted: that a process found no slot when it started or executed a program, or has an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out, a log record of an exit that was not sent"
         Agent(AgentFigure::Losses, &["m8refsvr.loss.reason"]);
     Agent Counter "m8refsvr.agent.scan.corrections" ["{process}"]
         "Matches that only a look at all processes found, or found no more"
@@ -303,7 +332,7 @@ catalogue! {
         "Points that the receiver did not accept"
         Agent(AgentFigure::PointsRejected, &[]);
     Agent UpDownCounter "m8refsvr.agent.process.unlisted" ["{process}"]
-        "With --per-process: processes beyond --max-processes, summed up in series without process.pid"
+        "With --per-process: processes beyond --max-processes, summed up in series under the agent's own resource"
         Agent(AgentFigure::Unlisted, &[]);
     Agent Gauge "m8refsvr.agent.source" ["1"]
         "1, where figures that /proc alone can't give come from"

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::exit::Over;
+use crate::exit::{How, Over};
 
 /// So many are told one by one within [`WINDOW`].
 const MOST: usize = 20;
@@ -27,15 +27,22 @@ impl Ends {
         Self { taken: 0, said: 0, left_out: 0, since: now }
     }
 
-    /// The lines for those processes that are over since the last look, as far as they were not taken in before.
-    pub fn lines(&mut self, over: &[Over], now: Instant) -> Vec<String> {
+    /// Those that ended since the last look, as far as they were not taken in before.
+    pub fn news<'a>(&mut self, over: &'a [Over]) -> Vec<&'a Over> {
+        let ended = over.iter().filter(|over| matches!(over.how, How::Ended(_)));
+        let news: Vec<&Over> = ended.skip(self.taken).collect();
+        self.taken += news.len();
+        news
+    }
+
+    /// The lines for these.
+    pub fn lines(&mut self, news: &[&Over], now: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         if now.saturating_duration_since(self.since) >= WINDOW {
             lines.extend(self.rest());
             (self.said, self.since) = (0, now);
         }
-        for sentence in over.iter().filter_map(Over::in_words).skip(self.taken) {
-            self.taken += 1;
+        for sentence in news.iter().filter_map(|over| over.in_words()) {
             if self.said < MOST {
                 self.said += 1;
                 lines.push(sentence);
@@ -61,7 +68,12 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{exit::How, sample::fixtures::ended};
+    use crate::sample::fixtures::ended;
+
+    fn lines(ends: &mut Ends, over: &[Over], now: Instant) -> Vec<String> {
+        let news = ends.news(over);
+        ends.lines(&news, now)
+    }
 
     #[test]
     fn each_end_is_a_line_once_whether_a_look_comes_between_or_not() {
@@ -69,12 +81,12 @@ mod tests {
         let mut ends = Ends::new(now);
         let left = Over { how: How::Left, ..ended(2, 5, 0) };
         let over = [ended(1, 5, 0), left, ended(3, 5, 0)];
-        assert_eq!(ends.lines(&over[..2], now).len(), 1);
-        let line = ends.lines(&over, now);
+        assert_eq!(lines(&mut ends, &over[..2], now).len(), 1);
+        let line = lines(&mut ends, &over, now);
         assert!(line[0].starts_with("M8RefSvr 3 ended normally"), "{line:?}");
-        assert_eq!(ends.lines(&over, now), [""; 0]);
+        assert_eq!(lines(&mut ends, &over, now), [""; 0]);
         ends.looked();
-        assert_eq!(ends.lines(&over[..1], now).len(), 1);
+        assert_eq!(lines(&mut ends, &over[..1], now).len(), 1);
     }
 
     #[test]
@@ -82,11 +94,11 @@ mod tests {
         let start = Instant::now();
         let mut ends = Ends::new(start);
         let over: Vec<Over> = (0..100).map(|pid| ended(pid, 5, 0)).collect();
-        assert_eq!(ends.lines(&over, start).len(), MOST);
+        assert_eq!(lines(&mut ends, &over, start).len(), MOST);
         ends.looked();
-        assert_eq!(ends.lines(&over[..5], start + WINDOW / 2), [""; 0]);
+        assert_eq!(lines(&mut ends, &over[..5], start + WINDOW / 2), [""; 0]);
         ends.looked();
-        let lines = ends.lines(&over[..1], start + WINDOW);
+        let lines = lines(&mut ends, &over[..1], start + WINDOW);
         assert_eq!((lines.len(), lines[0].as_str()), (2, "85 more processes ended"));
         assert_eq!(ends.rest(), None);
     }

@@ -16,6 +16,8 @@ pub struct Over {
     pub identity: Identity,
     /// Its name, as to be shown.
     pub name: Arc<str>,
+    /// File name of its executable; `None` without the right to know it.
+    pub executable: Option<Arc<str>>,
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// How.
@@ -90,6 +92,14 @@ impl Exit {
     pub fn code(self) -> Option<u8> {
         match self {
             Self::Code(code) if code != 0 => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Its code, where it ended by itself.
+    pub fn status_code(self) -> Option<u8> {
+        match self {
+            Self::Code(code) => Some(code),
             _ => None,
         }
     }
@@ -181,6 +191,7 @@ mod tests {
         let over = Over {
             identity: Identity { pid: 4711, start_ticks: 5 },
             name: "M8RefSvr".into(),
+            executable: None,
             group: 0,
             how: How::Ended(exit),
             started: UNIX_EPOCH,

@@ -47,6 +47,30 @@ pub enum Figure {
     Used(Limit),
 }
 
+impl Figure {
+    /// Whether it is a [`Value::Double`].
+    pub fn is_float(self) -> bool {
+        match self {
+            Self::Total(counter) => matches!(counter, Counter::CpuUser | Counter::CpuSystem),
+            Self::CpuUserShare
+            | Self::CpuSystemShare
+            | Self::CpuPercent
+            | Self::ThreadsMean
+            | Self::MemoryShare
+            | Self::MemoryPercent
+            | Self::Uptime
+            | Self::Used(_) => true,
+            Self::Processes
+            | Self::Threads
+            | Self::ThreadsMin
+            | Self::ThreadsMax
+            | Self::OpenFiles
+            | Self::Resident
+            | Self::Virtual => false,
+        }
+    }
+}
+
 /// What a process can run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

@@ -27,6 +27,7 @@ use tracing_subscriber::{
 
 use crate::{
     cli::{LogFormat, LogLevel},
+    export::otlp::grpc_events,
     shown,
 };
 
@@ -77,7 +78,10 @@ impl Log {
             LogFormat::Text => layer.fmt_fields(InLine).with_target(false).boxed(),
         };
         // Fails only when a log was started before, and then that one stays.
-        let _ = tracing_subscriber::registry().with(layer.with_filter(targets(level))).try_init();
+        let _ = tracing_subscriber::registry()
+            .with(layer.with_filter(targets(level)))
+            .with(grpc_events::layer())
+            .try_init();
         Ok(log)
     }
 
@@ -116,7 +120,10 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error | LogLevel::Critical => LevelFilter::ERROR,
     };
-    let targets = Targets::new().with_default(level);
+    // What it says of a failed export the exporter says too, and once; and it would show an endpoint with its secrets.
+    let targets = Targets::new().with_default(level).with_target("opentelemetry-otlp", LevelFilter::OFF);
+    // It tells of its own life at `info`.
+    let targets = targets.with_target("opentelemetry_sdk", level.min(LevelFilter::WARN));
     if level == LevelFilter::TRACE {
         return targets;
     }

@@ -9,6 +9,7 @@ use crate::{
     figures::{Figures, Machine, Moment, Value},
     ledger::Ledger,
     listing::Listing,
+    model::process_attributes::ProcessAttributes,
     sample::{ProcessSample, Sample},
     source::{Source, Sources},
     totals::Account,
@@ -36,7 +37,7 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub struct Group {
     /// The pattern; `None` where it is the only one.
-    pub pattern: Option<String>,
+    pub pattern: Option<Arc<str>>,
     /// All of them.
     pub figures: Figures,
     /// How many started and ended.
@@ -54,6 +55,8 @@ pub struct Single {
     pub pid: u32,
     /// File name of its executable, or its name where that could not be read.
     pub executable: Arc<str>,
+    /// What describes it, where that was read.
+    pub attributes: Option<Arc<ProcessAttributes>>,
     /// When it was created.
     pub created: SystemTime,
     /// Since when its totals count.
@@ -111,6 +114,8 @@ pub struct Exports {
     pub superseded: u64,
     /// Points that the receiver did not accept.
     pub rejected: u64,
+    /// Log records of exits that were never sent; `None` where none are made.
+    pub dropped_exits: Option<u64>,
 }
 
 /// Keeps what reports have in common, from one look to the next.
@@ -118,7 +123,7 @@ pub struct Exports {
 pub struct Reporter {
     /// When the agent started, by a clock that nobody sets.
     began: Instant,
-    patterns: Vec<String>,
+    patterns: Vec<Arc<str>>,
     ledger: Ledger,
     listing: Option<Listing>,
 }
@@ -129,7 +134,7 @@ impl Reporter {
         Self {
             began: Instant::now(),
             ledger: Ledger::new(started, patterns.len()),
-            patterns,
+            patterns: patterns.into_iter().map(Arc::from).collect(),
             listing: listed.map(Listing::new),
         }
     }
@@ -152,7 +157,7 @@ impl Reporter {
             own
         });
         agent.unlisted = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
-        let single = |pattern: String| (self.patterns.len() > 1).then_some(pattern);
+        let single = |pattern: &Arc<str>| (self.patterns.len() > 1).then(|| Arc::clone(pattern));
         let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
             let account = self.ledger.group(place);
             let members = sample.processes.iter().filter(move |process| process.group == place);
@@ -165,7 +170,7 @@ impl Reporter {
                 Figures::of(others, &rest, &moment)
             });
             Group {
-                pattern: single(pattern.clone()),
+                pattern: single(pattern),
                 figures: Figures::of(members, &account, &moment),
                 turnover: self.ledger.turnover(place).cloned().unwrap_or_default(),
                 others: others.filter(|others| !others.is_nothing()),
@@ -184,6 +189,7 @@ impl Reporter {
                     group: own.process.group,
                     pid: own.process.identity.pid,
                     executable: own.process.executable.clone().unwrap_or_else(|| own.process.name.clone()),
+                    attributes: own.process.attributes.clone(),
                     created: own.process.started,
                     since: own.since,
                     figures: Figures::of(std::iter::once(own.process), &own.account, &moment),
@@ -222,7 +228,8 @@ impl Agent {
             AgentFigure::Losses => {
                 let missed = self.programs.iter().filter_map(|program| program.missed);
                 let missed = missed.reduce(u64::saturating_add).map(|missed| ("recursion", missed));
-                let all = self.losses.iter().copied().chain(missed);
+                let exits = self.exports.dropped_exits.map(|dropped| ("exit_event", dropped));
+                let all = self.losses.iter().copied().chain(missed).chain(exits);
                 all.map(|(reason, count)| (vec![reason], Value::Int(count))).collect()
             }
             AgentFigure::Corrections => count(self.corrections),

@@ -131,6 +131,7 @@ pub(crate) mod fixtures {
         Over {
             identity: process.identity,
             name: process.name.clone(),
+            executable: process.executable.clone(),
             group: 0,
             how: How::Ended(Exit::Code(0)),
             started: process.started,

@@ -17,7 +17,7 @@ use crate::{
     ends::Ends,
     episode::{Episode, Say, in_words},
     exit::Over,
-    export::otlp::{Counts, Newest},
+    export::otlp::{Counts, ExitEvents, Instruments, Newest, Payload},
     kernel::resident,
     manager::Manager,
     observer::Observer,
@@ -31,13 +31,14 @@ use crate::{
 const ENDS_KEPT: usize = 10_000;
 
 /// For the last export, from the signal that ends the agent.
-const LAST_EXPORT: Duration = Duration::from_secs(4);
+pub const LAST_EXPORT: Duration = Duration::from_secs(4);
 
 /// Looks, again and again.
 #[derive(Debug)]
 pub struct Service {
     observer: Observer,
     reporter: Reporter,
+    instruments: Instruments,
     interval: Duration,
     newest: watch::Sender<Newest>,
     counts: Arc<Counts>,
@@ -46,15 +47,17 @@ pub struct Service {
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
     ends: Ends,
+    exits: Option<ExitEvents>,
     manager: Manager,
 }
 
 impl Service {
-    /// Looks by `observer` at this interval, and hands what `reporter` makes of it to who holds the other end of
-    /// `newest`.
+    /// Looks by `observer` at this interval, and hands what `reporter` and `instruments` make of it to who holds the
+    /// other end of `newest`.
     pub fn new(
         observer: Observer,
         reporter: Reporter,
+        instruments: Instruments,
         interval: Duration,
         newest: watch::Sender<Newest>,
         counts: Arc<Counts>,
@@ -62,6 +65,7 @@ impl Service {
         Self {
             observer,
             reporter,
+            instruments,
             interval,
             newest,
             counts,
@@ -70,8 +74,15 @@ impl Service {
             is_alone: None,
             said: BTreeSet::new(),
             ends: Ends::new(std::time::Instant::now()),
+            exits: None,
             manager: Manager::of_this_process(),
         }
+    }
+
+    /// Makes a log record of each exit, too.
+    pub fn with_exits(mut self, exits: Option<ExitEvents>) -> Self {
+        self.exits = exits;
+        self
     }
 
     /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
@@ -124,7 +135,7 @@ impl Service {
     fn follow(&mut self) {
         match self.observer.follow() {
             Ok(over) => {
-                tell_ends(over, &mut self.ends);
+                tell_ends(over, &mut self.ends, self.exits.as_ref());
                 if over.len() >= ENDS_KEPT {
                     self.look(None);
                 }
@@ -140,7 +151,7 @@ impl Service {
         let outcome = self.observer.look();
         self.looks.last = began.elapsed();
         let now = std::time::Instant::now();
-        let report = match outcome {
+        let payload = match outcome {
             Ok(sample) => {
                 if let Some((times, lasted)) = self.unreadable.over(now) {
                     tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
@@ -148,7 +159,12 @@ impl Service {
                 self.tell(&sample);
                 let agent = own::agent(&self.observer, self.looks, self.counts.now());
                 let machine = own::machine(&self.observer);
-                Some(Arc::new(self.reporter.report(&sample, machine, agent)))
+                let report = self.reporter.report(&sample, machine, agent);
+                self.instruments
+                    .collect(report)
+                    .inspect_err(|error| tracing::error!("the metrics can't be collected: {error}"))
+                    .ok()
+                    .map(Arc::<Payload>::new)
             }
             Err(error) => {
                 self.looks.failed += 1;
@@ -163,10 +179,10 @@ impl Service {
             }
         };
         self.newest.send_if_modified(|newest| {
-            let is_new = report.is_some();
+            let is_new = payload.is_some();
             if is_new {
                 newest.number += 1;
-                newest.report = report;
+                newest.payload = payload;
             }
             newest.last_by = last_by;
             is_new || last_by.is_some()
@@ -175,7 +191,7 @@ impl Service {
 
     /// Says what is new about the processes, and nothing twice.
     fn tell(&mut self, sample: &Sample) {
-        tell_ends(&sample.over, &mut self.ends);
+        tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
         self.ends.looked();
         let is_alone = sample.processes.is_empty();
         let selector = self.observer.selector();
@@ -201,8 +217,12 @@ impl Service {
 }
 
 /// Says of those that ended what was not said yet.
-fn tell_ends(over: &[Over], ends: &mut Ends) {
-    for line in ends.lines(over, std::time::Instant::now()) {
+fn tell_ends(over: &[Over], ends: &mut Ends, exits: Option<&ExitEvents>) {
+    let news = ends.news(over);
+    if let Some(exits) = exits {
+        news.iter().for_each(|over| exits.emit(over));
+    }
+    for line in ends.lines(&news, std::time::Instant::now()) {
         tracing::info!("{line}");
     }
 }

@@ -48,8 +48,10 @@ pub(crate) fn agent_with(sysroot: &Path) -> Result<PathBuf> {
     let [objects, libraries] =
         ["usr/lib", "lib"].map(|folder| sysroot.join(folder).join("x86_64-linux-gnu").display().to_string());
     let root = format!("--sysroot={}", sysroot.display());
-    // The compiler's own folders, from which it comes to this machine's, would be before those of the root.
-    let flags = [&root, &format!("-B{objects}"), &format!("-L{objects}"), &format!("-L{libraries}")];
+    // The compiler's own folders, from which it comes to this machine's, would be before those of the root. The linker is
+    // Rust's own, lld: functions that are the same to the byte are there once.
+    let (objects, libraries) = ([format!("-B{objects}"), format!("-L{objects}")], format!("-L{libraries}"));
+    let flags = [&root, &objects[0], &objects[1], &libraries, "-Wl,--icf=all"];
     let flags = flags.map(|flag| format!("-Clink-arg={flag}"));
     host::run(
         host::cargo(&["build", "--release", "--package", "m8refsvr-agent", "--target", AGENT_TARGET])

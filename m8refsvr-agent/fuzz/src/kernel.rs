@@ -131,6 +131,7 @@ pub(crate) fn maps(data: &[u8]) {
     let over = Over {
         identity: Identity { pid: 1, start_ticks: target.start_ticks },
         name: String::from_utf8_lossy(&bytes[..length]).into(),
+        executable: None,
         group: 0,
         how: How::Ended(exit),
         started: UNIX_EPOCH,

@@ -9,7 +9,7 @@ mod receiver;
 pub use hooks::hooks;
 pub use machine::machine;
 pub use processes::processes;
-pub use receiver::receiver;
+pub use receiver::{Exports, receiver};
 
 use serde::Serialize;
 

@@ -2,49 +2,58 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics, resource::v1::Resource,
-};
-use prost::Message as _;
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout},
 };
 
 use super::Finding;
-use crate::export::otlp::{Client, Compression, ExportError, Message, Protocol, Target, handshake};
+use crate::export::otlp::{
+    Client, ExportError, ProcessMessages, Protocol, Proxy, Resource, Target, connect, probe,
+};
 
 /// A certificate that is valid for less is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
+/// What is exported to a receiver.
+#[derive(Debug)]
+pub struct Exports {
+    /// Where metrics go, or would.
+    pub client: Client,
+    /// Whether they do.
+    pub metrics: bool,
+    /// Where log records go.
+    pub logs: Option<Client>,
+}
+
 /// Goes all the way. What follows a step that failed is not tried.
-pub async fn receiver(client: Client, resource: Resource) -> Vec<Finding> {
+pub async fn receiver(exports: Exports, resource: Resource) -> Vec<Finding> {
     let mut findings = Vec::new();
     // The last one says why there are no more.
-    if let Err(failure) = steps(client, resource, &mut findings).await {
+    if let Err(failure) = steps(exports, resource, &mut findings).await {
         findings.push(failure);
     }
     findings
 }
 
-async fn steps(mut client: Client, resource: Resource, findings: &mut Vec<Finding>) -> Result<(), Finding> {
+async fn steps(exports: Exports, resource: Resource, findings: &mut Vec<Finding>) -> Result<(), Finding> {
+    let Exports { mut client, metrics, logs } = exports;
     let target = client.target().clone();
     let shown = target.shown();
     if let Some(reason) = client.unusable() {
         return Err(Finding::failure("TLS", reason.to_string()));
     }
-    let addresses = resolved(&target).await.map_err(|why| Finding::failure("receiver's name", why))?;
-    let known: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    findings.push(Finding::ok("receiver's name", format!("{shown} is at {}", known.join(", "))));
-    let (address, took) =
-        connected(&addresses, target.timeout).await.map_err(|why| Finding::failure("connection", why))?;
-    findings.push(Finding::ok("connection", format!("to {address} in {}", milliseconds(took))));
+    match &target.proxy {
+        Some(proxy) => findings.push(through(proxy, &target).await?),
+        None => straight(&target, findings).await?,
+    }
     match &target.tls {
         None => findings.push(Finding::ok("TLS", "not used")),
-        Some(_) => findings.push(tls(&target, address).await.map_err(|why| Finding::failure("TLS", why))?),
+        Some(_) => findings.push(tls(&target).await.map_err(|why| Finding::failure("TLS", why))?),
     }
     let failed = |why: String| Finding::failure("export", format!("to {shown} failed: {why}"));
     let protocol = match target.protocol {
@@ -52,12 +61,43 @@ async fn steps(mut client: Client, resource: Resource, findings: &mut Vec<Findin
         Protocol::HttpProtobuf => "HTTP",
     };
     let limit = target.timeout;
-    let message = without_figures(resource, target.compression);
-    export(&mut client, &message, limit).await.map_err(|error| failed(error.to_string()))?;
-    // The first one made the connection.
-    let took = export(&mut client, &message, limit).await.map_err(|error| failed(error.to_string()))?;
-    let found = format!("one without figures is accepted over {protocol}, round trip {}", milliseconds(took));
-    findings.push(Finding::ok("export", found));
+    if metrics {
+        export(&mut client, &resource, limit).await.map_err(|error| failed(error.to_string()))?;
+        // The first one made the connection.
+        let took = export(&mut client, &resource, limit).await.map_err(|error| failed(error.to_string()))?;
+        let took = milliseconds(took);
+        let found = format!("one without figures is accepted over {protocol}, round trip {took}");
+        findings.push(Finding::ok("export", found));
+    }
+    if let Some(mut logs) = logs {
+        let place = logs.target().shown();
+        let sent = timeout(limit, logs.export_logs(&Arc::default())).await;
+        let failed = |error| Finding::failure("log records", format!("to {place} failed: {error}"));
+        sent.unwrap_or(Err(ExportError::Timeout(limit))).map_err(failed)?;
+        findings.push(Finding::ok("log records", format!("a request without any is accepted at {place}")));
+    }
+    Ok(())
+}
+
+/// The way to a proxy, and through it where it is asked for a tunnel.
+async fn through(proxy: &Proxy, target: &Target) -> Result<Finding, Finding> {
+    let began = Instant::now();
+    let connected = timeout(target.timeout, connect(target)).await;
+    let connected = connected.unwrap_or(Err(ExportError::Timeout(target.timeout)));
+    connected.map_err(|error| Finding::failure("proxy", format!("{}: {error}", proxy.shown())))?;
+    let place = target.shown();
+    let took = milliseconds(began.elapsed());
+    Ok(Finding::ok("proxy", format!("{} is between here and {place}, reached in {took}", proxy.shown())))
+}
+
+/// The name and a connection, where nothing is between.
+async fn straight(target: &Target, findings: &mut Vec<Finding>) -> Result<(), Finding> {
+    let addresses = resolved(target).await.map_err(|why| Finding::failure("receiver's name", why))?;
+    let known: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    findings.push(Finding::ok("receiver's name", format!("{} is at {}", target.shown(), known.join(", "))));
+    let (address, took) =
+        connected(&addresses, target.timeout).await.map_err(|why| Finding::failure("connection", why))?;
+    findings.push(Finding::ok("connection", format!("to {address} in {}", milliseconds(took))));
     Ok(())
 }
 
@@ -92,8 +132,8 @@ async fn connected(addresses: &[SocketAddr], limit: Duration) -> Result<(SocketA
     Err(format!("{}; check that the receiver runs, and the port", reasons.join(", ")))
 }
 
-async fn tls(target: &Target, address: SocketAddr) -> Result<Finding, String> {
-    let shown = timeout(target.timeout, handshake(target, address)).await;
+async fn tls(target: &Target) -> Result<Finding, String> {
+    let shown = timeout(target.timeout, async { probe(target, connect(target).await?).await }).await;
     let shown =
         shown.unwrap_or(Err(ExportError::Timeout(target.timeout))).map_err(|error| error.to_string())?;
     let Some(until) = shown.valid_until else { return Ok(Finding::ok("TLS", shown.version)) };
@@ -107,17 +147,10 @@ async fn tls(target: &Target, address: SocketAddr) -> Result<Finding, String> {
     })
 }
 
-/// A request that says who sends, and nothing else. One of no bytes is none to some receivers.
-fn without_figures(resource: Resource, compression: Compression) -> Message {
-    let of_resource = ResourceMetrics { resource: Some(resource), ..ResourceMetrics::default() };
-    let request = ExportMetricsServiceRequest { resource_metrics: vec![of_resource] };
-    Message::new(&request.encode_to_vec(), compression)
-}
-
 /// How long it took.
-async fn export(client: &mut Client, message: &Message, limit: Duration) -> Result<Duration, ExportError> {
+async fn export(client: &mut Client, resource: &Resource, limit: Duration) -> Result<Duration, ExportError> {
     let began = Instant::now();
-    let sent = timeout(limit, client.send(message, began + limit)).await;
+    let sent = timeout(limit, client.send(ProcessMessages::without_metrics(resource))).await;
     sent.unwrap_or(Err(ExportError::Timeout(limit))).map(|_| began.elapsed())
 }
 

@@ -75,7 +75,7 @@ pub struct Export {
     #[arg(long, global = true, value_name = "VOCABULARY", default_value = "otel")]
     pub names: Names,
 
-    /// Series for each process, instead of sums for each pattern
+    /// A resource with series for each process, instead of sums for each pattern
     #[arg(long, global = true)]
     pub per_process: bool,
 

@@ -10,8 +10,8 @@ use super::{
     setup::{named, proc_of},
 };
 use crate::{
-    check::{Finding, Mark, hooks, machine, processes, receiver},
-    export::otlp::{Client, Proxy},
+    check::{Exports, Finding, Mark, hooks, machine, processes, receiver},
+    export::otlp::{Client, Proxy, TlsError},
     settings::{
         Settings,
         export::{Export, ExportSettingsError},
@@ -98,8 +98,8 @@ pub(super) async fn check(
             let nothing = export.nothing_leaves().unwrap_or_default();
             (EXPORT_FAILED, vec![Finding::remark("receiver", format!("not tried, as {nothing}"))])
         }
-        Ok(export) => match Client::new(export.target) {
-            Ok(client) => (EXPORT_FAILED, receiver(client, export.resource).await),
+        Ok(export) => match exports(&export) {
+            Ok(exports) => (EXPORT_FAILED, receiver(exports, export.resource).await),
             Err(error) => (WRONG, vec![Finding::failure("TLS", in_words(&named(&settings, error)))]),
         },
         Err(error) => (WRONG, vec![Finding::failure("receiver", error.to_string())]),
@@ -117,6 +117,16 @@ pub(super) async fn check(
         lines(&findings)
     })?;
     Ok(ExitCode::from(code))
+}
+
+/// What is exported, as the running agent would.
+fn exports(export: &Export) -> Result<Exports, TlsError> {
+    let logs = export.exits.then(|| Client::for_logs(&export.target, &export.resource));
+    Ok(Exports {
+        client: Client::new(export.target.clone())?,
+        metrics: export.metrics,
+        logs: logs.transpose()?,
+    })
 }
 
 /// A line for each.

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     clock,
-    export::otlp::{self, Client, Compression, Counts, Deliverer, Newest},
+    export::otlp::{
+        self, Client, Compression, Counts, Exporter, Instruments, Newest, ProcessMessages, exit_events,
+    },
     kernel::Kernel,
     logging::Log,
     manager::Manager,
@@ -27,7 +29,7 @@ use crate::{
     privileges,
     proc::system::Host,
     report::Reporter,
-    service::Service,
+    service::{LAST_EXPORT, Service},
     settings::{Settings, export::Export},
 };
 
@@ -59,22 +61,41 @@ pub(super) async fn monitor(
         return idle(&nothing, &export, stopped).await;
     }
     let client = Client::new(export.target.clone()).map_err(|error| named(&settings, error))?;
-    let observer = observer(&settings, &|what| tracing::warn!("{what}"))?;
+    let observer = observer(&settings, &|what| tracing::warn!("{what}"))?.with_attributes(export.attributes);
     if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
     }
     privileges::for_looks(|| observer.kernel().is_none_or(Kernel::reaches_maps));
     tell_what_is_in_force(&settings, &export, &observer);
     let counts = Arc::new(Counts::default());
-    let patterns = observer.selector().patterns().map(str::to_owned).collect();
+    let patterns: Vec<String> = observer.selector().patterns().map(str::to_owned).collect();
+    let (end, ends) = watch::channel(None);
+    let (exits, logs) = if export.exits {
+        let client = Client::for_logs(&export.target, &export.resource);
+        let client = client.map_err(|error| named(&settings, error))?;
+        let groups = patterns.iter().map(|pattern| pattern.as_str().into()).collect();
+        let (exits, logs) = exit_events(client, &export.resource, groups, counts.count_exits(), ends);
+        (Some(exits), Some(logs))
+    } else {
+        (None, None)
+    };
+    let logs = logs.map(|logs| tokio::spawn(logs.run()));
+    let instruments = Instruments::new(export.names, &export.resource, patterns.len());
     let reporter = Reporter::new(started, patterns, export.listed);
     let (sender, newest) = watch::channel(Newest::default());
-    let turn = clock::turn(settings.interval, otlp::number(&Host::this()));
-    tracing::debug!("exports are {turn:?} after the looks");
-    let deliverer = Deliverer::new(client, export.resource, export.names, turn, Arc::clone(&counts));
-    let mut delivery =
-        if export.metrics { tokio::spawn(deliverer.run(newest)) } else { tokio::spawn(dropped(newest)) };
-    let service = Service::new(observer, reporter, settings.interval, sender, counts);
+    let delay = clock::turn(settings.interval, otlp::number(&Host::this()));
+    tracing::debug!("exports are {delay:?} after the looks");
+    let messages = ProcessMessages::new(export.names, export.resource, export.identity);
+    let exporter = Exporter::new(client, messages, delay, Arc::clone(&counts));
+    let mut delivery = if export.metrics {
+        tokio::spawn(exporter.run(newest))
+    } else {
+        tokio::spawn(exporter.drop_all(newest))
+    };
+    let service =
+        Service::new(observer, reporter, instruments, settings.interval, sender, counts).with_exits(exits);
+    let stopping = stopped.clone();
+    tokio::spawn(hand_end(stopping, end));
     let observer = tokio::select! {
         biased;
         // An agent that looks and never exports would be of no use; one that ends is started again.
@@ -87,10 +108,21 @@ pub(super) async fn monitor(
     if let Err(error) = delivery.await {
         tracing::error!("the last export broke off: {error}");
     }
+    if let Some(logs) = logs {
+        // Its own limit is the same as that of the last export.
+        let _ = logs.await;
+    }
     // Detaches the programs and removes the pins.
     drop(observer);
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says by when all exports must be over, once the agent is to end.
+async fn hand_end(mut stopped: watch::Receiver<Option<Instant>>, end: watch::Sender<Option<Instant>>) {
+    if let Ok(since) = stopped.wait_for(Option::is_some).await.map(|since| *since) {
+        end.send_replace(since.map(|since| since + LAST_EXPORT));
+    }
 }
 
 /// Where nothing is exported nothing is looked at either. Who started the agent as a service is told that it goes on.
@@ -120,13 +152,6 @@ async fn idle(
     manager.ends();
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Takes reports and sends none.
-async fn dropped(mut newest: watch::Receiver<Newest>) {
-    while newest.changed().await.is_ok() {
-        newest.borrow_and_update();
-    }
 }
 
 /// Does what signals say. The first one to end leaves time for a last export, the second none. Nothing is logged

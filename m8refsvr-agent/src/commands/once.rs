@@ -16,7 +16,7 @@ use super::{
 use crate::{
     export::{
         document::{Context, Document},
-        otlp::{Client, attempt},
+        otlp::{Client, Instruments, ProcessMessages, attempt},
     },
     kernel::Kernel,
     observer::Observer,
@@ -38,6 +38,9 @@ pub(super) async fn once(
         if let Some(off_by) = export.off_by {
             say(&format_args!("nothing is exported: {off_by}"));
         }
+        if export.exits {
+            say(&"log records of exits are exported by the running agent alone, not with --once");
+        }
     }
     let way_out = match export.filter(|export| export.metrics) {
         Some(export) => {
@@ -54,9 +57,12 @@ pub(super) async fn once(
         }
         None => None,
     };
-    let mut observer = observer(&settings, &say)?;
+    let attributes = way_out.as_ref().map(|(_, export)| export.attributes).unwrap_or_default();
+    let mut observer = observer(&settings, &say)?.with_attributes(attributes);
     let listed = way_out.as_ref().and_then(|(_, export)| export.listed);
     let patterns: Vec<String> = observer.selector().patterns().map(str::to_owned).collect();
+    let instruments =
+        way_out.as_ref().map(|(_, export)| Instruments::new(export.names, &export.resource, patterns.len()));
     let mut reporter = Reporter::new(started, patterns.clone(), listed);
     let (first, _) = look(&mut observer, &mut reporter)?;
     tracing::debug!("first look: {} processes", first.processes.len());
@@ -82,11 +88,11 @@ pub(super) async fn once(
         second.absences.sentences().iter().for_each(|sentence| say(sentence));
         code = ExitCode::from(NO_PROCESS);
     }
-    if let Some((client, export)) = way_out {
+    if let Some(((client, export), instruments)) = way_out.zip(instruments) {
         let is_exported = tokio::select! {
             biased;
             ended = signals.next() => return Ok(ended),
-            is_exported = send(client, &export, &report) => is_exported,
+            is_exported = send(client, export, instruments, report) => is_exported,
         };
         if !is_exported {
             code = ExitCode::from(EXPORT_FAILED);
@@ -96,9 +102,17 @@ pub(super) async fn once(
 }
 
 /// Exports once; whether all of it was accepted. Says why not.
-async fn send(mut client: Client, export: &Export, report: &Report) -> bool {
-    let endpoint = export.target.shown();
-    match attempt(&mut client, &export.resource, export.names, report, export.target.timeout).await {
+async fn send(mut client: Client, export: Export, mut instruments: Instruments, report: Report) -> bool {
+    let endpoint = export.target.way();
+    let payload = match instruments.collect(report) {
+        Ok(payload) => payload,
+        Err(error) => {
+            say(&format_args!("the metrics can't be collected: {error}"));
+            return false;
+        }
+    };
+    let messages = ProcessMessages::new(export.names, export.resource, export.identity);
+    match attempt(&mut client, &messages, &payload, export.target.timeout).await {
         Ok(rejected) if rejected.points == 0 => {
             if !rejected.message.is_empty() {
                 say(&format_args!("{endpoint} accepted the export, but says: {}", rejected.message));

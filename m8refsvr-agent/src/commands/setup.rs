@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cli::Ebpf,
-    export::otlp::TlsError,
+    export::otlp::{TlsError, keep_panics_of_requests},
     kernel::Kernel,
     observer::Observer,
     privileges,
@@ -25,6 +25,7 @@ pub(super) const READING: &str = "cannot read /proc";
 
 /// Looks are in the thread that blocks on it; what waits for the network is in the other.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    keep_panics_of_requests();
     let runtime = enough_descriptors().and_then(|()| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,6 +1,6 @@
 //! What describes a process, beside what it is measured by.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Which attributes of processes are wanted. What is not wanted is not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct ProcessAttributes {
     pub command_line: Option<Box<str>>,
     /// The real user id, as seen in the agent's user namespace.
     pub owner_uid: Option<u32>,
+    /// The user's name, or the id in digits where it has none: kept here by who first asked for it.
+    pub owner: OnceLock<Arc<str>>,
     /// The path of the cgroup: that of version 2, or where that is not mounted the one of the memory controller.
     pub cgroup: Option<Arc<str>>,
     /// Where the path of a cgroup tells it.

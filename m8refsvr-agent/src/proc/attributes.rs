@@ -1,5 +1,7 @@
 //! What describes a process: read once, and only where it is asked for.
 
+use std::sync::OnceLock;
+
 use super::{
     Process, Unreadable,
     cgroup::Membership,
@@ -43,6 +45,7 @@ impl ProcessAttributes {
             command,
             command_line,
             owner_uid,
+            owner: OnceLock::new(),
             container_id: container_id.map(Into::into),
             cgroup: path.map(|path| path.to_string_lossy().into()),
         })
@@ -105,6 +108,7 @@ mod tests {
             command: Some("/opt/M8/bin/M8RefSvr".into()),
             command_line: None,
             owner_uid: Some(1000),
+            owner: OnceLock::new(),
             cgroup: Some(format!("/system.slice/docker-{ID}.scope").into()),
             container_id: Some(ID.into()),
         }

@@ -295,7 +295,7 @@ impl Roster {
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let Member { name, group, first, watch, is_whole, is_counted, .. } = member;
+        let Member { name, executable, group, first, watch, is_whole, is_counted, .. } = member;
         tracing::debug!("{name:?} {} is over: {how:?}, {watch:?}", identity.pid);
         let mut last = last;
         match (&mut self.kernel, watch) {
@@ -321,6 +321,7 @@ impl Roster {
         self.over.push(Over {
             identity,
             name,
+            executable,
             group,
             how,
             started: self.boot.time(start),

@@ -3,18 +3,20 @@
 
 use std::ffi::OsString;
 
-use http::{HeaderMap, Uri, uri::Scheme};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use http::{Uri, uri::Scheme};
 use thiserror::Error;
 
 use super::{
     endpoint::{Security, endpoint, of_agent},
     variables::Variables,
 };
-pub use crate::cli::{Given, ProcessAttributes};
+pub use crate::cli::Given;
 use crate::{
-    cli::{self, variables::METRICS_ENDPOINT},
-    export::otlp::{Files, Names, NoAttribute, Protocol, Proxy, ProxyError, Target, resource},
+    cli::{self, ProcessAttributes, variables::METRICS_ENDPOINT},
+    export::otlp::{
+        Files, Names, NoAttribute, Place, Protocol, Proxy, ProxyError, Resource, Target, resource,
+    },
+    model::process_attributes::AttributeSet,
     proc::system::Host,
     shown::without_secrets,
 };
@@ -92,16 +94,14 @@ pub struct Export {
     pub off_by: Option<&'static str>,
     /// Whether process exits are exported, as log records.
     pub exits: bool,
-    /// Headers of each request that carries log records.
-    pub log_headers: HeaderMap,
     /// Whose names.
     pub names: Names,
     /// With series for each process: so many at most.
     pub listed: Option<usize>,
-    /// Where the attributes of these processes stand.
-    pub process_attributes: ProcessAttributes,
-    /// Whether their arguments are among them.
-    pub with_command_line: bool,
+    /// Where the attributes stand that tell these processes apart.
+    pub identity: Place,
+    /// Which attributes of processes are read.
+    pub attributes: AttributeSet,
     /// Who sends.
     pub resource: Resource,
     /// Headers for people: their values masked.
@@ -177,24 +177,37 @@ impl Export {
         let log_headers = variables.log_headers(&headers)?;
         let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES")?;
         let service_name = variables.get("OTEL_SERVICE_NAME")?;
+        let target = Target {
+            protocol,
+            proxy: Proxy::of(&endpoint, &variables.0)?,
+            endpoint,
+            tls: uses_tls.then_some(files),
+            log_headers,
+            headers,
+            compression: variables.compression()?,
+            timeout: variables.timeout()?,
+        };
+        if exits && !target.has_usual_place() {
+            remarks.push(
+                "log records of exits are sent to /v1/logs: the path for metrics is not /v1/metrics".into(),
+            );
+        }
         Ok(Self {
-            target: Target {
-                protocol,
-                proxy: Proxy::of(&endpoint, &variables.0)?,
-                endpoint,
-                tls: uses_tls.then_some(files),
-                headers,
-                compression: variables.compression()?,
-                timeout: variables.timeout()?,
-            },
+            target,
             metrics: off_by.is_none(),
             off_by,
             exits,
-            log_headers,
             names: Names { otel: cli.names != cli::Names::Instana, instana: cli.names != cli::Names::Otel },
             listed: cli.per_process.then_some(cli.max_processes as usize),
-            process_attributes: cli.process_attributes,
-            with_command_line: cli.with_command_line,
+            identity: match cli.process_attributes {
+                ProcessAttributes::Resource => Place::Resource,
+                ProcessAttributes::Point => Place::Points,
+            },
+            attributes: match (cli.per_process, cli.with_command_line) {
+                (false, _) => AttributeSet::None,
+                (true, false) => AttributeSet::Standard,
+                (true, true) => AttributeSet::WithCommandLine,
+            },
             resource: resource(host, attributes.as_deref(), service_name.as_deref())?,
             masked_headers,
             remarks,
@@ -465,8 +478,8 @@ mod tests {
     fn log_records_have_headers_of_their_own_or_those_of_all_or_those_of_metrics() {
         let header = |variables: &[(&str, &str)]| {
             let export = export(&[], variables).unwrap();
-            assert!(export.log_headers.values().all(http::HeaderValue::is_sensitive));
-            export.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
+            assert!(export.target.log_headers.values().all(http::HeaderValue::is_sensitive));
+            export.target.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
         };
         let [logs, all, metrics] = [
             "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
@@ -487,8 +500,8 @@ mod tests {
         let all = ["--with-command-line", "--process-attributes", "point"];
         assert!(remarks(&all, &[]).ends_with("not given: --with-command-line, --process-attributes point"));
         let export = export(&[&all[..], &["--per-process"]].concat(), &[]).unwrap();
-        assert_eq!((export.remarks.len(), export.with_command_line), (0, true));
-        assert_eq!(export.process_attributes, ProcessAttributes::Point);
+        assert_eq!((export.remarks.len(), export.attributes), (0, AttributeSet::WithCommandLine));
+        assert_eq!(export.identity, Place::Points);
     }
 
     #[test]

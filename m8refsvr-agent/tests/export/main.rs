@@ -41,6 +41,8 @@ enum Need {
     Mock,
     /// The proxy nginx.
     Nginx,
+    /// The program openssl, which makes certificates as users do.
+    Openssl,
     /// VictoriaMetrics, a receiver that stores.
     VictoriaMetrics,
     /// Loading and attaching programs.
@@ -56,6 +58,10 @@ impl Need {
     fn reason_against(self) -> Option<String> {
         match self {
             Self::Bpf => harness::reason_against_bpf(),
+            Self::Openssl => {
+                let runs = Command::new("openssl").arg("version").output().is_ok();
+                (!runs).then(|| "the program openssl is missing: the package openssl has it".into())
+            }
             Self::MemoryGroup => harness::memory_group().err(),
             Self::CoreFiles => harness::reason_against_core_files(),
             _ => self.path().err(),
@@ -69,7 +75,9 @@ impl Need {
             Self::Mock => "M8REFSVR_MOCKOTLPSERVER",
             Self::Nginx => "M8REFSVR_NGINX",
             Self::VictoriaMetrics => "M8REFSVR_VICTORIA_METRICS",
-            Self::Bpf | Self::MemoryGroup | Self::CoreFiles => return Err("it is no program".into()),
+            Self::Bpf | Self::Openssl | Self::MemoryGroup | Self::CoreFiles => {
+                return Err("no variable names it".into());
+            }
         };
         let path = std::env::var_os(variable)
             .ok_or_else(|| format!("{variable} is not set; `cargo xtask test` installs what it names"))?;

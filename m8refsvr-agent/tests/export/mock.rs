@@ -50,9 +50,13 @@ fn export(resource: BTreeMap<String, String>, metrics: &Value) -> Export {
         let scope = text(&scope_metrics["scope"]["name"]);
         export.scopes.push((scope.clone(), text(&scope_metrics["scope"]["version"])));
         for metric in list(&scope_metrics["metrics"]) {
-            let (kind, data) = match (&metric["gauge"], &metric["sum"]) {
-                (gauge @ Value::Object(_), _) => (PointKind::Gauge, gauge),
-                (_, sum) => (sum_kind(sum), sum),
+            let (kind, data) = match (&metric["gauge"], &metric["histogram"], &metric["sum"]) {
+                (gauge @ Value::Object(_), _, _) => (PointKind::Gauge, gauge),
+                (_, histogram @ Value::Object(_), _) => {
+                    let cumulative = histogram["aggregationTemporality"] == CUMULATIVE;
+                    (PointKind::Histogram { cumulative }, histogram)
+                }
+                (_, _, sum) => (sum_kind(sum), sum),
             };
             export.points.extend(list(&data["dataPoints"]).map(|point| Point {
                 scope: scope.clone(),
@@ -64,6 +68,8 @@ fn export(resource: BTreeMap<String, String>, metrics: &Value) -> Export {
                 start_ns: bits(&point["startTimeUnixNano"]),
                 time_ns: bits(&point["timeUnixNano"]),
                 value: number(point),
+                bounds: list(&point["explicitBounds"]).filter_map(Value::as_f64).collect(),
+                buckets: list(&point["bucketCounts"]).map(bits).collect(),
             }));
         }
     }
@@ -114,6 +120,9 @@ fn text(value: &Value) -> String {
 }
 
 fn number(point: &Value) -> f64 {
+    if let Some(sum) = point["sum"].as_f64() {
+        return sum;
+    }
     match (&point["asInt"], &point["asDouble"]) {
         (Value::Null, Value::Number(number)) => number.as_f64().unwrap(),
         // "NaN" and "Infinity" over HTTP; over gRPC nothing is left of them.

@@ -52,6 +52,19 @@ impl Nginx {
         server::on_free_ports(|ports| Self::start(ports, &both(ports)))
     }
 
+    /// Before a receiver without TLS, and hands log records on to a port where they may be met otherwise.
+    pub(crate) fn with_logs_at(receiver: &Receiver, logs: u16) -> Self {
+        let (grpc, http) = handing_on(receiver);
+        // A location within that of all else.
+        let grpc = format!(
+            "{grpc} location /opentelemetry.proto.collector.logs {{ grpc_pass grpc://{}; }}",
+            server::loopback(logs)
+        );
+        let http = format!("{http} location /v1/logs {{ proxy_pass http://{}; }}", server::loopback(logs));
+        let both = |ports| servers(ports, ("http2", &grpc), ("", &http));
+        server::on_free_ports(|ports| Self::start(ports, &both(ports)))
+    }
+
     /// Answers everything with status 503, without TLS.
     pub(crate) fn unavailable() -> Self {
         Self::answering("return 503;")

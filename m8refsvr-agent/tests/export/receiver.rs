@@ -42,7 +42,7 @@ pub(crate) struct Export {
     pub(crate) points: Vec<Point>,
 }
 
-/// A number, with all that is said about it. Nothing else than numbers is read: no histograms, no exemplars.
+/// A number, or a histogram, with all that is said about it. No exemplars are read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) scope: String,
@@ -54,7 +54,26 @@ pub(crate) struct Point {
     /// 0 where it is not set.
     pub(crate) start_ns: u64,
     pub(crate) time_ns: u64,
+    /// Of a histogram the sum.
     pub(crate) value: f64,
+    /// Of a histogram the upper bounds of its buckets.
+    pub(crate) bounds: Vec<f64>,
+    /// Of a histogram how many values are in each.
+    pub(crate) buckets: Vec<u64>,
+}
+
+impl Export {
+    /// Its points, with the attributes by which the resource tells one process from all others.
+    pub(crate) fn points_by_process(&self) -> impl Iterator<Item = Point> {
+        let identity = ["process.pid", "process.creation.time", "process.executable.name"];
+        let identity = identity.map(|name| self.resource.get_key_value(name));
+        let identity: BTreeMap<String, String> =
+            identity.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.points.iter().cloned().map(move |mut point| {
+            point.attributes.extend(identity.clone());
+            point
+        })
+    }
 }
 
 /// What kind of metric a point belongs to.
@@ -64,6 +83,9 @@ pub(crate) enum PointKind {
     Sum {
         monotonic: bool,
         /// Otherwise of delta temporality.
+        cumulative: bool,
+    },
+    Histogram {
         cumulative: bool,
     },
 }

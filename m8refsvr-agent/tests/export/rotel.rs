@@ -95,8 +95,20 @@ impl Reader {
             let scope = export.scopes.last().map_or_else(String::new, |(name, _)| name.clone());
             self.metric = Some(nothing(scope));
             self.list = List::Metric;
-        } else if line.starts_with("NumberDataPoints #") {
+        } else if line.starts_with("NumberDataPoints #") || line.starts_with("HistogramDataPoints #") {
             export.points.extend(self.metric.clone());
+            self.list = List::Other;
+        } else if let Some((_, number)) =
+            line.strip_prefix("ExplicitBounds #").and_then(|it| it.split_once(": "))
+        {
+            let point = export.points.last_mut().expect("bounds follow a point");
+            point.bounds.push(number.parse().unwrap());
+        } else if let Some((_, count)) =
+            line.strip_prefix("Buckets #").and_then(|it| it.split_once(", Count: "))
+        {
+            let point = export.points.last_mut().expect("buckets follow a point");
+            point.buckets.push(count.parse().unwrap());
+        } else if ["Count: ", "Min: ", "Max: "].iter().any(|field| line.starts_with(field)) {
             self.list = List::Other;
         } else if let Some((field, number)) = number(line) {
             let point = export.points.last_mut().expect("numbers follow a point");
@@ -140,6 +152,8 @@ fn nothing(scope: String) -> Point {
         start_ns: 0,
         time_ns: 0,
         value: f64::NAN,
+        bounds: Vec::new(),
+        buckets: Vec::new(),
     }
 }
 
@@ -151,8 +165,12 @@ fn describe(metric: &mut Point, key: &str, value: &str) {
         ("DataType", kind) if value == "Sum" => {
             *kind = PointKind::Sum { monotonic: false, cumulative: false }
         }
+        ("DataType", kind) if value == "Histogram" => *kind = PointKind::Histogram { cumulative: false },
         ("IsMonotonic", PointKind::Sum { monotonic, .. }) => *monotonic = value == "true",
-        ("AggregationTemporality", PointKind::Sum { cumulative, .. }) => {
+        (
+            "AggregationTemporality",
+            PointKind::Sum { cumulative, .. } | PointKind::Histogram { cumulative },
+        ) => {
             *cumulative = value == "AGGREGATION_TEMPORALITY_CUMULATIVE";
         }
         _ => {}
@@ -160,7 +178,7 @@ fn describe(metric: &mut Point, key: &str, value: &str) {
 }
 
 fn number(line: &str) -> Option<(&str, &str)> {
-    line.split_once(": ").filter(|(field, _)| ["StartTimestamp", "Timestamp", "Value"].contains(field))
+    line.split_once(": ").filter(|(field, _)| ["StartTimestamp", "Timestamp", "Value", "Sum"].contains(field))
 }
 
 /// With the values of attributes as they are, not as rotel writes them.

@@ -21,6 +21,8 @@ const EXPORTS: usize = 5;
 /// Looks after which a process is taken to be at rest for long.
 const RESTED: usize = 12;
 const MATCHING: u32 = 1000;
+/// The most that have series of their own unless the user says otherwise.
+const SERIES: u32 = 200;
 /// So many looks at fewer processes: what grows, grows by looks.
 const MATCHING_LONG: usize = 100;
 
@@ -32,6 +34,8 @@ pub(super) fn memory() -> Result<Table> {
     let mut kept = Vec::new();
     let mut kept_at_rest = Vec::new();
     let mut series = Vec::new();
+    let mut of_sums = Vec::new();
+    let mut of_some = Vec::new();
     let mut exports = Vec::new();
     let mut sizes = Vec::new();
     let mut before = Vec::new();
@@ -51,6 +55,10 @@ pub(super) fn memory() -> Result<Table> {
             kept.push(of_each()?);
             running.exports(RESTED)?;
             kept_at_rest.push(of_each()?);
+            of_sums.push(milliseconds(running.cost_of_exports()?.0));
+            drop(running);
+            let running = settled(&agent, &["--per-process", "--max-processes", &SERIES.to_string()])?;
+            of_some.push(milliseconds(running.cost_of_exports()?.0));
             drop(running);
             let listed = MATCHING.to_string();
             let running = settled(&agent, &["--per-process", "--max-processes", &listed])?;
@@ -83,6 +91,8 @@ pub(super) fn memory() -> Result<Table> {
     table.row("  for each that has not run for long", "KiB", &kept_at_rest);
     table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
     table.row("  one export of them", "ms CPU", &exports);
+    table.row(format!("  one export with series for {SERIES} of them"), "ms CPU", &of_some);
+    table.row("  one export with default settings", "ms CPU", &of_sums);
     table.row("  what is sent, compressed", "KiB", &sizes);
     table.row(format!("resident, {MATCHING_LONG} processes in the bench, after 100 looks"), "MiB", &before);
     table.row("  after 10000 more", "MiB", &after);

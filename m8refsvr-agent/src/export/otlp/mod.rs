@@ -1,33 +1,25 @@
-//! The way out by OTLP. Data flows from `encode` (which points a report has) over `point` (their bytes), `request`
-//! (requests of a size that every receiver takes) and `compression` (as they are sent) to `client` (one attempt to send
-//! them), which `deliver` calls until it succeeds. Requests are made directly: the SDK's meters would keep a second copy of all totals, give no way to
-//! split what they export, and tell of refused points in their log alone.
+//! The way out by OTLP. An export has two kinds of requests, for one reason: the SDK has one resource for each provider.
+//! `instruments` collects the sums of the groups and the agent's own metrics by the SDK, and opentelemetry-otlp exports
+//! them; `messages` makes what the SDK has no way in for, a resource for each process, of opentelemetry-proto's types.
+//! `exporter` sends both as one, the newest only, until it succeeds; `transport` makes one attempt, and says why it failed.
 
-mod client;
-mod compression;
-mod connections;
-mod deliver;
-mod encode;
-mod error;
-mod grpc;
-mod gzip;
-mod handshake;
-mod http;
-mod noted;
-mod point;
-mod proxy;
-mod request;
+mod events;
+mod exporter;
+mod instruments;
+mod messages;
 mod resource;
-mod tls;
-pub mod user_names;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod user_names;
 
-pub use client::{Client, Protocol, Target};
-pub use compression::{Compression, Message};
-pub use deliver::{Counts, Deliverer, Newest, attempt};
-pub use encode::{Names, requests};
-pub use error::ExportError;
-pub use handshake::{Shown, handshake};
-pub use proxy::{Proxy, ProxyError};
-pub use request::LIMIT;
-pub use resource::{NoAttribute, number, resource};
-pub use tls::{FileOfTls, Files, TlsError, authorities_in, key_in};
+pub use events::{Dropped, ExitEvents, LogSender, exit_events};
+pub use exporter::{Counts, Exporter, Newest, attempt};
+pub use instruments::{Instruments, Names, Payload};
+pub use messages::{LIMIT, Place, ProcessMessages};
+pub use resource::{NoAttribute, Resource, number, resource};
+pub(crate) use transport::grpc_events;
+pub use transport::{
+    Client, Compression, ExportError, FileOfTls, Files, Presented, Protocol, Proxy, ProxyError, Target,
+    TlsError, authorities_in, connect, keep_panics_of_requests, key_in, probe,
+};

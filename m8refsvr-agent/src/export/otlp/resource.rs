@@ -1,9 +1,7 @@
 //! Who sends: the attributes of the resource.
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
-    resource::v1::Resource,
-};
+use opentelemetry::KeyValue;
+use opentelemetry_proto::tonic::{common::v1, resource::v1::Resource as ResourceMessage};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use uuid::{Uuid, uuid};
@@ -20,6 +18,31 @@ const SERVICE: &str = "m8refsvr";
     "OTEL_RESOURCE_ATTRIBUTES: {0:?} is not an attribute: give name=value,name=value, percent-encoded where needed"
 )]
 pub struct NoAttribute(String);
+
+/// Attributes of the resource, each name once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource(Vec<(String, String)>);
+
+impl Resource {
+    /// Names and values.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// As the SDK takes it.
+    pub(super) fn for_sdk(&self) -> opentelemetry_sdk::Resource {
+        let attributes = self.0.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+        opentelemetry_sdk::Resource::builder_empty().with_attributes(attributes).build()
+    }
+
+    /// As a message, with more attributes, which win over those of the same name.
+    pub(crate) fn message(&self, more: Vec<v1::KeyValue>) -> ResourceMessage {
+        let own = self.0.iter().filter(|(name, _)| more.iter().all(|other| other.key != *name));
+        let mut attributes: Vec<v1::KeyValue> = own.map(|(name, value)| text(name, value)).collect();
+        attributes.extend(more);
+        ResourceMessage { attributes, ..ResourceMessage::default() }
+    }
+}
 
 /// What the agent knows of itself and its machine, unless the user says otherwise: `attributes` as in
 /// `OTEL_RESOURCE_ATTRIBUTES`, `service_name` as in `OTEL_SERVICE_NAME`, which wins over it.
@@ -48,16 +71,22 @@ pub fn resource(
     if let Some(service_name) = service_name {
         set(&mut all, "service.name".into(), service_name.into());
     }
-    Ok(Resource {
-        attributes: all.iter().map(|(name, value)| text(name, value)).collect(),
-        ..Resource::default()
-    })
+    Ok(Resource(all))
 }
 
-/// An attribute with a text.
-pub(super) fn text(name: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.into())) });
-    KeyValue { key: name.into(), value, ..KeyValue::default() }
+/// An attribute with a text, in a message.
+pub(super) fn text(name: &str, value: &str) -> v1::KeyValue {
+    attribute(name, v1::any_value::Value::StringValue(value.into()))
+}
+
+/// An attribute with a number, in a message.
+pub(super) fn int(name: &str, value: i64) -> v1::KeyValue {
+    attribute(name, v1::any_value::Value::IntValue(value))
+}
+
+fn attribute(name: &str, value: v1::any_value::Value) -> v1::KeyValue {
+    let value = Some(v1::AnyValue { value: Some(value) });
+    v1::KeyValue { key: name.into(), value, ..v1::KeyValue::default() }
 }
 
 fn set(all: &mut Vec<(String, String)>, name: String, value: String) {
@@ -80,18 +109,11 @@ pub fn number(host: &Host) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::common::v1::any_value::Value;
-
     use super::*;
 
     fn attributes(given: Option<&str>, service_name: Option<&str>) -> Vec<(String, String)> {
         let host = Host { name: "box".into(), id: Some("0123".into()) };
-        let resource = resource(&host, given, service_name).unwrap();
-        let text = |value: Option<Value>| match value {
-            Some(Value::StringValue(text)) => text,
-            other => panic!("{other:?}"),
-        };
-        resource.attributes.into_iter().map(|it| (it.key, text(it.value.unwrap().value))).collect()
+        resource(&host, given, service_name).unwrap().0
     }
 
     fn get(attributes: &[(String, String)], name: &str) -> String {
@@ -129,6 +151,17 @@ mod tests {
         assert_eq!(get(&given, "host.name"), "my box");
         assert_eq!(get(&given, "team"), "x,y");
         assert_eq!(get(&attributes(Some("service.name=a"), Some("b")), "service.name"), "b");
+    }
+
+    #[test]
+    fn both_forms_have_each_attribute_once_and_those_of_a_process_win() {
+        let host = Host { name: "box".into(), id: None };
+        let own = resource(&host, Some("process.owner=a,team=x"), None).unwrap();
+        let message = own.message(vec![text("process.owner", "b"), int("process.pid", 7)]);
+        let owners: Vec<_> = message.attributes.iter().filter(|it| it.key == "process.owner").collect();
+        assert_eq!(owners, [&text("process.owner", "b")]);
+        assert!(message.attributes.contains(&text("team", "x")));
+        assert_eq!(own.for_sdk().len(), own.0.len());
     }
 
     #[test]

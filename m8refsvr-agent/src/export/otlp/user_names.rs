@@ -16,7 +16,7 @@ use tokio::{
 use crate::{privileges, proc::system::user_name};
 
 /// For so long one look-up is waited for.
-pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// For so long an answer serves others too: who comes later may have got another name meanwhile.
 const KEPT: Duration = Duration::from_secs(10 * 60);
@@ -24,7 +24,7 @@ const KEPT: Duration = Duration::from_secs(10 * 60);
 type Lookup = Arc<dyn Fn(u32) -> Option<String> + Send + Sync>;
 
 /// Names of users by their ids. What is told once belongs to whoever asked: keep it where it must not change.
-pub struct UserNames {
+pub(super) struct UserNames {
     lookup: Lookup,
     state: Mutex<State>,
 }
@@ -63,7 +63,7 @@ impl UserNames {
 
     /// The name of a user, or its id in digits: where it has no name, where nobody answers until `deadline` or within
     /// [`LOOKUP_TIMEOUT`], and, at once, as long as an earlier question is not answered.
-    pub async fn name(&self, uid: u32, deadline: Instant) -> Arc<str> {
+    pub(super) async fn name(&self, uid: u32, deadline: Instant) -> Arc<str> {
         let deadline = deadline.min(Instant::now() + LOOKUP_TIMEOUT);
         let found = timeout_at(deadline, async { self.state.lock().await.find(uid, &self.lookup).await });
         found.await.ok().flatten().unwrap_or_else(|| uid.to_string().into())

@@ -1,6 +1,9 @@
 //! What arrives is what the catalogue says, by every way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use m8refsvr_agent::catalogue::{CATALOGUE, Kind, Metric, Points, TurnoverFigure, Vocabulary};
 
@@ -8,7 +11,7 @@ use crate::{
     Case,
     Need::{Bpf, Mock, Rotel},
     agent::{Name, command, told},
-    receiver::{self, Point, PointKind, Receiver},
+    receiver::{self, Export, Point, PointKind, Receiver},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -61,7 +64,8 @@ fn arrives_at(kind: receiver::Kind) {
             ("both", &[Vocabulary::Otel, Vocabulary::Instana]),
         ] {
             for per_process in [false, true] {
-                let points = points(&receiver, protocol, names, per_process, name.text());
+                let points =
+                    points(&receiver, protocol, names, per_process.then_some(pids.len()), name.text());
                 let case = format!("{protocol}, {names}, per process: {per_process}");
                 check(&points, vocabularies, per_process, &pids, &case);
             }
@@ -70,26 +74,46 @@ fn arrives_at(kind: receiver::Kind) {
 }
 
 /// What one export brings.
-fn points(receiver: &Receiver, protocol: &str, names: &str, per_process: bool, name: &str) -> Vec<Point> {
+fn points(
+    receiver: &Receiver,
+    protocol: &str,
+    names: &str,
+    one_by_one: Option<usize>,
+    name: &str,
+) -> Vec<Point> {
     let before = receiver.exports().len();
+    let began = nanoseconds(SystemTime::now());
     let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
     let mut command = command(&["--once", "--sample", "0.1", "--ebpf", "require", "--process", name]);
     command.args(["--protocol", protocol, "--names", names]);
     command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
-    command.args(per_process.then_some("--per-process"));
+    command.args(one_by_one.map(|_| "--per-process"));
     command.env("OTEL_RESOURCE_ATTRIBUTES", "team=a%20b").env("OTEL_SERVICE_NAME", "svc");
     assert_eq!(told(&command.output().unwrap()), (Some(0), String::new()));
-    let exports = receiver.exports();
-    assert_eq!(exports.len(), before + 1, "one request");
-    let export = exports.last().unwrap();
-    assert_eq!(export.scopes, [("m8refsvr".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    let exports = receiver.exports().split_off(before);
+    let resources = 1 + one_by_one.filter(|_| names != "instana").unwrap_or_default();
+    assert_eq!(exports.len(), resources, "the agent's own resource, and one for each process");
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    for (attribute, value) in
-        [("service.name", "svc"), ("team", "a b"), ("host.name", &host), ("os.type", "linux")]
-    {
-        assert_eq!(export.resource.get(attribute).map(String::as_str), Some(value), "{attribute}");
+    for export in &exports {
+        assert_eq!(export.scopes, [("m8refsvr".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+        for (attribute, value) in
+            [("service.name", "svc"), ("team", "a b"), ("host.name", &host), ("os.type", "linux")]
+        {
+            assert_eq!(export.resource.get(attribute).map(String::as_str), Some(value), "{attribute}");
+        }
     }
-    export.points.clone()
+    let points: Vec<Point> = exports.iter().flat_map(Export::points_by_process).collect();
+    let ended = nanoseconds(SystemTime::now());
+    for point in &points {
+        assert!((began..ended).contains(&point.time_ns), "{point:?}");
+        assert!(point.start_ns < point.time_ns, "{point:?}");
+        assert!(point.start_ns > 0 || point.kind == PointKind::Gauge, "{point:?}");
+    }
+    points
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
 }
 
 fn check(
@@ -115,12 +139,18 @@ fn check(
                 Kind::Gauge => PointKind::Gauge,
                 Kind::UpDownCounter => PointKind::Sum { monotonic: false, cumulative: true },
                 Kind::Counter => PointKind::Sum { monotonic: true, cumulative: true },
+                Kind::Histogram => PointKind::Histogram { cumulative: true },
             };
             assert_eq!(point.kind, kind, "{case}");
-            // One look, and one start.
-            assert_eq!(point.time_ns, points[0].time_ns, "{case}");
-            assert_eq!(point.start_ns > 0, metric.kind != Kind::Gauge, "{case}");
-            assert!(point.start_ns < point.time_ns, "{case}");
+            if metric.kind == Kind::Histogram {
+                assert_eq!(
+                    (point.bounds[0], point.bounds[point.bounds.len() - 1]),
+                    (0.000_5, 10.0),
+                    "{case}"
+                );
+                assert_eq!(point.buckets.iter().sum::<u64>(), 1, "{case}");
+                assert!(point.value > 0.0, "{case}");
+            }
         }
         let named: Vec<BTreeMap<String, String>> =
             points.iter().map(|point| point.attributes.clone()).collect();

@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) check: String,
-    mark: String,
+    pub(super) mark: String,
     words: String,
 }
 

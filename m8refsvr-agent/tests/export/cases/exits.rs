@@ -1,6 +1,7 @@
 //! Exits of processes as log records at a receiver that takes them, and at one that does not.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::process::ExitStatusExt as _,
     process::ExitStatus,
@@ -11,10 +12,14 @@ use rustix::process::Signal;
 
 use crate::{
     Case,
-    Need::{Bpf, CoreFiles, MemoryGroup, Mock, Rotel},
+    Need::{self, Bpf, CoreFiles, MemoryGroup, Mock, Rotel},
     agent::{Agent, Name, Watched},
+    broken::Broken,
+    cases::check::check_with,
     harness,
+    nginx::Nginx,
     receiver::{Kind, Receiver, Record},
+    server,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -63,6 +68,16 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Bpf, Rotel],
         run: || refused("http/protobuf"),
     },
+    Case {
+        name: "log records that hang delay no metric, and the agent ends in time with exit code 0",
+        needs: &[Bpf, Mock, Need::Nginx],
+        run: hanging,
+    },
+    Case {
+        name: "check tries the way of log records where they leave, and only that where metrics don't",
+        needs: &[Mock, Rotel],
+        run: checked,
+    },
 ];
 
 const EVENT: &str = "m8refsvr.process.exit";
@@ -71,8 +86,13 @@ const SEVERITY_INFO: u64 = 9;
 const SEVERITY_WARN: u64 = 13;
 const SEVERITY_ERROR: u64 = 17;
 const SEVERITY_FATAL: u64 = 21;
-/// Memory that each process has had, and more than its program itself.
-const EATEN_MEBIBYTES: u64 = 32;
+/// Memory that each process has had, and that it has more than this program ever had, whose copy it was: of less the kernel
+/// does not tell whose it was.
+fn eaten_mebibytes() -> u64 {
+    let peak = procfs::process::Process::myself().unwrap().status().unwrap().vmhwm.unwrap();
+    (peak >> 10) + 64
+}
+
 /// The kernel tells starts of processes in ticks of 10 ms, and the start of the machine in seconds.
 const CLOCKS: Duration = Duration::from_millis(1100);
 
@@ -126,9 +146,10 @@ fn out_of_memory(mut process: Watched, _: &Name) -> ExitStatus {
     let (root, limit) = harness::memory_group().unwrap();
     let group = root.join(format!("m8refsvr-export-{}-{}", std::process::id(), process.pid()));
     fs::create_dir(&group).unwrap();
-    fs::write(group.join(limit), (48_u64 << 20).to_string()).unwrap();
+    let eaten = eaten_mebibytes();
+    fs::write(group.join(limit), (eaten << 20).to_string()).unwrap();
     process.tell(&format!("join {}", group.display()));
-    let status = process.end_by("eat 200");
+    let status = process.end_by(&format!("eat {}", 2 * eaten));
     fs::remove_dir(&group).unwrap();
     status
 }
@@ -143,13 +164,16 @@ struct Truth {
     ended: [SystemTime; 2],
     /// The most memory that it had until shortly before its end.
     peak_bytes: u64,
+    /// At least so much.
+    eaten_bytes: u64,
 }
 
 /// Starts a process, and ends it.
 fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     let before_start = Instant::now();
     let mut process = name.start();
-    process.tell(&format!("eat {EATEN_MEBIBYTES}"));
+    let eaten = eaten_mebibytes();
+    process.tell(&format!("eat {eaten}"));
     let after_start = Instant::now();
     // It is known by now, whichever way it was found.
     agent.wait_for_looks(2);
@@ -164,7 +188,7 @@ fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     assert_eq!((status.code(), status.signal()), end.status, "{status}");
     assert_eq!(status.core_dumped(), end.core_dumped, "{status}");
     let ran = [least, before_start.elapsed()];
-    Truth { pid, created, ran, ended: [earliest, SystemTime::now()], peak_bytes }
+    Truth { pid, created, ran, ended: [earliest, SystemTime::now()], peak_bytes, eaten_bytes: eaten << 20 }
 }
 
 fn port(receiver: &Receiver, protocol: &str) -> String {
@@ -196,6 +220,8 @@ fn arrive(protocol: &str, ends: &[End]) {
     }
     // Those that are on their way when it ends arrive too, and none comes twice.
     let last = end(&name, &ends[0], &agent);
+    // The kernel may tell of it a moment later than its parent.
+    agent.wait_for(&format!("INFO {} {} ", name.text(), last.pid), 1);
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
     let records = receiver.records();
@@ -232,7 +258,7 @@ fn check(record: &Record, end: &End, truth: &Truth, name: &Name) {
     let ran = Duration::from_secs_f64(attribute("m8refsvr.exit.run_time").unwrap().parse().unwrap());
     assert!((truth.ran[0]..=truth.ran[1] + CLOCKS).contains(&ran), "{:?}: {record:#?}", truth.ran);
     let peak: u64 = attribute("m8refsvr.exit.peak_rss").unwrap().parse().unwrap();
-    assert!(peak >= EATEN_MEBIBYTES << 20, "{record:#?}");
+    assert!(peak >= truth.eaten_bytes, "{record:#?}");
     // What the kernel adds up for the highest value lags by some pages for each thread.
     assert!(peak + (1 << 20) >= truth.peak_bytes, "{}: {record:#?}", truth.peak_bytes);
 }
@@ -284,7 +310,7 @@ fn refused(protocol: &str) {
     assert_eq!(last("agent.export.failed"), 0.0);
     // Each collection was exported, but for those that a newer one took the place of. Whether the last one did is in no
     // export.
-    let (dropped, collections) = (last("agent.export.dropped"), agent.looks() as f64);
+    let (dropped, collections) = (last("agent.export.superseded"), agent.looks() as f64);
     let arrived = exports.len() as f64;
     assert!(arrived + dropped + 1.0 >= collections, "{arrived} and {dropped} of {collections}");
     // Said once, by its status, and what is lost with it.
@@ -295,4 +321,53 @@ fn refused(protocol: &str) {
     let said: Vec<_> = warnings.filter(of_status).collect();
     assert_eq!(said.len(), 1, "{said:?}: {log}");
     assert!(!log.contains("WARN export to"), "{log}");
+}
+
+fn hanging() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let (receiver, silent) = (Receiver::start(Kind::Mock), Broken::silent());
+        let proxy = Nginx::with_logs_at(&receiver, silent.port());
+        let port = if protocol == "grpc" { proxy.grpc_port() } else { proxy.http_port() }.to_string();
+        let name = Name::new("hanging");
+        let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
+        let mut agent = Agent::start(&arguments);
+        agent.wait_for_looks(1);
+        end(&name, &ERROR, &agent);
+        server::wait_for(
+            "a request with log records",
+            || (silent.connections() > 0).then_some(()),
+            || agent.log(),
+        );
+        let before = receiver.exports().len();
+        receiver.wait_for("metrics meanwhile", |exports| exports.len() >= before + 5);
+        agent.signal(Signal::TERM);
+        let (code, took) = agent.wait();
+        assert_eq!(code, Some(0), "{}", agent.log());
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
+    }
+}
+
+fn checked() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let check = |kind, more: &[&str], variables: &[(&str, &str)]| {
+            let receiver = Receiver::start(kind);
+            let port = port(&receiver, protocol);
+            let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
+            let arguments = [&place[..], more].concat();
+            let (code, found) = check_with(&arguments, variables);
+            (code, found.into_iter().map(|found| (found.check, found.mark)).collect::<BTreeMap<_, _>>())
+        };
+        let (code, found) = check(Kind::Mock, &["--export-exits"], &[]);
+        assert_eq!((code, found["export"].as_str(), found["log records"].as_str()), (Some(0), "ok", "ok"));
+        let (code, found) = check(Kind::Mock, &[], &[]);
+        assert_eq!((code, found.get("log records")), (Some(0), None));
+        let (code, found) = check(Kind::Mock, &["--export-exits"], &[("OTEL_METRICS_EXPORTER", "none")]);
+        assert_eq!((code, found.get("export"), found["log records"].as_str()), (Some(0), None, "ok"));
+        let (code, found) = check(Kind::RotelWithoutLogs, &["--export-exits"], &[]);
+        assert_eq!(
+            (code, found["export"].as_str(), found["log records"].as_str()),
+            (Some(3), "ok", "failure")
+        );
+    }
 }

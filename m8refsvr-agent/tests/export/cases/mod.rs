@@ -2,21 +2,16 @@
 
 use crate::Case;
 
+mod answers;
 mod catalogue;
 mod check;
 mod cost;
 mod ending;
-// To be listed in `all` once the agent exports exits; without this line then.
-#[expect(dead_code, reason = "the agent exports no exits yet")]
 mod exits;
 mod log;
 mod manager;
 mod outage;
-// To be listed in `all` once each process is a resource of its own; without this line then.
-#[expect(dead_code, reason = "processes are attributes of points yet")]
 mod per_process;
-// To be listed in `all` once the agent goes through proxies; without this line then.
-#[expect(dead_code, reason = "the agent goes through no proxy yet")]
 mod proxy;
 mod receivers;
 mod tls;
@@ -31,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         catalogue::CASES,
         tls::CASES,
         outage::CASES,
+        answers::CASES,
         ending::CASES,
         totals::CASES,
         turn::CASES,
@@ -38,6 +34,9 @@ pub(crate) fn all() -> Vec<Case> {
         log::CASES,
         manager::CASES,
         check::CASES,
+        exits::CASES,
+        per_process::CASES,
+        proxy::CASES,
     ]
     .into_iter()
     .flat_map(|cases| cases.iter().copied())

@@ -289,7 +289,7 @@ fn memory() {
     let name = Name::new("memory");
     let _watched = name.start();
     // So long that an export does not fit into what the kernel keeps for a connection.
-    let long = ["a", "b", "c"].map(|letter| letter.repeat(120_000));
+    let long = ["a", "b", "c"].map(|letter| letter.repeat(40_000));
     let places = [
         ("refused", "grpc", nobody.port),
         ("503", "http/protobuf", proxy.http_port()),

@@ -8,8 +8,8 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
     metrics::v1::{
-        AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
-        metric::Data, number_data_point,
+        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+        ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
     },
     resource::v1::Resource,
 };
@@ -294,6 +294,18 @@ fn request(text: &str) -> ExportMetricsServiceRequest {
         attribute("service.name", Value::StringValue("M8RefSvr 64".to_owned())),
         attribute("process.pid", Value::IntValue(4711)),
     ];
+    let times = Histogram {
+        aggregation_temporality: AggregationTemporality::Cumulative.into(),
+        data_points: vec![HistogramDataPoint {
+            start_time_unix_nano: START,
+            time_unix_nano: NOW,
+            count: 6,
+            sum: Some(1.25),
+            explicit_bounds: vec![0.5, 2.5],
+            bucket_counts: vec![4, 0, 2],
+            ..HistogramDataPoint::default()
+        }],
+    };
     let scopes = vec![
         scope(
             "one",
@@ -308,7 +320,14 @@ fn request(text: &str) -> ExportMetricsServiceRequest {
                 metric("a.time", "s", "", Data::Sum(time)),
             ],
         ),
-        scope("two", "", vec![metric("a.change", "", "Größe", Data::Sum(change))]),
+        scope(
+            "two",
+            "",
+            vec![
+                metric("a.change", "", "Größe", Data::Sum(change)),
+                metric("a.histogram", "s", "Times", Data::Histogram(times)),
+            ],
+        ),
     ];
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
@@ -338,6 +357,8 @@ fn export(text: &str) -> Export {
         start_ns,
         time_ns: NOW,
         value,
+        bounds: Vec::new(),
+        buckets: Vec::new(),
     };
     let gauge = Point {
         attributes: owned(&attributes),
@@ -353,6 +374,7 @@ fn export(text: &str) -> Export {
     };
     let time = PointKind::Sum { monotonic: true, cumulative: true };
     let change = PointKind::Sum { monotonic: false, cumulative: false };
+    let times = PointKind::Histogram { cumulative: true };
     Export {
         resource: owned(&[("service.name", "M8RefSvr 64"), ("process.pid", "4711")]),
         scopes: [("one", "1.2"), ("two", "")]
@@ -363,6 +385,11 @@ fn export(text: &str) -> Export {
             point("one", "a.time", "s", "", time, START, 1e-9),
             point("one", "a.time", "s", "", time, START, 1e22),
             point("two", "a.change", "", "Größe", change, START, -1_099_511_627_776.0),
+            Point {
+                bounds: vec![0.5, 2.5],
+                buckets: vec![4, 0, 2],
+                ..point("two", "a.histogram", "s", "Times", times, START, 1.25)
+            },
         ],
     }
 }

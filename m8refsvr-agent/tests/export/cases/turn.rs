@@ -6,14 +6,16 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    export::otlp::{Client, Compression, Counts, Deliverer, Names, Newest, Protocol, Target},
+    export::otlp::{
+        Client, Compression, Counts, Exporter, Instruments, Names, Newest, Place, ProcessMessages, Protocol,
+        Target, resource,
+    },
     observer::Observer,
     own::{self, Looks},
-    proc::Proc,
-    report::{Report, Reporter},
+    proc::{Proc, system::Host},
+    report::Reporter,
     selector::Selector,
 };
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
 
 use crate::{
@@ -32,48 +34,61 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// A deliverer, and what looks hand over to it.
+/// An exporter, and what looks hand over to it.
 struct Delivery {
     runtime: Runtime,
     task: JoinHandle<()>,
     newest: watch::Sender<Newest>,
     observer: Observer,
     reporter: Reporter,
+    instruments: Instruments,
     counts: Arc<Counts>,
 }
 
 impl Delivery {
-    fn new(receiver: &Receiver, turn: Duration) -> Self {
+    fn new(receiver: &Receiver, delay: Duration) -> Self {
         let target = Target {
             protocol: Protocol::Grpc,
             endpoint: format!("http://127.0.0.1:{}/", receiver.grpc_port()).parse().unwrap(),
             proxy: None,
             tls: None,
             headers: http::HeaderMap::new(),
+            log_headers: http::HeaderMap::new(),
             compression: Compression::Gzip,
             timeout: PATIENCE,
         };
         let names = Names { otel: true, instana: false };
         let counts = Arc::new(Counts::default());
         let (newest, handed) = watch::channel(Newest::default());
-        let client = Client::new(target).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let deliverer = Deliverer::new(client, Resource::default(), names, turn, Arc::clone(&counts));
-        let task = runtime.spawn(deliverer.run(handed));
+        let client = {
+            let _within = runtime.enter();
+            Client::new(target).unwrap()
+        };
+        let resource = resource(&Host::this(), None, None).unwrap();
+        let instruments = Instruments::new(names, &resource, 1);
+        let exporter = Exporter::new(
+            client,
+            ProcessMessages::new(names, resource, Place::Resource),
+            delay,
+            Arc::clone(&counts),
+        );
+        let task = runtime.spawn(exporter.run(handed));
         let selector = Selector::new(&["no-process-is-called-like-this".to_owned()], &[]).unwrap();
         let observer = Observer::new(Proc::new("/proc"), selector, None);
         let reporter = Reporter::new(SystemTime::now(), vec![String::new()], None);
-        Self { runtime, task, newest, observer, reporter, counts }
+        Self { runtime, task, newest, observer, reporter, instruments, counts }
     }
 
     /// One more look; the last one, where it must be delivered by then.
     fn look(&mut self, last_by: Option<Instant>) {
         let sample = self.observer.look().unwrap();
         let agent = own::agent(&self.observer, Looks::default(), self.counts.now());
-        let report: Report = self.reporter.report(&sample, own::machine(&self.observer), agent);
+        let report = self.reporter.report(&sample, own::machine(&self.observer), agent);
+        let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
             newest.number += 1;
-            newest.report = Some(Arc::new(report));
+            newest.payload = Some(Arc::new(payload));
             newest.last_by = last_by.map(Into::into);
         });
     }

@@ -84,8 +84,12 @@ fn is_this_machine(endpoint: &Uri) -> bool {
 
 /// Whether `NO_PROXY` is for it; curl takes blanks between its entries, too.
 fn is_excepted(endpoint: &Uri, excepted: &str) -> bool {
-    let excepted = excepted.split_whitespace().collect::<Vec<_>>().join(",");
-    let any = Matcher::builder().all("http://proxy.invalid").no(excepted).build();
+    let entries: Vec<&str> = excepted.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).collect();
+    // The matcher takes it for all names, but for no address.
+    if entries.contains(&"*") {
+        return true;
+    }
+    let any = Matcher::builder().all("http://proxy.invalid").no(entries.join(",")).build();
     any.intercept(endpoint).is_none()
 }
 
@@ -182,6 +186,8 @@ mod tests {
         for (host, excepted) in [("xa.example", "a.example"), ("11.1.2.3", "10.0.0.0/8"), ("a.example", "")] {
             assert!(!is_excepted(host, excepted), "{host} {excepted}");
         }
+        let all = [("ALL_PROXY", "http://proxy:1"), ("no_proxy", "a, *")];
+        assert_eq!(chosen("http://192.0.2.1:4317/", &all), None);
         let both = [("ALL_PROXY", "http://proxy:1"), ("no_proxy", "other"), ("NO_PROXY", "*")];
         assert_eq!(chosen(PLAIN, &both), Some("ALL_PROXY"));
         // What is not used is not taken apart.

@@ -3,39 +3,38 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::{Client, ExportError, LIMIT, Names, client::Rejected, requests};
+use super::{Client, Dropped, ExportError, Payload, ProcessMessages, messages, transport::Rejected};
 use crate::{
     episode::{Episode, Say, in_words},
-    report::{Exports, Report},
+    report::Exports,
 };
 
 /// The first time to wait before the same report is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// For reading renewed certificates.
-const RENEWAL: Duration = Duration::from_secs(1);
+pub(super) const RENEWAL: Duration = Duration::from_secs(1);
 /// The longest that a receiver can tell us to wait.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// The newest report, as the looks hand it over.
 #[derive(Clone, Debug, Default)]
 pub struct Newest {
     /// Counts up with each report.
     pub number: u64,
-    /// The report.
-    pub report: Option<Arc<Report>>,
+    /// What to export.
+    pub payload: Option<Arc<Payload>>,
     /// This is the last one, and must be delivered by then, whatever is being done.
     pub last_by: Option<Instant>,
 }
@@ -46,6 +45,7 @@ pub struct Counts {
     failed: AtomicU64,
     superseded: AtomicU64,
     rejected: AtomicU64,
+    exits: OnceLock<Dropped>,
 }
 
 impl Counts {
@@ -55,59 +55,55 @@ impl Counts {
             failed: self.failed.load(Relaxed),
             superseded: self.superseded.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
+            dropped_exits: self.exits.get().map(Dropped::now),
         }
+    }
+
+    /// Has those count too that log records of exits are not sent of.
+    pub fn count_exits(&self) -> Dropped {
+        self.exits.get_or_init(Dropped::default).clone()
     }
 }
 
 /// Exports one report, whole, within this time; how many points were not accepted, and why.
 pub async fn attempt(
     client: &mut Client,
-    resource: &Resource,
-    names: Names,
-    report: &Report,
+    messages: &ProcessMessages,
+    payload: &Payload,
     limit: Duration,
 ) -> Result<Rejected, ExportError> {
-    let deadline = Instant::now() + limit;
-    let mut rejected = Rejected::default();
-    for request in requests(report, names, resource, client.target().compression, LIMIT) {
-        let sent = timeout_at(deadline, client.send(&request, deadline)).await;
-        let of_request = sent.unwrap_or(Err(ExportError::Timeout(limit)))?;
-        rejected.points += of_request.points;
-        if !of_request.message.is_empty() {
-            rejected.message = of_request.message;
+    let all = async {
+        // First, as it also finds out whether the connection is still one.
+        let mut rejected = client.export(&payload.metrics).await?;
+        messages.prepare(&payload.report).await;
+        for request in messages.requests(&payload.report, messages::SIZE) {
+            rejected.add(client.send(request).await?);
         }
-    }
-    Ok(rejected)
+        Ok(rejected)
+    };
+    timeout(limit, all).await.unwrap_or(Err(ExportError::Timeout(limit)))
 }
 
 /// The task.
 #[derive(Debug)]
-pub struct Deliverer {
+pub struct Exporter {
     client: Client,
-    resource: Resource,
-    names: Names,
-    turn: Duration,
+    messages: ProcessMessages,
+    delay: Duration,
     counts: Arc<Counts>,
     unreachable: Episode,
     not_accepted: Episode,
     old_certificates: Episode,
 }
 
-impl Deliverer {
-    /// Delivers by `client`, and counts in `counts`. Each report but the first and the last is sent `turn` after its
+impl Exporter {
+    /// Exports by `client`, and counts in `counts`. Each report but the first and the last is sent `delay` after its
     /// look: those two are at no moment that hosts share, and somebody may wait for them.
-    pub fn new(
-        client: Client,
-        resource: Resource,
-        names: Names,
-        turn: Duration,
-        counts: Arc<Counts>,
-    ) -> Self {
+    pub fn new(client: Client, messages: ProcessMessages, delay: Duration, counts: Arc<Counts>) -> Self {
         Self {
             client,
-            resource,
-            names,
-            turn,
+            messages,
+            delay,
             counts,
             unreachable: Episode::default(),
             not_accepted: Episode::default(),
@@ -151,10 +147,10 @@ impl Deliverer {
                     _ = last.wait_for(|newest| newest.last_by.is_some()) => {}
                 }
             }
-            let Newest { number, report, last_by } = newest.borrow_and_update().clone();
+            let Newest { number, payload, last_by } = newest.borrow_and_update().clone();
             // The last look may have failed, and what was seen before have been delivered.
-            let wanted = report.filter(|_| number > taken || !is_delivered);
-            let Some(report) = wanted else {
+            let wanted = payload.filter(|_| number > taken || !is_delivered);
+            let Some(payload) = wanted else {
                 if last_by.is_some() {
                     return;
                 }
@@ -164,7 +160,7 @@ impl Deliverer {
             let before = u64::from(!is_delivered && number > taken);
             self.counts.superseded.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
-            let outcome = self.deliver(&report, last_by, &mut last).await;
+            let outcome = self.deliver(&payload, last_by, &mut last).await;
             if last_by.is_some() {
                 return;
             }
@@ -180,24 +176,32 @@ impl Deliverer {
         }
     }
 
+    /// Takes reports and sends none, where metrics are not to leave. What else uses the connection needs it renewed.
+    pub async fn drop_all(mut self, mut newest: watch::Receiver<Newest>) {
+        while newest.changed().await.is_ok() {
+            newest.borrow_and_update();
+            self.renew().await;
+        }
+    }
+
     /// When a report may be sent.
     fn turn_of(&self, newest: &Newest) -> Instant {
         // What was on its way when it was made took of its time. A clock that was set in between tells nothing.
-        let age = newest.report.as_ref().and_then(|report| report.at.elapsed().ok()).unwrap_or_default();
-        Instant::now() + self.turn.saturating_sub(age)
+        let age = newest.payload.as_ref().and_then(|payload| payload.report.at.elapsed().ok());
+        Instant::now() + self.delay.saturating_sub(age.unwrap_or_default())
     }
 
     /// Tries once; `None` when the last report came before the end of it.
     async fn deliver(
         &mut self,
-        report: &Report,
+        payload: &Payload,
         last_by: Option<Instant>,
         last: &mut watch::Receiver<Newest>,
     ) -> Option<Result<(), ExportError>> {
         self.renew().await;
         let timeout = self.client.target().timeout;
         let limit = last_by.map_or(timeout, |by| timeout.min(by.saturating_duration_since(Instant::now())));
-        let attempt = attempt(&mut self.client, &self.resource, self.names, report, limit);
+        let attempt = attempt(&mut self.client, &self.messages, payload, limit);
         let outcome = if last_by.is_some() {
             attempt.await
         } else {
@@ -227,11 +231,10 @@ impl Deliverer {
                 if error.is_of_connection() {
                     self.client.reconnect();
                 }
-                let endpoint = self.client.target().shown();
+                let endpoint = self.client.target().way();
                 match self.unreachable.happened(now, &error.kind()) {
                     Some(Say::Once) => {
-                        let pause = error.after().map(|after| format!("; next in {} s", after.as_secs()));
-                        let pause = pause.unwrap_or_default();
+                        let pause = error.after().map(next_in).unwrap_or_default();
                         tracing::warn!("export to {endpoint} failed: {error}{pause}");
                     }
                     Some(Say::Still { times, lasted }) => tracing::warn!(
@@ -270,8 +273,24 @@ impl Deliverer {
         }
         self.counts.rejected.fetch_add(rejected.points, Relaxed);
         if self.not_accepted.happened(now, &rejected.message).is_some() {
-            let (points, message) = (rejected.points, &rejected.message);
-            tracing::warn!("the receiver did not accept {points} points of an export: {message}");
+            match (rejected.points, &rejected.message) {
+                (0, message) => tracing::warn!("the receiver accepted an export, but says: {message}"),
+                (points, message) => {
+                    tracing::warn!("the receiver did not accept {points} points of an export: {message}");
+                }
+            }
         }
+    }
+}
+
+/// When the next export comes, where the receiver said it.
+fn next_in(after: Duration) -> String {
+    let seconds = after.min(LONGEST_PAUSE).as_secs();
+    if after < FIRST_RETRY {
+        String::new()
+    } else if after > LONGEST_PAUSE {
+        format!("; next in {seconds} s, as more is not waited (it asked for {} s)", after.as_secs())
+    } else {
+        format!("; next in {seconds} s")
     }
 }

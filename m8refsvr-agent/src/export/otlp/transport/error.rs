@@ -16,7 +16,7 @@ const QUOTED: usize = 200;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ExportError {
     /// It took too long.
-    #[error("no answer within {0:?}: the receiver hangs, or a firewall drops what is sent to it")]
+    #[error("no answer within {:?}: the receiver hangs, or a firewall drops what is sent to it", rounded(*.0))]
     Timeout(Duration),
     /// Nobody listens.
     #[error("connection refused: nothing listens there")]
@@ -24,12 +24,26 @@ pub enum ExportError {
     /// The name has no address.
     #[error("the host's name can't be resolved: {0}")]
     Name(String),
+    /// A proxy is between, and brings nothing there.
+    #[error("the proxy {proxy} {reason}; check it, or except the receiver's host by NO_PROXY")]
+    Proxy {
+        /// Which, without credentials.
+        proxy: String,
+        /// What it does.
+        reason: String,
+    },
     /// One side does not accept the other's certificate, or TLS at all.
     #[error("TLS: {0}")]
     Tls(String),
     /// Anything else below HTTP.
     #[error("the connection failed: {0}")]
     Connection(String),
+    /// A page came as answer.
+    #[error("a page came as answer: no OTLP receiver listens there; check the port and --protocol")]
+    NoReceiver,
+    /// The libraries could not cope with an answer, or with what they were given.
+    #[error("the exporter failed by itself: {0}; the receiver's answer may be broken")]
+    Broken(String),
     /// The receiver, or a proxy before it, says no, by HTTP.
     #[error("the receiver answered HTTP status {status}{}{}", quoted(message), hint(*status))]
     Status {
@@ -41,7 +55,7 @@ pub enum ExportError {
         after: Option<Duration>,
     },
     /// The receiver says no, by gRPC.
-    #[error("the receiver answered gRPC status {code:?}{}", quoted(message))]
+    #[error("the receiver answered gRPC status {code:?}{}{}", quoted(message), grpc_hint(*code))]
     Grpc {
         /// The status.
         code: Code,
@@ -56,7 +70,14 @@ impl ExportError {
     /// Whether the same may be accepted later, as the specification of OTLP says.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Timeout(_) | Self::Refused | Self::Name(_) | Self::Tls(_) | Self::Connection(_) => true,
+            Self::Timeout(_)
+            | Self::Refused
+            | Self::Name(_)
+            | Self::Proxy { .. }
+            | Self::Tls(_)
+            | Self::Connection(_)
+            | Self::NoReceiver
+            | Self::Broken(_) => true,
             Self::Status { status, .. } => matches!(status, 429 | 502..=504),
             Self::Grpc { code, after, .. } => match code {
                 Code::Cancelled
@@ -74,7 +95,13 @@ impl ExportError {
     /// What of it tells whether it is the same as before: words differ from one time to the next.
     pub fn kind(&self) -> String {
         match self {
-            Self::Timeout(_) | Self::Refused | Self::Name(_) | Self::Connection(_) => "unreachable".into(),
+            Self::Timeout(_)
+            | Self::Refused
+            | Self::Name(_)
+            | Self::Proxy { .. }
+            | Self::Connection(_)
+            | Self::NoReceiver
+            | Self::Broken(_) => "unreachable".into(),
             Self::Tls(reason) => reason.clone(),
             Self::Status { status, .. } => status.to_string(),
             Self::Grpc { code, .. } => format!("{code:?}"),
@@ -98,8 +125,11 @@ impl ExportError {
     pub fn of_response(status: http::StatusCode, headers: &http::HeaderMap, body: &Bytes) -> Self {
         let header = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let is_protobuf = header(http::header::CONTENT_TYPE) == Some("application/x-protobuf");
-        let message = match tonic_types::pb::Status::decode(body.clone()) {
-            Ok(status) if is_protobuf => status.message,
+        let message = match (header(http::header::LOCATION), tonic_types::pb::Status::decode(body.clone())) {
+            (Some(location), _) if status.is_redirection() => {
+                format!("it sends exports to {}", location.split(['?', '#']).next().unwrap_or_default())
+            }
+            (_, Ok(status)) if is_protobuf => status.message,
             _ => String::from_utf8_lossy(body).into_owned(),
         };
         let after = header(http::header::RETRY_AFTER).and_then(|after| match after.trim().parse() {
@@ -114,7 +144,14 @@ impl ExportError {
 
     /// From a status of gRPC that is not one of success.
     pub(super) fn of_status(status: &tonic::Status) -> Self {
-        let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        if let Some(status) = http_status(status.message()) {
+            return match status {
+                200 => Self::NoReceiver,
+                status => Self::Status { status, message: String::new(), after: None },
+            };
+        }
+        // That it is there says that the same may be tried again, also where it names no time.
+        let after = status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default());
         Self::Grpc { code: status.code(), message: status.message().into(), after }
     }
 
@@ -213,7 +250,9 @@ pub(super) fn certificate_words(reason: &CertificateError) -> &'static str {
             Some(webpki::Error::UnsupportedCriticalExtension) => {
                 "a critical extension of it is not supported"
             }
-            Some(webpki::Error::CaUsedAsEndEntity) => "it is that of an authority (basic constraints)",
+            Some(webpki::Error::CaUsedAsEndEntity) => {
+                "it is an authority's own, and not among those of --ca-cert: give it there"
+            }
             Some(webpki::Error::EndEntityUsedAsCa) => "it is certified by what is no authority",
             Some(webpki::Error::NameConstraintViolation) => "its authority may not certify its names",
             Some(webpki::Error::PathLenConstraintViolated) => {
@@ -225,14 +264,38 @@ pub(super) fn certificate_words(reason: &CertificateError) -> &'static str {
     }
 }
 
+/// To milliseconds: no more matters.
+fn rounded(time: Duration) -> Duration {
+    Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
 /// What helps, where the status alone does not tell.
 fn hint(status: u16) -> &'static str {
     match status {
+        407 => "; it is a proxy's: give it credentials as in HTTP_PROXY=http://user:password@host:port",
+        300..=399 => "; the agent follows no redirects: give that place as --endpoint",
         400 => "; over TLS it may want another --client-cert",
         401 | 403 => "; it may want a header in OTEL_EXPORTER_OTLP_HEADERS",
         404 | 405 => "; check the port and --protocol, and with http/protobuf the URL's path",
         _ => "",
     }
+}
+
+/// The same for gRPC.
+fn grpc_hint(code: Code) -> &'static str {
+    match code {
+        Code::Unauthenticated | Code::PermissionDenied => hint(403),
+        Code::Unimplemented => "; check the port and --protocol",
+        _ => "",
+    }
+}
+
+/// The status of HTTP in the words that tonic has for an answer that is not one of gRPC, such as a proxy's page: it makes
+/// codes of its own of them, which don't tell what may be tried again.
+fn http_status(message: &str) -> Option<u16> {
+    const WORDS: [&str; 2] = ["mapped from HTTP status code ", "while receiving response with status: "];
+    let status = WORDS.iter().find_map(|words| Some(message.split_once(words)?.1))?;
+    status.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// What the other side said, after a colon.
@@ -274,13 +337,34 @@ mod tests {
     fn a_receiver_s_certificate_is_refused_in_words() {
         for (fault, expected) in [
             (webpki::Error::UnsupportedCertVersion, "it is not of X.509 version 3"),
-            (webpki::Error::CaUsedAsEndEntity, "it is that of an authority (basic constraints)"),
+            (
+                webpki::Error::CaUsedAsEndEntity,
+                "it is an authority's own, and not among those of --ca-cert: give it there",
+            ),
             (webpki::Error::MalformedExtensions, "it has a part that is broken or not supported"),
         ] {
             let reason = CertificateError::Other(OtherError(Arc::new(fault)));
             let words = tls_words(&rustls::Error::InvalidCertificate(reason), "host");
             assert_eq!(words, format!("the receiver's certificate is not valid: {expected}"));
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_one_of_grpc_is_told_by_its_status() {
+        let of = |message: &str| ExportError::of_status(&tonic::Status::internal(message));
+        let flag =
+            "protocol error: received message with invalid compression flag: 60 (valid flags are 0 and 1)";
+        let status = |status| ExportError::Status { status, message: String::new(), after: None };
+        assert_eq!(
+            of(&format!("{flag} while receiving response with status: 503 Service Unavailable")),
+            status(503)
+        );
+        assert_eq!(of("grpc-status header missing, mapped from HTTP status code 404"), status(404));
+        assert_eq!(
+            of(&format!("{flag} while receiving response with status: 200 OK")),
+            ExportError::NoReceiver
+        );
+        assert!(matches!(of("too much status: 400 of it"), ExportError::Grpc { .. }));
     }
 
     #[test]

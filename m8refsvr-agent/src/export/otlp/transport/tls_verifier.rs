@@ -171,7 +171,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::export::otlp::{error::ExportError, tls::Files};
+    use crate::export::otlp::{ExportError, Files};
 
     /// As `openssl req -x509 -subj /CN=COMMON` makes it, with these alternative names.
     fn params(common: &str, names: &[&str]) -> CertificateParams {

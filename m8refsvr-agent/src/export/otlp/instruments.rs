@@ -1,0 +1,327 @@
+//! The sums of the groups and the agent's own metrics, collected by the SDK: an instrument for each metric of the
+//! catalogue, all over one report. Knows nothing of the network.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue, StringValue,
+    metrics::{AsyncInstrument, Histogram, Meter, MeterProvider as _},
+};
+use opentelemetry_sdk::{
+    error::{OTelSdkError, OTelSdkResult},
+    metrics::{
+        Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality,
+        data::ResourceMetrics, reader::MetricReader,
+    },
+};
+
+use super::resource::Resource;
+use crate::{
+    catalogue::{CATALOGUE, Kind, Metric, Number, Points, TurnoverFigure, Vocabulary},
+    figures::{Figures, Value},
+    report::{Group, Report},
+    turnover::Turnover,
+};
+
+/// The name of the instrumentation scope.
+pub(super) const SCOPE: &str = "m8refsvr";
+/// Series of one metric and group: each exit code and signal, and what neither has.
+const SERIES_OF_A_GROUP: usize = 512;
+/// Series of one of the agent's own metrics: its BPF programs and the reasons of losses are fewer.
+const SERIES_OF_THE_AGENT: usize = 64;
+/// Bounds of the buckets of the agent's own times, seconds: from a look at a few processes to one that hangs.
+const BOUNDS: [f64; 14] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Which names are sent, besides the agent's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Those of the semantic conventions.
+    pub otel: bool,
+    /// Those of the earlier plugin.
+    pub instana: bool,
+}
+
+impl Names {
+    /// Whether the names of a vocabulary are sent.
+    pub(super) fn has(self, vocabulary: Vocabulary) -> bool {
+        match vocabulary {
+            Vocabulary::Otel => self.otel,
+            Vocabulary::Instana => self.instana,
+            Vocabulary::Agent => true,
+        }
+    }
+}
+
+/// What is exported of one look.
+#[derive(Debug)]
+pub struct Payload {
+    /// For what the SDK has no way in for.
+    pub report: Report,
+    /// What it collected.
+    pub metrics: Arc<ResourceMetrics>,
+}
+
+/// The instruments.
+pub struct Instruments {
+    names: Names,
+    resource: Resource,
+    /// The most groups that a report has.
+    groups: usize,
+    meters: Meters,
+}
+
+impl fmt::Debug for Instruments {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Instruments").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// What the SDK keeps; totals start when it is made.
+struct Meters {
+    made: SystemTime,
+    reader: Reader,
+    /// What callbacks read.
+    report: Shared,
+    duration: Histogram<f64>,
+    /// Collects as long as it is there.
+    _provider: SdkMeterProvider,
+}
+
+/// The report that is collected; none between two collections.
+type Shared = Arc<Mutex<Option<Arc<Report>>>>;
+
+impl Instruments {
+    /// Those with these names. To be made when the agent starts: totals begin then.
+    pub fn new(names: Names, resource: &Resource, groups: usize) -> Self {
+        let meters = Meters::new(names, resource, groups);
+        Self { names, resource: resource.clone(), groups, meters }
+    }
+
+    /// Collects a report once. An error where the SDK can't, which it says by itself of no reason that is known.
+    pub fn collect(&mut self, report: Report) -> Result<Payload, OTelSdkError> {
+        // The clock was set back since, so far that totals would end before they start: a series of its own.
+        if report.at < self.meters.made {
+            self.meters = Meters::new(self.names, &self.resource, self.groups);
+        }
+        let report = Arc::new(report);
+        self.meters.duration.record(report.agent.look.as_secs_f64(), &[]);
+        self.meters.set(Some(Arc::clone(&report)));
+        // A fresh one each time: one that is kept costs more, as the SDK looks in it for what it has.
+        let mut metrics = ResourceMetrics::default();
+        let outcome = self.meters.reader.collect(&mut metrics);
+        self.meters.set(None);
+        outcome?;
+        // No callback has it any more.
+        let report = Arc::try_unwrap(report).unwrap_or_else(|report| (*report).clone());
+        Ok(Payload { report, metrics: Arc::new(metrics) })
+    }
+}
+
+impl Meters {
+    fn new(names: Names, resource: &Resource, groups: usize) -> Self {
+        let reader =
+            Reader(Arc::new(ManualReader::builder().with_temporality(Temporality::Cumulative).build()));
+        let provider = SdkMeterProvider::builder()
+            .with_resource(resource.for_sdk())
+            .with_reader(reader.clone())
+            .with_view(move |instrument: &Instrument| limit(instrument, groups))
+            .build();
+        let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
+        let meter = provider.meter_with_scope(scope);
+        let report = Shared::default();
+        let mut duration = None;
+        for metric in CATALOGUE.iter().filter(|metric| names.has(metric.vocabulary)) {
+            if metric.kind == Kind::Histogram {
+                duration = Some(histogram(&meter, metric));
+            } else {
+                observable(&meter, metric, &report);
+            }
+        }
+        // The catalogue has one.
+        let duration = duration.unwrap_or_else(|| meter.f64_histogram("").build());
+        Self { made: SystemTime::now(), reader, report, duration, _provider: provider }
+    }
+
+    fn set(&self, report: Option<Arc<Report>>) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+}
+
+/// The SDK's reader, which is read on demand; it takes one for itself.
+#[derive(Clone, Debug)]
+struct Reader(Arc<ManualReader>);
+
+impl MetricReader for Reader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(metrics)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}
+
+/// How many series a metric has at most: the SDK sums up those beyond 2,000, and makes room for all at once.
+fn limit(instrument: &Instrument, groups: usize) -> Option<Stream> {
+    let metric = CATALOGUE.iter().find(|metric| metric.name == instrument.name())?;
+    let series = match metric.points {
+        Points::Each(points) | Points::Group(points) => groups * points.len(),
+        Points::Turnover(TurnoverFigure::Exits) => groups * SERIES_OF_A_GROUP,
+        Points::Turnover(_) => groups,
+        Points::Agent(..) => SERIES_OF_THE_AGENT,
+    };
+    // It refuses a limit of 0 alone.
+    Stream::builder().with_cardinality_limit(series.max(1)).build().ok()
+}
+
+fn histogram(meter: &Meter, metric: &'static Metric) -> Histogram<f64> {
+    meter
+        .f64_histogram(metric.name)
+        .with_unit(metric.unit)
+        .with_description(metric.description)
+        .with_boundaries(BOUNDS.to_vec())
+        .build()
+}
+
+/// Makes the instrument of a metric, whose callback observes what the report has.
+fn observable(meter: &Meter, metric: &'static Metric, report: &Shared) {
+    /// One method of the meter for each kind and type, and of the same name for none of them.
+    macro_rules! make {
+        ($method:ident, $number:ident) => {{
+            let _ = meter
+                .$method(metric.name)
+                .with_unit(metric.unit)
+                .with_description(metric.description)
+                .with_callback(callback(metric, report, $number))
+                .build();
+        }};
+    }
+    match (metric.kind, metric.number()) {
+        (Kind::Counter, Number::Int) => make!(u64_observable_counter, unsigned),
+        (Kind::Counter, Number::Float) => make!(f64_observable_counter, float),
+        (Kind::UpDownCounter, Number::Int) => make!(i64_observable_up_down_counter, signed),
+        (Kind::UpDownCounter, Number::Float) => make!(f64_observable_up_down_counter, float),
+        (Kind::Gauge, Number::Int) => make!(u64_observable_gauge, unsigned),
+        (Kind::Gauge, Number::Float) => make!(f64_observable_gauge, float),
+        // It records.
+        (Kind::Histogram, _) => {}
+    }
+}
+
+fn callback<M: 'static>(
+    metric: &'static Metric,
+    report: &Shared,
+    number: fn(Value) -> M,
+) -> impl Fn(&dyn AsyncInstrument<M>) + Send + Sync + 'static {
+    let report = Arc::clone(report);
+    move |instrument| {
+        let report = report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(report) = report {
+            observe(metric, &report, &mut |attributes, value| instrument.observe(number(value), attributes));
+        }
+    }
+}
+
+/// Tells the numbers of a metric and their attributes, sorted by name: the SDK keeps both orders where they differ.
+fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], Value)) {
+    match metric.points {
+        Points::Each(points) | Points::Group(points) => {
+            let mut of = |group: Option<&Group>, figures: &Figures| {
+                for point in points {
+                    let own = point.attribute.map(|(name, value)| KeyValue::new(name, value));
+                    if let Some(value) = figures.get(point.figure) {
+                        tell(&attributes(group, own), value);
+                    }
+                }
+            };
+            // The earlier plugin knew neither groups nor processes.
+            if metric.vocabulary == Vocabulary::Instana {
+                return of(None, &report.all);
+            }
+            let is_each = matches!(metric.points, Points::Each(_)) && report.processes.is_some();
+            for group in &report.groups {
+                let figures = if is_each { group.others.as_ref() } else { Some(&group.figures) };
+                if let Some(figures) = figures {
+                    of(Some(group), figures);
+                }
+            }
+        }
+        Points::Turnover(figure) => {
+            for group in &report.groups {
+                for (own, count) in turnover(figure, &group.turnover) {
+                    tell(&attributes(Some(group), own), Value::Int(count));
+                }
+            }
+        }
+        Points::Agent(figure, names) => {
+            for (values, value) in report.agent.get(figure) {
+                let own = names.iter().zip(values).map(|(&name, value)| KeyValue::new(name, value));
+                tell(&attributes(None, own), value);
+            }
+        }
+    }
+}
+
+fn attributes(group: Option<&Group>, own: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    let pattern = group.and_then(|group| group.pattern.clone());
+    let pattern = pattern.map(|pattern| KeyValue::new("m8refsvr.group", StringValue::from(pattern)));
+    let mut attributes: Vec<KeyValue> = own.into_iter().chain(pattern).collect();
+    attributes.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    attributes
+}
+
+/// The numbers of how processes come and go, with what tells them apart.
+fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Vec<KeyValue>, u64)> {
+    match figure {
+        TurnoverFigure::Starts => vec![(Vec::new(), turnover.starts)],
+        TurnoverFigure::Restarts => vec![(Vec::new(), turnover.restarts)],
+        TurnoverFigure::Exits => turnover
+            .exits()
+            .map(|(exit, count)| {
+                let numbers = [("exit.code", exit.code()), ("exit.signal", exit.signal())];
+                let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
+                let numbers = numbers.map(|(name, number)| KeyValue::new(name, i64::from(number)));
+                let reason = KeyValue::new("exit.reason", exit.reason());
+                ([reason].into_iter().chain(numbers).collect(), count)
+            })
+            .collect(),
+    }
+}
+
+/// At most what the wire can carry: the SDK makes 0 of more.
+fn unsigned(value: Value) -> u64 {
+    match value {
+        Value::Int(value) => value.min(i64::MAX as u64),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "no metric mixes both")]
+        Value::Double(value) => value as u64,
+    }
+}
+
+fn signed(value: Value) -> i64 {
+    i64::try_from(unsigned(value)).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no metric mixes both")]
+fn float(value: Value) -> f64 {
+    match value {
+        Value::Int(value) => value as f64,
+        Value::Double(value) => value,
+    }
+}

@@ -1,0 +1,235 @@
+//! Messages of opentelemetry-proto for what the SDK has no way in for: a resource of its own for each process. Pure
+//! functions of a report; nothing here knows the network. Histograms that the kernel has counted, which the SDK could not
+//! take either, belong here too.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::{InstrumentationScope, KeyValue},
+    metrics::v1::{
+        AggregationTemporality, Gauge, Metric as MetricMessage, NumberDataPoint, ResourceMetrics,
+        ScopeMetrics, Sum, metric::Data, number_data_point,
+    },
+};
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::{
+    instruments::{Names, SCOPE},
+    resource::{Resource, int, text},
+    user_names::{LOOKUP_TIMEOUT, UserNames},
+};
+use crate::{
+    catalogue::{CATALOGUE, Kind, Metric, Points, Vocabulary},
+    figures::Value,
+    report::{Report, Single},
+};
+
+/// Requests stay below this before they are compressed: the servers of tonic and grpc-js take no more by default.
+pub const LIMIT: usize = 4 << 20;
+/// The size of requests, which is far below that: the messages of one are in the processor's caches while they are made,
+/// encoded and compressed, and what is in memory does not grow with the number of processes.
+pub(super) const SIZE: usize = 256 << 10;
+const PID: &str = "process.pid";
+const EXECUTABLE: &str = "process.executable.name";
+/// Bytes before a resource in a request: its tag, and its length.
+const PREFIX: usize = 6;
+
+/// Makes the messages of processes that have series of their own.
+#[derive(Debug)]
+pub struct ProcessMessages {
+    names: Names,
+    resource: Resource,
+    identity: Place,
+    users: UserNames,
+}
+
+/// Where the attributes stand by which a backend tells one process from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// With the resource alone.
+    #[default]
+    Resource,
+    /// With each point too, for backends that make labels of these alone.
+    Points,
+}
+
+impl ProcessMessages {
+    /// With these names, and the attributes of who sends.
+    pub fn new(names: Names, resource: Resource, identity: Place) -> Self {
+        Self { names, resource, identity, users: UserNames::default() }
+    }
+
+    /// Learns the names of users that the resources of a report need. What is not known within a second stays a number.
+    pub async fn prepare(&self, report: &Report) {
+        let deadline = Instant::now() + LOOKUP_TIMEOUT;
+        let processes = report.processes.iter().flatten();
+        for attributes in processes.filter_map(|process| process.attributes.as_ref()) {
+            if let (Some(uid), None) = (attributes.owner_uid, attributes.owner.get()) {
+                // Only here is it set.
+                let _ = attributes.owner.set(self.users.name(uid, deadline).await);
+            }
+        }
+    }
+
+    /// The requests of a report, one after the other, each below `limit` bytes; none where no process has series of its
+    /// own.
+    pub fn requests<'a>(&'a self, report: &'a Report, limit: usize) -> Requests<'a> {
+        Requests { messages: self, report, limit, next: 0, left: None }
+    }
+
+    /// A request that says who sends, and nothing else. One of no bytes is none to some receivers.
+    pub fn without_metrics(resource: &Resource) -> ExportMetricsServiceRequest {
+        let of_resource =
+            ResourceMetrics { resource: Some(resource.message(Vec::new())), ..ResourceMetrics::default() };
+        ExportMetricsServiceRequest { resource_metrics: vec![of_resource] }
+    }
+}
+
+/// Requests, each made when it is asked for: no more than one is in memory.
+#[derive(Debug)]
+pub struct Requests<'a> {
+    messages: &'a ProcessMessages,
+    report: &'a Report,
+    limit: usize,
+    /// The next process.
+    next: usize,
+    /// A process that was made for a request that was full.
+    left: Option<ResourceMetrics>,
+}
+
+impl Requests<'_> {
+    fn next_resource(&mut self) -> Option<ResourceMetrics> {
+        if !self.messages.names.has(Vocabulary::Otel) {
+            return None;
+        }
+        let process = self.report.processes.as_ref()?.get(self.next)?;
+        self.next += 1;
+        Some(of_process(process, self.report, self.messages))
+    }
+}
+
+impl Iterator for Requests<'_> {
+    type Item = ExportMetricsServiceRequest;
+
+    fn next(&mut self) -> Option<ExportMetricsServiceRequest> {
+        let mut length = 0;
+        let mut resource_metrics = Vec::new();
+        while let Some(resource) = self.left.take().or_else(|| self.next_resource()) {
+            let of_resource = PREFIX + resource.encoded_len();
+            if length > 0 && length + of_resource >= self.limit {
+                self.left = Some(resource);
+                break;
+            }
+            length += of_resource;
+            resource_metrics.push(resource);
+        }
+        (!resource_metrics.is_empty()).then_some(ExportMetricsServiceRequest { resource_metrics })
+    }
+}
+
+/// All metrics of a process, with what names it as attributes of the resource.
+fn of_process(process: &Single, report: &Report, messages: &ProcessMessages) -> ResourceMetrics {
+    let at = nanoseconds(report.at);
+    // The clock may have been set back since.
+    let since = nanoseconds(process.since).min(at);
+    let group = report.groups.get(process.group).and_then(|group| group.pattern.as_deref());
+    let mut common: Vec<KeyValue> = group.map(|group| text("m8refsvr.group", group)).into_iter().collect();
+    if messages.identity == Place::Points {
+        common.push(int(PID, process.pid.into()));
+        common.push(text(EXECUTABLE, executable(process)));
+    }
+    let metrics = CATALOGUE.iter().filter(|metric| metric.vocabulary == Vocabulary::Otel);
+    let metrics = metrics.filter_map(|metric| {
+        let Points::Each(points) = metric.points else { return None };
+        let points = points.iter().filter_map(|point| {
+            let own = point.attribute.map(|(name, value)| text(name, value));
+            Some(NumberDataPoint {
+                attributes: own.into_iter().chain(common.iter().cloned()).collect(),
+                start_time_unix_nano: if metric.kind == Kind::Gauge { 0 } else { since },
+                time_unix_nano: at,
+                value: Some(number(process.figures.get(point.figure)?)),
+                ..NumberDataPoint::default()
+            })
+        });
+        message(metric, points.collect())
+    });
+    let scope = InstrumentationScope {
+        name: SCOPE.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
+    let of_scope = ScopeMetrics { scope: Some(scope), metrics: metrics.collect(), ..ScopeMetrics::default() };
+    ResourceMetrics {
+        resource: Some(messages.resource.message(described(process))),
+        scope_metrics: vec![of_scope],
+        ..ResourceMetrics::default()
+    }
+}
+
+/// What names a process, and what describes it, as the semantic conventions have it.
+fn described(process: &Single) -> Vec<KeyValue> {
+    let mut all = vec![
+        int(PID, process.pid.into()),
+        text("process.creation.time", &humantime::format_rfc3339_millis(process.created).to_string()),
+        text(EXECUTABLE, executable(process)),
+    ];
+    let Some(attributes) = &process.attributes else { return all };
+    all.extend(attributes.parent_pid.map(|pid| int("process.parent_pid", pid.into())));
+    let texts = [
+        ("process.executable.path", attributes.executable_path.as_deref()),
+        ("process.command", attributes.command.as_deref()),
+        ("process.command_line", attributes.command_line.as_deref()),
+        ("process.owner", attributes.owner.get().map(AsRef::as_ref)),
+        ("process.linux.cgroup", attributes.cgroup.as_deref()),
+        ("container.id", attributes.container_id.as_deref()),
+    ];
+    all.extend(texts.into_iter().filter_map(|(name, value)| Some(text(name, value?))));
+    all
+}
+
+/// The file name of its executable: that of the path beside it, so that a resource stays the same where the process
+/// executes another program that matches.
+fn executable(process: &Single) -> &str {
+    let path = process.attributes.as_ref().and_then(|attributes| attributes.executable_path.as_deref());
+    path.and_then(|path| path.rsplit('/').next()).unwrap_or(&process.executable)
+}
+
+/// A metric with these points; none where there are none.
+fn message(metric: &Metric, data_points: Vec<NumberDataPoint>) -> Option<MetricMessage> {
+    if data_points.is_empty() {
+        return None;
+    }
+    let sum = |data_points, is_monotonic| {
+        let aggregation_temporality = AggregationTemporality::Cumulative.into();
+        Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })
+    };
+    let data = match metric.kind {
+        Kind::Gauge => Data::Gauge(Gauge { data_points }),
+        Kind::UpDownCounter => sum(data_points, false),
+        Kind::Counter => sum(data_points, true),
+        // The SDK has the only one.
+        Kind::Histogram => return None,
+    };
+    Some(MetricMessage {
+        name: metric.name.into(),
+        unit: metric.unit.into(),
+        description: metric.description.into(),
+        data: Some(data),
+        ..MetricMessage::default()
+    })
+}
+
+fn number(value: Value) -> number_data_point::Value {
+    match value {
+        // No more fits.
+        Value::Int(value) => number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)),
+        Value::Double(value) => number_data_point::Value::AsDouble(value),
+    }
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

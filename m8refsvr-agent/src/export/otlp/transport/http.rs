@@ -1,0 +1,268 @@
+//! Protobuf over HTTP/1.1: the client that opentelemetry-otlp's exporters are given, as they have none for our connector,
+//! and pass on of a failure no more than a status. It keeps what it saw.
+
+use std::{
+    error::Error,
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flate2::{Compression as Level, write::GzEncoder};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::{client::legacy, rt::TokioTimer};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    logs::LogExporter as _,
+    metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter as _},
+};
+use prost::Message as _;
+
+use super::{
+    Compression, Records, Rejected, Target, USER_AGENT,
+    connections::Connections,
+    connector::{Connector, proxies_by_tunnel},
+    error::{ExportError, one_line},
+    export_records,
+};
+
+/// Bytes of an answer that are read.
+const ANSWER: usize = 64 << 10;
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+/// Messages of processes repeat each other: with 1 they are two fifths longer, with more hardly shorter.
+const LEVEL: Level = Level::new(2);
+
+/// The clients of one receiver.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    metrics: Arc<MetricExporter>,
+    logs: Option<Arc<LogExporter>>,
+    sender: Sender,
+    compression: Compression,
+    endpoint: Uri,
+}
+
+impl Http {
+    pub(super) fn new(
+        target: &Target,
+        connector: Connector,
+        connections: Connections,
+        resource: Option<&Resource>,
+    ) -> Result<Self, ExporterBuildError> {
+        let mut builder = legacy::Client::builder(connections);
+        // However long the interval is.
+        builder.pool_idle_timeout(None).pool_timer(TokioTimer::new());
+        let sender = Sender {
+            client: builder.build(connector),
+            headers: with_proxy_s(target.headers.clone(), target),
+            host: target.host().into(),
+            seen: Seen::default(),
+        };
+        let exporter = MetricExporter::builder()
+            .with_http()
+            .with_http_client(sender.clone())
+            .with_endpoint(target.endpoint.to_string())
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_retry_policy(RetryPolicy::disabled())
+            .with_timeout(target.timeout)
+            .with_temporality(Temporality::Cumulative);
+        let logs = LogExporter::builder()
+            .with_http()
+            .with_http_client(sender.clone())
+            .with_endpoint(target.endpoint.to_string())
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_retry_policy(RetryPolicy::disabled())
+            .with_timeout(target.timeout);
+        let gzip = opentelemetry_otlp::Compression::Gzip;
+        let (exporter, logs) = match target.compression {
+            Compression::Gzip => (exporter.with_compression(gzip), logs.with_compression(gzip)),
+            Compression::None => (exporter, logs),
+        };
+        let logs = match resource {
+            Some(resource) => {
+                let mut logs = logs.build()?;
+                logs.set_resource(resource);
+                Some(Arc::new(logs))
+            }
+            None => None,
+        };
+        let (compression, endpoint) = (target.compression, target.endpoint.clone());
+        Ok(Self { metrics: Arc::new(exporter.build()?), logs, sender, compression, endpoint })
+    }
+
+    /// Exports log records.
+    pub(super) async fn export_logs(self, records: Records) -> Result<Rejected, ExportError> {
+        let seen = self.sender.seen.clone();
+        seen.outcome_of(export_records(self.logs.as_deref(), &records)).await
+    }
+
+    /// Exports what the SDK collected.
+    pub(super) async fn export(self, metrics: Arc<ResourceMetrics>) -> Result<Rejected, ExportError> {
+        let seen = self.sender.seen.clone();
+        seen.outcome_of(self.metrics.export(&metrics)).await
+    }
+
+    /// Sends a message.
+    pub(super) async fn send(self, message: ExportMetricsServiceRequest) -> Result<Rejected, ExportError> {
+        let plain = message.encode_to_vec();
+        drop(message);
+        let mut request = Request::post(self.endpoint);
+        let body = match self.compression {
+            Compression::None => plain,
+            Compression::Gzip => {
+                request = request.header(header::CONTENT_ENCODING, GZIP);
+                let mut encoder = GzEncoder::new(Vec::new(), LEVEL);
+                let written = encoder.write_all(&plain).and_then(|()| encoder.finish());
+                written.map_err(|error| ExportError::Connection(error.to_string()))?
+            }
+        };
+        let request = request.body(Bytes::from(body));
+        let request = request.map_err(|error| ExportError::Connection(error.to_string()))?;
+        let response = self.sender.post(request).await?;
+        rejected(&response)
+    }
+}
+
+/// With what a proxy wants of each request. In a tunnel it was told before.
+fn with_proxy_s(mut headers: HeaderMap, target: &Target) -> HeaderMap {
+    let proxy = target.proxy.as_ref().filter(|_| !proxies_by_tunnel(target));
+    if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+        headers.insert(header::PROXY_AUTHORIZATION, authorization);
+    }
+    headers
+}
+
+/// What came of the last request of an exporter.
+#[derive(Clone, Debug, Default)]
+struct Seen(Arc<Mutex<Option<Result<Rejected, ExportError>>>>);
+
+impl Seen {
+    /// What came of an export by one of opentelemetry-otlp's exporters.
+    async fn outcome_of(&self, export: impl Future<Output = OTelSdkResult>) -> Result<Rejected, ExportError> {
+        let outcome = export.await;
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nothing was seen where no request was made.
+        seen.unwrap_or_else(|| {
+            outcome.map(|()| Rejected::default()).map_err(|error| ExportError::Connection(error.to_string()))
+        })
+    }
+}
+
+/// Posts requests, and keeps what came of the last one.
+#[derive(Clone, Debug)]
+struct Sender {
+    client: legacy::Client<Connector, Full<Bytes>>,
+    headers: HeaderMap,
+    host: Arc<str>,
+    seen: Seen,
+}
+
+impl Sender {
+    /// Posts a request, with our headers alone but for the encoding of its body: the exporter reads the environment by
+    /// itself. The answer is one of success.
+    async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExportError> {
+        let (mut parts, body) = request.into_parts();
+        let encoding = parts.headers.remove(header::CONTENT_ENCODING);
+        parts.headers = self.headers.clone();
+        parts.headers.extend(encoding.map(|encoding| (header::CONTENT_ENCODING, encoding)));
+        parts.headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        parts.headers.insert(header::CONTENT_TYPE, PROTOBUF);
+        let of_transport = |error: &(dyn Error + 'static)| ExportError::of_transport(error, &self.host);
+        let response = self.client.request(Request::from_parts(parts, Full::new(body))).await;
+        let (parts, body) = response.map_err(|error| of_transport(&error))?.into_parts();
+        let body = Limited::new(body, ANSWER).collect().await;
+        if !parts.status.is_success() {
+            // The status tells more than why its text could not be read.
+            let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            return Err(ExportError::of_response(parts.status, &parts.headers, &body));
+        }
+        // It was accepted; only what else it says is lost.
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_else(|error| {
+            tracing::debug!("the receiver's answer can't be read: {error}");
+            Bytes::new()
+        });
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+#[async_trait]
+impl HttpClient for Sender {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let outcome = self.post(request).await;
+        let seen = outcome.as_ref().map_err(Clone::clone).and_then(rejected);
+        *self.seen.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        Ok(outcome?)
+    }
+}
+
+/// What an answer of success says; those to logs are alike, with records for points. Servers and proxies that take no
+/// exports answer with success too.
+fn rejected(response: &Response<Bytes>) -> Result<Rejected, ExportError> {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let body = response.body();
+    if kind == "text/html" || body.trim_ascii_start().starts_with(b"<") {
+        return Err(ExportError::NoReceiver);
+    }
+    if body.is_empty() {
+        return Ok(Rejected::default());
+    }
+    let is_protobuf = kind.is_empty() || kind.as_bytes() == PROTOBUF.as_bytes();
+    match ExportMetricsServiceResponse::decode(body.clone()) {
+        Ok(answer) if is_protobuf => Ok(answer.into()),
+        // It was accepted, as far as its status tells.
+        _ => {
+            let message =
+                format!("an answer that is not of OTLP ({kind}): {}", String::from_utf8_lossy(body));
+            Ok(Rejected { points: 0, message: one_line(&message) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(kind: &str, body: &'static [u8]) -> Result<Rejected, ExportError> {
+        let response = Response::builder().header(header::CONTENT_TYPE, kind);
+        rejected(&response.body(Bytes::from_static(body)).unwrap())
+    }
+
+    #[test]
+    fn only_an_answer_of_otlp_is_success_without_a_word() {
+        let answer = b"\n\x0b\x08\x07\x12\x07too old";
+        let seven = Rejected { points: 7, message: "too old".into() };
+        assert_eq!(of("application/x-protobuf", answer), Ok(seven.clone()));
+        assert_eq!(of("Application/X-Protobuf; charset=binary", answer), Ok(seven));
+        for kind in ["application/x-protobuf", "text/plain", ""] {
+            assert_eq!(of(kind, b""), Ok(Rejected::default()), "{kind}");
+        }
+        for (kind, body) in [
+            ("Text/HTML; charset=utf-8", &b"Welcome"[..]),
+            ("text/html", b""),
+            ("", b" <!doctype html>login"),
+        ] {
+            assert_eq!(of(kind, body), Err(ExportError::NoReceiver), "{kind}");
+        }
+        for (kind, body) in
+            [("text/plain", &b"ok"[..]), ("application/json", b"{\"partialSuccess\":{}}"), ("", b"\xff\xff")]
+        {
+            let said = of(kind, body).unwrap();
+            assert!(
+                said.points == 0 && said.message.starts_with("an answer that is not of OTLP"),
+                "{said:?}"
+            );
+        }
+    }
+}

@@ -206,6 +206,10 @@ mod tests {
             children.iter().map(std::process::Child::id).chain([std::process::id()]).collect();
         let mut described = BTreeMap::new();
         for &pid in &pids {
+            // Who started it goes on a moment before the kernel has set its arguments.
+            while fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             let process = Proc::new("/proc").process(pid).unwrap();
             let mut buffer = Vec::new();
             let stat = Stat::read(&process, &mut buffer).unwrap();

@@ -12,7 +12,6 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
-    logs::LogExporter as _,
     metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter as _},
 };
 use tonic::{
@@ -29,6 +28,7 @@ use super::{
     error::{ExportError, one_line},
     export_records,
     grpc_events::{self, Event},
+    of_resource,
 };
 
 /// What the exporter says of a status, before its code.
@@ -76,14 +76,7 @@ impl Grpc {
             }
             Compression::None => (exporter, logs),
         };
-        let logs = match resource {
-            Some(resource) => {
-                let mut logs = logs.build()?;
-                logs.set_resource(resource);
-                Some(Arc::new(logs))
-            }
-            None => None,
-        };
+        let logs = resource.map(|resource| of_resource(logs.build(), resource)).transpose()?;
         Ok(Self { metrics: Arc::new(exporter.build()?), messages, metadata, logs })
     }
 

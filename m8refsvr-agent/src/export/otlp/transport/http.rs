@@ -23,7 +23,6 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    logs::LogExporter as _,
     metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter as _},
 };
 use prost::Message as _;
@@ -33,7 +32,7 @@ use super::{
     connections::Connections,
     connector::{Connector, proxies_by_tunnel},
     error::{ExportError, one_line},
-    export_records,
+    export_records, of_resource,
 };
 
 /// Bytes of an answer that are read.
@@ -89,14 +88,7 @@ impl Http {
             Compression::Gzip => (exporter.with_compression(gzip), logs.with_compression(gzip)),
             Compression::None => (exporter, logs),
         };
-        let logs = match resource {
-            Some(resource) => {
-                let mut logs = logs.build()?;
-                logs.set_resource(resource);
-                Some(Arc::new(logs))
-            }
-            None => None,
-        };
+        let logs = resource.map(|resource| of_resource(logs.build(), resource)).transpose()?;
         let (compression, endpoint) = (target.compression, target.endpoint.clone());
         Ok(Self { metrics: Arc::new(exporter.build()?), logs, sender, compression, endpoint })
     }

@@ -391,6 +391,16 @@ tokio::task_local! {
     static ALONE: ();
 }
 
+/// An exporter of log records that are of this resource.
+fn of_resource(
+    exporter: Result<LogExporter, ExporterBuildError>,
+    resource: &opentelemetry_sdk::Resource,
+) -> Result<Arc<LogExporter>, ExporterBuildError> {
+    let mut exporter = exporter?;
+    exporter.set_resource(resource);
+    Ok(Arc::new(exporter))
+}
+
 /// Exports log records by an exporter of opentelemetry-otlp; an error where there is none.
 async fn export_records(exporter: Option<&LogExporter>, records: &Records) -> OTelSdkResult {
     let Some(exporter) = exporter else { return Err(OTelSdkError::AlreadyShutdown) };

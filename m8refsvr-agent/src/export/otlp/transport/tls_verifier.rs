@@ -270,8 +270,8 @@ mod tests {
         let params = params("localhost", &["localhost"]);
         let ((shown, key), (given, _)) = (made(&params), made(&params));
         let error = handshake(&shown, &key, &given, "localhost").unwrap_err();
-        let words =
-            "TLS: the receiver's certificate is not valid: it is that of an authority (basic constraints)";
+        let words = "TLS: the receiver's certificate is not valid: it is an authority's own, and not among those of \
+                     --ca-cert: give it there";
         assert_eq!(error, words);
     }
 

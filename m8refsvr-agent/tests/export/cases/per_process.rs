@@ -238,7 +238,9 @@ fn in_container() {
 fn only_when_asked() {
     let receiver = Receiver::start(Kind::Mock);
     let name = Name::new("asked");
-    let process = name.start();
+    let mut process = name.start();
+    // Once it answers, the kernel has set its arguments.
+    process.tell("spin 1");
     let pid = process.pid();
     let line = Process::new(pid.cast_signed()).unwrap().cmdline().unwrap().join(" ");
     // Only what is no secret of a process is sent by itself.

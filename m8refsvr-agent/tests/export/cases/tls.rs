@@ -236,7 +236,11 @@ fn by_openssl() {
             assert_eq!(code, Some(3), "{protocol}: {said}");
             assert!(said.contains(reason), "{protocol}: {said}");
         };
-        refused(&named, "localhost", "it is that of an authority (basic constraints)");
+        refused(
+            &named,
+            "localhost",
+            "it is an authority's own, and not among those of --ca-cert: give it there",
+        );
         refused(&of_common_name, "127.0.0.1", "the receiver's certificate is not for the name 127.0.0.1");
     }
 }

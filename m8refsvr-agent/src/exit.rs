@@ -58,7 +58,7 @@ pub enum Exit {
         /// Whether its memory was written to a file.
         core_dumped: bool,
     },
-    /// By the kernel, for want of memory.
+    /// By the OOM killer.
     Oom,
     /// It is gone, and nothing tells why.
     Unknown,
@@ -141,7 +141,7 @@ impl Over {
                 let core = if core_dumped { ", core dumped" } else { "" };
                 format!("was killed by signal {number} ({}{core})", signal_name(number))
             }
-            Exit::Oom => "was killed by the kernel for want of memory (OOM, SIGKILL)".into(),
+            Exit::Oom => "was killed by the OOM killer (SIGKILL)".into(),
             Exit::Unknown => "is gone".into(),
         };
         let peak = self.peak_bytes.map(|bytes| format!(", peak RSS {}", memory_in_words(bytes)));
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(Exit::of_status(9), Exit::Signal { number: 9, core_dumped: false });
         assert_eq!(Exit::of_status(0x8b), Exit::Signal { number: 11, core_dumped: true });
         assert_eq!(Exit::of_status(9 | OOM_VICTIM), Exit::Oom);
-        // Chosen for want of memory, but faster.
+        // Chosen by the OOM killer, but faster.
         assert_eq!(Exit::of_status(1 << 8 | OOM_VICTIM), Exit::Code(1));
     }
 
@@ -224,7 +224,7 @@ mod tests {
         assert!(sentence(Exit::of_status(0x8b)).contains("signal 11 (SIGSEGV, core dumped) after"));
         assert!(sentence(Exit::Code(0)).contains("4711 ended normally after"));
         assert!(sentence(Exit::Code(3)).contains("4711 ended with code 3 after"));
-        assert!(sentence(Exit::Oom).contains("for want of memory"));
+        assert!(sentence(Exit::Oom).contains("OOM killer"));
         assert!(sentence(Exit::of_status(35)).contains("signal 35 (SIGRTMIN+1)"));
     }
 

@@ -21,7 +21,8 @@ OTEL_METRIC_EXPORT_INTERVAL is in milliseconds, and OTEL_LOGS_EXPORTER is otlp o
 and an empty variable counts as not set.
 
 Exit codes: 0 done; 1 no process matches; 2 wrong usage or setting; 3 export failed; 4 the kernel side was \
-required and could not start; 5 anything else, such as a full disk.";
+required and could not start; 5 anything else, such as a full disk, or something that hangs at the end; 129, 130 or \
+143 ended by SIGHUP, SIGINT or SIGTERM before the document was complete, or by a second signal.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -107,7 +108,8 @@ pub struct Export {
     #[arg(long, global = true, value_name = "PROTOCOL", default_value = "grpc")]
     pub protocol: Protocol,
 
-    /// The receiver, such as http://collector:4317; with http/protobuf, /v1/metrics is added
+    /// The receiver, such as http://collector:4317; with http/protobuf, /v1/metrics is added unless it ends with
+    /// that
     #[arg(long, global = true, value_name = "URL")]
     pub endpoint: Option<String>,
 
@@ -293,7 +295,7 @@ pub enum LogFormat {
 pub enum Ebpf {
     /// If it can be done.
     Auto,
-    /// Or else not at all.
+    /// Or else end with exit code 4.
     Require,
     /// Never.
     Off,

@@ -163,6 +163,9 @@ impl Export {
         let exits = !is_disabled && (cli.export_exits || exits == Some(true));
         remarks.extend(misunderstood);
         remarks.extend(alone(cli));
+        if cli.per_process && cli.names == cli::Names::Instana {
+            remarks.push("without effect with --names instana: --per-process".into());
+        }
         let mut ignored = variables.ignored(exits);
         if let Some((name, is_insecure)) = insecure
             && is_insecure == uses_tls

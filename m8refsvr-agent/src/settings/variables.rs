@@ -62,10 +62,10 @@ const IGNORED_OF_LOGS: &[Ignored] = &[
     ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", &[], WITH_METRICS),
     ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &[], WITH_METRICS),
     ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", &[], WITH_METRICS),
-    ("OTEL_BLRP_SCHEDULE_DELAY", &[], "exits are sent at once"),
+    ("OTEL_BLRP_SCHEDULE_DELAY", &[], "exits are sent within 200 ms"),
     ("OTEL_BLRP_EXPORT_TIMEOUT", &[], "OTEL_EXPORTER_OTLP_TIMEOUT is read"),
     ("OTEL_BLRP_MAX_QUEUE_SIZE", &[], "the queue has a fixed size"),
-    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", &[], "the queue has a fixed size"),
+    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", &[], "batches have a fixed size"),
     ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", &[], "all attributes are sent"),
     ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", &[], "attributes are sent whole"),
 ];
@@ -110,7 +110,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         Ok(metrics.clone())
     }
 
-    /// Which variable, and how it is set, has nothing exported, and what is to be said of one that is not understood.
+    /// The variable, with its value, that turns the export off; and a remark about one that is not understood.
     pub(super) fn off_by(&self) -> Result<(Option<&'static str>, Option<String>), ExportSettingsError> {
         let possible = "metrics are exported by OTLP, or not at all";
         let is_none = self.is_none("OTEL_METRICS_EXPORTER", possible)? == Some(true);

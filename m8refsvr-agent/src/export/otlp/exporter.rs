@@ -59,7 +59,7 @@ impl Counts {
         }
     }
 
-    /// Has those count too that log records of exits are not sent of.
+    /// From now on the counts have dropped log records of exits too.
     pub fn count_exits(&self) -> Dropped {
         self.exits.get_or_init(Dropped::default).clone()
     }
@@ -176,7 +176,7 @@ impl Exporter {
         }
     }
 
-    /// Takes reports and sends none, where metrics are not to leave. What else uses the connection needs it renewed.
+    /// Takes reports and sends none, where metrics are not exported. Renewed certificates are still taken up.
     pub async fn drop_all(mut self, mut newest: watch::Receiver<Newest>) {
         while newest.changed().await.is_ok() {
             newest.borrow_and_update();

@@ -60,7 +60,7 @@ impl Names {
 /// What is exported of one look.
 #[derive(Debug)]
 pub struct Payload {
-    /// For what the SDK has no way in for.
+    /// For what the SDK can't export.
     pub report: Report,
     /// What it collected.
     pub metrics: Arc<ResourceMetrics>,
@@ -102,7 +102,7 @@ impl Instruments {
         Self { names, resource: resource.clone(), groups, meters }
     }
 
-    /// Collects a report once. An error where the SDK can't, which it says by itself of no reason that is known.
+    /// Collects a report once. The SDK documents no reason why this could fail.
     pub fn collect(&mut self, report: Report) -> Result<Payload, OTelSdkError> {
         // The clock was set back since, so far that totals would end before they start: a series of its own.
         if report.at < self.meters.made {
@@ -202,7 +202,7 @@ fn histogram(meter: &Meter, metric: &'static Metric) -> Histogram<f64> {
 
 /// Makes the instrument of a metric, whose callback observes what the report has.
 fn observable(meter: &Meter, metric: &'static Metric, report: &Shared) {
-    /// One method of the meter for each kind and type, and of the same name for none of them.
+    /// The meter has a method for each kind and type of number.
     macro_rules! make {
         ($method:ident, $number:ident) => {{
             let _ = meter

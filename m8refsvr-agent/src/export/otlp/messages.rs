@@ -1,4 +1,4 @@
-//! Messages of opentelemetry-proto for what the SDK has no way in for: a resource of its own for each process. Pure
+//! Messages of opentelemetry-proto for what the SDK can't export: a resource of its own for each process. Pure
 //! functions of a report; nothing here knows the network. Histograms that the kernel has counted, which the SDK could not
 //! take either, belong here too.
 
@@ -26,9 +26,10 @@ use crate::{
     report::{Report, Single},
 };
 
-/// Requests stay below this before they are compressed: the servers of tonic and grpc-js take no more by default.
+/// A request that is larger before it is compressed is an error: the servers of tonic and grpc-js take no more by
+/// default.
 pub const LIMIT: usize = 4 << 20;
-/// The size of requests, which is far below that: the messages of one are in the processor's caches while they are made,
+/// About the size of requests, which is far below that: the messages of one are in the processor's caches while they are made,
 /// encoded and compressed, and what is in memory does not grow with the number of processes.
 pub(super) const SIZE: usize = 256 << 10;
 const PID: &str = "process.pid";

@@ -44,12 +44,12 @@ pub(crate) const CASES: &[Case] = &[
         run: || arrive("http/protobuf", &[CRASHED]),
     },
     Case {
-        name: "a process that is killed for want of memory arrives as a log record over gRPC",
+        name: "a process that the OOM killer ends arrives as a log record over gRPC",
         needs: &[Bpf, Mock, MemoryGroup],
         run: || arrive("grpc", &[OUT_OF_MEMORY]),
     },
     Case {
-        name: "a process that is killed for want of memory arrives as a log record over HTTP",
+        name: "a process that the OOM killer ends arrives as a log record over HTTP",
         needs: &[Bpf, Mock, MemoryGroup],
         run: || arrive("http/protobuf", &[OUT_OF_MEMORY]),
     },

@@ -81,7 +81,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "an exit code a signal and a core are told apart", needs: &[Bpf, CoreFiles], run: ends },
     Case {
-        name: "a process that is killed for want of memory is told from others",
+        name: "a process that the OOM killer ends is told from others",
         needs: &[Bpf, MemoryGroup],
         run: out_of_memory,
     },

@@ -1,4 +1,4 @@
-//! The tasks of the HTTP client's connections, so that they can be ended: by itself one goes on until all that it was
+//! The tasks of connections, so that they can be ended: by itself one goes on until all that it was
 //! given is sent, which a receiver that reads no more can put off for ever.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tonic::codegen::{Service, StdError};
 
-use super::{Protocol, Target, error::ExportError, proxy::Proxy, tls_alert::Reason, tunnel};
+use super::{Protocol, Target, error::ExportError, proxy::Proxy, reason::Reason, tunnel};
 
 /// After this time without a sign of life the kernel asks whether the other side still lives.
 const KEEPALIVE: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ mod error;
 pub(crate) mod grpc_events;
 mod http;
 mod proxy;
+mod reason;
 mod tls;
-mod tls_alert;
 mod tls_probe;
 mod tls_verifier;
 mod tunnel;
@@ -39,9 +39,9 @@ pub use error::ExportError;
 use error::one_line;
 use http::Http;
 pub use proxy::{Proxy, ProxyError};
+use reason::Reason;
 use tls::Stamp;
 pub use tls::{FileOfTls, Files, TlsError, authorities_in, key_in};
-use tls_alert::Reason;
 pub use tls_probe::{Presented, probe};
 
 /// Where metrics and logs go on a receiver that speaks HTTP.
@@ -106,8 +106,12 @@ impl Target {
         self.shown() + &through.unwrap_or_default()
     }
 
-    /// Where logs go: beside metrics. Where those have a place of their own, at the root.
+    /// Where logs go: over gRPC where metrics go. Over HTTP beside metrics, or at the root where those have a path of
+    /// their own.
     fn log_endpoint(&self) -> Uri {
+        if self.protocol == Protocol::Grpc {
+            return self.endpoint.clone();
+        }
         let query = self.endpoint.query().map(|query| format!("?{query}")).unwrap_or_default();
         let folder = self.endpoint.path().strip_suffix(METRICS).unwrap_or_default();
         let mut parts = self.endpoint.clone().into_parts();
@@ -438,4 +442,31 @@ pub fn keep_panics_of_requests() {
 fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_records_go_beside_metrics() {
+        let logs_of = |protocol, endpoint: &str| {
+            let target = Target {
+                protocol,
+                endpoint: endpoint.parse().unwrap(),
+                proxy: None,
+                tls: None,
+                headers: HeaderMap::new(),
+                log_headers: HeaderMap::new(),
+                compression: Compression::None,
+                timeout: Duration::from_secs(1),
+            };
+            target.log_endpoint().to_string()
+        };
+        let http = |endpoint| logs_of(Protocol::HttpProtobuf, endpoint);
+        assert_eq!(http("http://a:4318/v1/metrics"), "http://a:4318/v1/logs");
+        assert_eq!(http("http://a/otlp/v1/metrics?b=c"), "http://a/otlp/v1/logs?b=c");
+        assert_eq!(http("http://a/own"), "http://a/v1/logs");
+        assert_eq!(logs_of(Protocol::Grpc, "http://a:4317/"), "http://a:4317/");
+    }
 }

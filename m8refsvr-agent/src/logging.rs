@@ -124,11 +124,14 @@ fn targets(level: LogLevel) -> Targets {
     let targets = Targets::new().with_default(level).with_target("opentelemetry-otlp", LevelFilter::OFF);
     // It tells of its own life at `info`.
     let targets = targets.with_target("opentelemetry_sdk", level.min(LevelFilter::WARN));
+    // Warnings of a limit that it can't raise on a kernel that calls itself old; the agent says what fails for it.
+    let of_aya = level.min(LevelFilter::ERROR);
     if level == LevelFilter::TRACE {
         return targets;
     }
     let least = level.min(LevelFilter::INFO);
-    CHATTY.into_iter().fold(targets, |targets, chatty| targets.with_target(chatty, least))
+    let targets = CHATTY.into_iter().fold(targets, |targets, chatty| targets.with_target(chatty, least));
+    targets.with_target("aya", of_aya)
 }
 
 /// Whether standard error goes to the journal: systemd names its device and inode.

@@ -1,6 +1,6 @@
 //! What the machine has, what the agent costs, and what its kernel side tells of its own work.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use m8refsvr_common::record::Losses;
 use rustix::{
@@ -9,6 +9,7 @@ use rustix::{
 };
 
 use crate::{
+    episode::{Episode, Say, in_words},
     figures::Machine,
     kernel::Kernel,
     observer::Observer,
@@ -72,4 +73,47 @@ fn losses(losses: &Losses) -> Vec<(&'static str, u64)> {
         ("pid_out_of_range", losses.tgid_out_of_range),
         ("event", losses.events),
     ]
+}
+
+/// Runs of BPF programs that the kernel skipped, so that what they would have counted is missing.
+#[derive(Debug, Default)]
+pub struct SkippedRuns {
+    total: u64,
+    episode: Episode,
+}
+
+impl SkippedRuns {
+    /// A warning where there are more of them than before, once in ten minutes.
+    pub fn news(&mut self, programs: &[Program], now: Instant) -> Option<String> {
+        let total: u64 = programs.iter().filter_map(|program| program.missed).sum();
+        let new = total.saturating_sub(std::mem::replace(&mut self.total, total));
+        let what = "what they would have counted is missing; m8refsvr.agent.losses counts them as recursion";
+        match (new > 0).then(|| self.episode.happened(now, "")).flatten()? {
+            Say::Once => Some(format!("the kernel skipped {new} runs of BPF programs: {what}")),
+            Say::Still { lasted, .. } => Some(format!(
+                "the kernel skipped {total} runs of BPF programs until now, for {}: {what}",
+                in_words(lasted)
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_runs_are_a_warning_when_they_grow() {
+        let mut skipped = SkippedRuns::default();
+        let now = Instant::now();
+        let mut news = |missed: [Option<u64>; 2], after: u64| {
+            let programs = missed.map(|missed| Program { name: "block_getrq", runs: None, missed });
+            skipped.news(&programs, now + Duration::from_secs(after))
+        };
+        assert_eq!(news([None, Some(0)], 0), None);
+        assert!(news([Some(2), Some(1)], 1).unwrap().starts_with("the kernel skipped 3 runs"));
+        assert_eq!(news([Some(2), Some(1)], 2), None, "they do not grow");
+        assert_eq!(news([Some(2), Some(5)], 3), None, "it was said a moment ago");
+        assert!(news([Some(2), Some(6)], 700).unwrap().starts_with("the kernel skipped 8 runs"));
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     kernel::resident,
     manager::Manager,
     observer::Observer,
-    own::{self, Looks},
+    own::{self, Looks, SkippedRuns},
     report::Reporter,
     sample::Sample,
     told::Told,
@@ -44,6 +44,7 @@ pub struct Service {
     counts: Arc<Counts>,
     looks: Looks,
     unreadable: Episode,
+    skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
     ends: Ends,
@@ -71,6 +72,7 @@ impl Service {
             counts,
             looks: Looks::default(),
             unreadable: Episode::default(),
+            skipped_runs: SkippedRuns::default(),
             is_alone: None,
             said: BTreeSet::new(),
             ends: Ends::new(std::time::Instant::now()),
@@ -158,6 +160,9 @@ impl Service {
                 }
                 self.tell(&sample);
                 let agent = own::agent(&self.observer, self.looks, self.counts.now());
+                if let Some(sentence) = self.skipped_runs.news(&agent.programs, now) {
+                    tracing::warn!("{sentence}");
+                }
                 let machine = own::machine(&self.observer);
                 let report = self.reporter.report(&sample, machine, agent);
                 self.instruments

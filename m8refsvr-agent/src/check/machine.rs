@@ -11,18 +11,13 @@ use rustix::{
 use super::Finding;
 use crate::{
     kernel::{
-        btf::VMLINUX,
+        btf::{Btf, VMLINUX},
         can_read_tracefs, clock, namespace,
         pins::{self, PinError},
-        release::version_of,
+        rights::{NO_CAP_BPF, Rights},
     },
     proc::{Proc, mount::option, system::user_name},
 };
-
-/// The oldest that m8refsvr is made for.
-const OLDEST: (u32, u32) = (5, 10);
-/// Since then maps are no locked memory.
-const UNLOCKED_MAPS: (u32, u32) = (5, 11);
 
 /// What each capability is for.
 const NEEDED: [(CapabilitySet, &str); 4] = [
@@ -32,20 +27,21 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
 ];
 
+/// Those of them that CAP_SYS_ADMIN stands for.
+const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
+
 /// Looks at the machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
 pub fn machine(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
-    let release = uname().release().to_string_lossy().into_owned();
-    let version = version_of(&release);
     let is_confined = !namespace::is_initial_user();
     let held = match capabilities(None) {
         Ok(sets) if !is_confined => sets.effective,
         _ => CapabilitySet::empty(),
     };
     vec![
-        kernel(&release, version),
+        kernel(),
         btf(),
-        rights(held, is_confined),
-        memory_lock(version, held),
+        rights(held, is_confined, Rights::of_this_process().has_no_bpf()),
+        memory_lock(Btf::of_kernel().ok().map(|btf| locks_maps(&btf)), held),
         tracefs(),
         bpf_file_system(bpf_fs),
         hidden(proc, held),
@@ -53,14 +49,11 @@ pub fn machine(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
     ]
 }
 
-fn kernel(release: &str, version: Option<(u32, u32)>) -> Finding {
-    let found = format!("Linux {release}, {}", uname().machine().to_string_lossy());
-    if version.is_some_and(|version| version < OLDEST) {
-        let advice =
-            "made for Linux 5.10 and later; where its programs are refused, it goes on with /proc alone";
-        return Finding::warning("kernel", found, advice);
-    }
-    Finding::ok("kernel", found)
+/// Which it is. Its number tells nothing of what it can do, as distributions port much of BPF back.
+fn kernel() -> Finding {
+    let system = uname();
+    let (release, machine) = (system.release().to_string_lossy(), system.machine().to_string_lossy());
+    Finding::ok("kernel", format!("Linux {release}, {machine}"))
 }
 
 fn btf() -> Finding {
@@ -76,8 +69,8 @@ fn btf() -> Finding {
 }
 
 /// What may be done; `is_confined` says that it is in a user namespace of its own, so that whatever is held is worth
-/// nothing outside.
-fn rights(held: CapabilitySet, is_confined: bool) -> Finding {
+/// nothing outside, and `has_no_bpf` that the kernel knows no CAP_BPF.
+fn rights(held: CapabilitySet, is_confined: bool, has_no_bpf: bool) -> Finding {
     let user = geteuid();
     let as_whom = match user_name(user.as_raw()) {
         Some(name) => format!("as {name}"),
@@ -93,6 +86,18 @@ fn rights(held: CapabilitySet, is_confined: bool) -> Finding {
         );
     }
     let missing = missing(held);
+    if has_no_bpf && held.contains(CapabilitySet::SYS_ADMIN) && missing.is_empty() {
+        return Finding::ok("capabilities", format!("{as_whom}, with all that are needed; {NO_CAP_BPF}"));
+    }
+    if has_no_bpf && !held.contains(CapabilitySet::SYS_ADMIN) {
+        let others = missing.iter().copied().filter(|name| !OF_BPF.contains(name));
+        let missing: Vec<&str> = ["CAP_SYS_ADMIN"].into_iter().chain(others).collect();
+        return Finding::warning(
+            "capabilities",
+            format!("{as_whom}, without {}", missing.join(", ")),
+            NO_CAP_BPF,
+        );
+    }
     if missing.is_empty() {
         return Finding::ok("capabilities", format!("{as_whom}, with all four that are needed"));
     }
@@ -111,10 +116,17 @@ fn missing(held: CapabilitySet) -> Vec<&'static str> {
     NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
 }
 
-fn memory_lock(version: Option<(u32, u32)>, held: CapabilitySet) -> Finding {
+/// Whether BPF maps count as locked memory, as before Linux 5.11: the kernel then keeps in each whom it counts for
+/// (`struct bpf_map` in `include/linux/bpf.h`).
+fn locks_maps(btf: &Btf) -> bool {
+    btf.member_offset("bpf_map", &["memory"]).is_some()
+}
+
+/// `locks_maps` is `None` where the kernel does not tell.
+fn memory_lock(locks_maps: Option<bool>, held: CapabilitySet) -> Finding {
     const CHECK: &str = "locked memory";
-    if version.is_some_and(|version| version >= UNLOCKED_MAPS) {
-        return Finding::ok(CHECK, "no limit on maps since Linux 5.11");
+    if locks_maps == Some(false) {
+        return Finding::ok(CHECK, "no limit on BPF maps in this kernel");
     }
     let limit = getrlimit(Resource::Memlock);
     match limit.maximum {
@@ -125,7 +137,7 @@ fn memory_lock(version: Option<(u32, u32)>, held: CapabilitySet) -> Finding {
         Some(most) => Finding::warning(
             CHECK,
             format!("limited to {most} bytes"),
-            "before Linux 5.11 maps count as locked memory: `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+            "BPF maps count as locked memory where the kernel is older than 5.11: `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
         ),
     }
 }
@@ -211,10 +223,14 @@ mod tests {
     use crate::check::Mark;
 
     #[test]
-    fn a_kernel_that_is_too_old_is_a_warning() {
-        assert_eq!(kernel("5.4.0", Some((5, 4))).mark, Mark::Warning);
-        assert_eq!(kernel("5.10.0", Some((5, 10))).mark, Mark::Ok);
-        assert_eq!(kernel("next", None).mark, Mark::Ok);
+    fn a_kernel_without_the_finer_capabilities_is_told_what_helps() {
+        let finding = rights(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH, false, true);
+        assert!(
+            finding.mark == Mark::Warning && finding.found.ends_with("without CAP_SYS_ADMIN"),
+            "{finding:?}"
+        );
+        let as_root = rights(CapabilitySet::all(), false, true);
+        assert!(as_root.mark == Mark::Ok && as_root.found.contains("systemctl edit"), "{as_root:?}");
     }
 
     #[test]
@@ -226,20 +242,22 @@ mod tests {
 
     #[test]
     fn in_a_user_namespace_no_capability_is_worth_anything() {
-        let finding = rights(CapabilitySet::all(), true);
+        let finding = rights(CapabilitySet::all(), true, false);
         assert!(
             finding.mark == Mark::Warning && finding.found.contains("of a user namespace"),
             "{finding:?}"
         );
-        assert_eq!(rights(CapabilitySet::all(), false).mark, Mark::Ok);
+        assert_eq!(rights(CapabilitySet::all(), false, false).mark, Mark::Ok);
     }
 
     #[test]
     fn locked_memory_matters_before_maps_were_accounted_elsewhere() {
-        assert_eq!(memory_lock(Some((5, 11)), CapabilitySet::empty()).mark, Mark::Ok);
-        let old = memory_lock(Some((5, 10)), CapabilitySet::empty());
-        let is_limited = getrlimit(Resource::Memlock).maximum.is_some();
-        assert_eq!(old.mark == Mark::Warning, is_limited);
-        assert_eq!(memory_lock(Some((5, 10)), CapabilitySet::SYS_RESOURCE).mark, Mark::Ok);
+        assert_eq!(memory_lock(Some(false), CapabilitySet::empty()).mark, Mark::Ok);
+        for unknown_or_old in [None, Some(true)] {
+            let old = memory_lock(unknown_or_old, CapabilitySet::empty());
+            let is_limited = getrlimit(Resource::Memlock).maximum.is_some();
+            assert_eq!(old.mark == Mark::Warning, is_limited);
+        }
+        assert_eq!(memory_lock(Some(true), CapabilitySet::SYS_RESOURCE).mark, Mark::Ok);
     }
 }

@@ -22,7 +22,7 @@ use super::{
     meeting::meeting_point,
     namespace,
     pins::{PinError, PinnedAgent, Pins},
-    release, resident,
+    resident,
     rights::Rights,
 };
 use crate::proc::system;
@@ -49,6 +49,8 @@ pub struct Kernel {
     /// Events that were lost until the last time.
     lost: u64,
     has_storage: bool,
+    /// Whether a program at a raw tracepoint can be preempted, and then be skipped for others.
+    preempts_raw: bool,
 }
 
 impl Kernel {
@@ -77,7 +79,7 @@ impl Kernel {
         // The lowest slot is given out first.
         (1..=options.capacity).try_for_each(|slot| free.push(slot)).map_err(KernelError::Mapping)?;
         let switches = loaded.attach_switches(&options.switch_forms, &layout);
-        let block = loaded.attach_block(&options.block_forms, &layout);
+        let block = loaded.attach_block(&layout.order(&options.block_forms), &layout);
         if let (Attached { form: Form::None, problem: Some(first) }, Attached { form: Form::None, .. }) =
             (&switches, &block)
         {
@@ -119,7 +121,7 @@ impl Kernel {
             block_io: forms.block_io as u64,
             lifecycle: forms.lifecycle as u64,
         });
-        if can_be_passed_over(&loaded.hooks()) {
+        if layout.preempts_raw && has_preemptible(&loaded.hooks()) {
             tracing::warn!("{PASSED_OVER}");
         }
         loaded.forward_log();
@@ -140,6 +142,7 @@ impl Kernel {
             cooling: BTreeSet::new(),
             events,
             lost: 0,
+            preempts_raw: layout.preempts_raw,
             has_storage: layout.process.is_some_and(|process| process.has_storage),
         })
     }
@@ -156,7 +159,7 @@ impl Kernel {
 
     /// Whether the kernel can pass over programs that are attached; [`PASSED_OVER`] says what that means.
     pub fn can_be_passed_over(&self) -> bool {
-        can_be_passed_over(&self.hooks())
+        self.preempts_raw && has_preemptible(&self.hooks())
     }
 
     /// What could not be attached, a sentence each.
@@ -426,11 +429,12 @@ fn snapshot(maps: &Maps) -> Snapshot {
     Snapshot { settings: maps.settings(), slots, over, losses: maps.losses() }
 }
 
-fn can_be_passed_over(hooks: &[Hook]) -> bool {
+/// Whether a hook is a raw tracepoint at which a thread can be preempted, where the kernel allows that at all.
+fn has_preemptible(hooks: &[Hook]) -> bool {
     // The kernel's scheduler has preemption off there, and a name that was missed is found by a look.
     const SAFE: [&str; 3] = ["sched_switch", "sched_wakeup_new", "task_rename"];
     let is_unsafe = |hook: &Hook| hook.form == Form::RawTracepoint && !SAFE.contains(&hook.tracepoint);
-    release::preempts_raw() && hooks.iter().any(is_unsafe)
+    hooks.iter().any(is_unsafe)
 }
 
 /// Whether a /proc shows processes by the ids by which this process knows them.

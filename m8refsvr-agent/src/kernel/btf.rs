@@ -132,6 +132,11 @@ impl Btf {
         (1..prototype.length()).map(|index| self.parameter(prototype.word(HEAD + index * 8 + 4)?)).collect()
     }
 
+    /// Whether there is a type of this name that a `typedef` made.
+    pub fn has_typedef(&self, name: &str) -> bool {
+        self.named(TYPEDEF, name).is_some()
+    }
+
     /// Offset in bytes of a member of `structure`, given as the names on the way to it: `["bi_iter",
     /// "bi_size"]`. Looks into unnamed members. `None` when there is none, or when it is a bit field.
     pub fn member_offset(&self, structure: &str, path: &[&str]) -> Option<u32> {

@@ -4,8 +4,12 @@ use m8refsvr_common::record::Form;
 
 use super::{
     btf::{Btf, Parameter},
-    release, tracefs,
+    tracefs,
 };
+
+/// What a kernel guards its tracepoints with when it leaves preemption on in their programs, since Linux 7.0
+/// (`__DECLARE_TRACE` in `include/linux/tracepoint.h`). Earlier ones have no such type.
+const PREEMPTIBLE_GUARD: &str = "class_srcu_fast_notrace_t";
 
 /// The ways to count context switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,14 +82,8 @@ pub enum BlockForm {
 }
 
 impl BlockForm {
-    /// All of them, the best for the running kernel first: where none is passed over, the cheapest.
-    pub fn best_first() -> [Self; 3] {
-        if release::preempts_raw() {
-            [Self::Classic, Self::Raw, Self::RawWithQueue]
-        } else {
-            [Self::Raw, Self::RawWithQueue, Self::Classic]
-        }
-    }
+    /// All of them, the cheapest first.
+    pub const CHEAPEST_FIRST: [Self; 3] = [Self::Raw, Self::RawWithQueue, Self::Classic];
 
     /// Name of the program in the object, and the tracepoint that it is attached to.
     pub(crate) fn programs(self) -> [(&'static str, &'static [&'static str]); 2] {
@@ -136,7 +134,10 @@ pub(crate) fn lifecycle(is_exec_classic: bool) -> [(&'static str, &'static [&'st
 /// Where things are in this kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
-    /// Whether classic tracepoints can be had, and raw ones may be passed over.
+    /// Whether a program at a raw tracepoint can be preempted. While one is, the kernel skips that program for all other
+    /// threads on that CPU. At classic tracepoints preemption is off.
+    pub(crate) preempts_raw: bool,
+    /// Whether that is so, and classic tracepoints can be had.
     pub(crate) prefers_classic: bool,
     /// `sched_switch(preempt, prev, next, prev_state)`
     pub(crate) switch_passes_state: bool,
@@ -249,6 +250,15 @@ pub(crate) struct BlockRecord {
 }
 
 impl Layout {
+    /// The forms in the order in which they are to be tried: as they are, or the classic one first where programs at raw
+    /// tracepoints can be skipped.
+    pub(crate) fn order(&self, forms: &[BlockForm]) -> Vec<BlockForm> {
+        let mut forms = forms.to_vec();
+        // A stable sort: the others stay as they are.
+        forms.sort_by_key(|form| self.preempts_raw && *form != BlockForm::Classic);
+        forms
+    }
+
     /// Reads what the running kernel tells; what it does not tell stays `None`.
     pub(crate) fn of_kernel() -> Self {
         let mut layout = match Btf::of_kernel() {
@@ -261,7 +271,7 @@ impl Layout {
         let can_be_classic = ["sched_process_exit", "sched_process_exec"]
             .iter()
             .all(|name| tracefs::Format::read("sched", name).is_some());
-        layout.prefers_classic = release::preempts_raw() && can_be_classic;
+        layout.prefers_classic = layout.preempts_raw && can_be_classic;
         layout.prev_state =
             tracefs::Format::read("sched", "sched_switch").and_then(|format| format.offset("prev_state"));
         let records = ["block_getrq", "block_bio_backmerge", "block_bio_frontmerge"].map(|name| {
@@ -281,6 +291,7 @@ impl Layout {
         let is_scalar = |parameter: Option<&Parameter>| parameter == Some(&Parameter::Scalar);
         let passes_task = is_scalar(switch.first()) && is_task(switch.get(1)) && is_task(switch.get(2));
         Self {
+            preempts_raw: btf.has_typedef(PREEMPTIBLE_GUARD),
             switch_passes_state: passes_task && is_scalar(switch.get(3)),
             switch_passes_task: passes_task,
             task_state: btf
@@ -350,6 +361,15 @@ mod tests {
         assert_eq!(chosen(&layout), Some(SwitchForm::RawWithCurrent));
         // Where the verifier refuses that, the next one fits too.
         assert!(SwitchForm::RawWithTask.fits(&layout).is_ok());
+    }
+
+    #[test]
+    fn the_classic_form_of_block_io_comes_first_where_raw_ones_can_be_skipped() {
+        let forms = BlockForm::CHEAPEST_FIRST;
+        assert_eq!(Layout::default().order(&forms), forms);
+        let preempts = Layout { preempts_raw: true, ..Layout::default() };
+        assert_eq!(preempts.order(&forms), [BlockForm::Classic, BlockForm::Raw, BlockForm::RawWithQueue]);
+        assert_eq!(preempts.order(&[BlockForm::Raw]), [BlockForm::Raw]);
     }
 
     #[test]

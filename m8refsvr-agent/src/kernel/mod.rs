@@ -25,11 +25,12 @@ mod meeting;
 pub(crate) mod namespace;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
-pub(crate) mod release;
+#[cfg(feature = "ebpf")]
+mod release;
 #[expect(unsafe_code, reason = "tells the system what it may take back")]
 pub mod resident;
-#[cfg(feature = "ebpf")]
-mod rights;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+pub(crate) mod rights;
 #[cfg(feature = "ebpf")]
 #[expect(unsafe_code, reason = "maps memory that it shares with the kernel")]
 mod shared;
@@ -80,7 +81,7 @@ impl Default for Options {
             capacity: DEFAULT_CAPACITY,
             bpf_fs: Some(BPF_FS.into()),
             switch_forms: SwitchForm::CHEAPEST_FIRST.into(),
-            block_forms: BlockForm::best_first().into(),
+            block_forms: BlockForm::CHEAPEST_FIRST.into(),
             lifecycle: true,
             proc_root: "/proc".into(),
             comms: Comms::default(),

@@ -2,16 +2,6 @@
 
 use rustix::system::uname;
 
-/// Since then a program at a raw tracepoint can be preempted, unless the kernel has preemption off there for reasons of
-/// its own; and while one is, the kernel passes over that program for all other threads on that CPU. At classic
-/// tracepoints preemption is off.
-const PREEMPTS_RAW: (u32, u32) = (7, 0);
-
-/// Whether the running kernel can pass over a program at a raw tracepoint.
-pub(crate) fn preempts_raw() -> bool {
-    version().is_some_and(|version| version >= PREEMPTS_RAW)
-}
-
 /// Major and minor of the running kernel; `None` where its release does not begin with them.
 pub(crate) fn version() -> Option<(u32, u32)> {
     version_of(&uname().release().to_string_lossy())

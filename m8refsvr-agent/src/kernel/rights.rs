@@ -16,6 +16,11 @@ const CONFINED: &str = "this process is in a user namespace of its own, in which
                         outside of that (not by rootless containers, nor by `unshare --user`), as root or with CAP_BPF and \
                         CAP_PERFMON";
 
+/// What helps the service on a kernel without CAP_BPF.
+pub(crate) const NO_CAP_BPF: &str = "this kernel has no CAP_BPF; `systemctl edit m8refsvr-agent` gives the service \
+    CAP_SYS_ADMIN instead, by the lines [Service], AmbientCapabilities=CAP_SYS_ADMIN and \
+    CapabilityBoundingSet=CAP_SYS_ADMIN";
+
 /// What this process may do, as far as it matters for BPF.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rights {
@@ -62,6 +67,7 @@ impl Rights {
             [] => "CAP_BPF and CAP_PERFMON are there, so a seccomp filter, a security module or a limit on locked \
                    memory (before Linux 5.11: `ulimit -l unlimited`, LimitMEMLOCK=infinity) stands in the way"
                 .into(),
+            _ if self.has_no_bpf() => format!("CAP_SYS_ADMIN is missing; run as root: {NO_CAP_BPF}"),
             missing => format!(
                 "{} {} missing; run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON, or the \
                  program `setcap cap_bpf,cap_perfmon+ep`",
@@ -71,14 +77,19 @@ impl Rights {
         }
     }
 
+    /// Whether this kernel knows no CAP_BPF, so that CAP_SYS_ADMIN stands for it.
+    pub(crate) fn has_no_bpf(&self) -> bool {
+        self.last_capability.is_some_and(|last| last < BPF)
+    }
+
     fn missing(&self) -> Vec<&'static str> {
         let Some(held) = self.capabilities else { return Vec::new() };
         let has = |capability: u32| held >> capability & 1 == 1;
         if has(SYS_ADMIN) {
             return Vec::new();
         }
-        if self.last_capability.is_some_and(|last| last < BPF) {
-            return vec!["CAP_SYS_ADMIN (this kernel has no CAP_BPF yet)"];
+        if self.has_no_bpf() {
+            return vec!["CAP_SYS_ADMIN"];
         }
         [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
             .into_iter()
@@ -140,6 +151,10 @@ mod tests {
     #[test]
     fn a_kernel_without_the_finer_capabilities_wants_the_coarse_one() {
         let old = Rights { last_capability: Some(37), ..rights(0) };
-        assert!(old.advice().starts_with("CAP_SYS_ADMIN"));
+        assert!(
+            old.advice().starts_with("CAP_SYS_ADMIN is missing") && old.advice().contains("systemctl edit")
+        );
+        let as_root = Rights { last_capability: Some(37), ..rights(1 << SYS_ADMIN) };
+        assert!(as_root.advice().contains("seccomp"));
     }
 }

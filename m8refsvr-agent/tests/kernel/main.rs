@@ -99,10 +99,11 @@ fn own_mounts() -> Result<(), rustix::io::Errno> {
     Ok(())
 }
 
-/// The first two numbers of the kernel's release.
+/// The first two numbers of the kernel's release. Unlike uname(2), this file tells the true one also below
+/// `setarch --uname-2.6`.
 fn release() -> [u32; 2] {
-    let name = rustix::system::uname();
-    let mut numbers = name.release().to_str().unwrap().split(['.', '-', '+']);
+    let name = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = name.split(['.', '-', '+']);
     [(); 2].map(|()| numbers.next().unwrap().parse().unwrap())
 }
 

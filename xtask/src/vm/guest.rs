@@ -19,7 +19,7 @@ const INIT: &str = include_str!("init.sh");
 /// What `init.sh` and the tests call of busybox.
 const OF_BUSYBOX: [&str; 9] = ["hostname", "insmod", "ip", "ln", "mkdir", "mount", "poweroff", "sh", "true"];
 /// What the tests call that has to be the real thing.
-const PROGRAMS: [&str; 7] = ["dd", "dmsetup", "lvm", "mdadm", "sleep", "strace", "unshare"];
+const PROGRAMS: [&str; 8] = ["dd", "dmsetup", "lvm", "mdadm", "setarch", "sleep", "strace", "unshare"];
 /// Debian's packages with programs that a machine of ours may lack.
 const PACKAGES: [&str; 5] = ["busybox-static", "dmsetup", "lvm2", "mdadm", "strace"];
 /// Modules of the kernel that the disks, and the tests of stacked devices need.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of a machine: makes it ready, runs the tests as its children, looks at what the kernel gives, and
 # tells how it went.
-# TESTS and the FOLDER of the tests' files come from the kernel's command line.
+# TESTS, the FOLDER of the tests' files and the command AS that runs them come from the kernel's command line.
 export PATH=/bin RUST_BACKTRACE=0
 
 end() {
@@ -34,7 +34,9 @@ need mount -t ext4 /dev/vda "$FOLDER"
 cd "$FOLDER" || end "no $FOLDER"
 export M8REFSVR_LOG_OBJECT=/m8refsvr-log.o
 export M8REFSVR_SPARE_DISKS='/dev/vdb /dev/vdc'
-/tests "$TESTS" || end "tests ended with $?"
+# Several words.
+# shellcheck disable=SC2086
+$AS /tests "$TESTS" || end "tests ended with $?"
 [ -z "$TESTS" ] || end 'done'
 
 # What the kernel gives: a process that every figure can be told of, and three looks at it.

@@ -34,6 +34,8 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const DISK_BYTES: u64 = 2 << 30;
 const SPARE_DISK_BYTES: u64 = 64 << 20;
 
+/// The kernel that calls itself 2.6 to the tests and to the agents that they start: nothing is decided by its version.
+const DISGUISED: &str = "6.12";
 /// What is no kernel, but can be named like one.
 const SYSTEMD: &str = "systemd";
 
@@ -137,7 +139,9 @@ impl Prepared {
             guest::disk(spare, SPARE_DISK_BYTES)?;
         }
         // What the kernel does not know goes to its first process.
-        let command_line = format!("quiet FOLDER={} TESTS={tests:?}", guest.folder.display());
+        let disguise = if series == DISGUISED { "setarch --uname-2.6" } else { "" };
+        let folder_of_tests = guest.folder.display();
+        let command_line = format!("quiet FOLDER={folder_of_tests} TESTS={tests:?} AS={disguise:?}");
         let machine = Machine {
             kernel: kernel.image,
             initrd,

@@ -16,6 +16,7 @@ use crate::{
     Case,
     Need::Bpf,
     brief::{Programs, own},
+    release,
     service::{ARGUMENT, USER},
 };
 
@@ -94,10 +95,7 @@ fn least_rights() {
 
 /// Whether a process without `CAP_BPF` may not even use maps that it has, or could lose them at any time.
 fn maps_need_rights() -> bool {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
-    let version = (numbers.next().unwrap(), numbers.next().unwrap());
-    version < (5, 19)
+    release() < [5, 19]
 }
 
 /// The threads of a process, each with the capabilities that it may use.

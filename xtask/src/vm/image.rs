@@ -1,5 +1,5 @@
-//! A Debian with systemd, of the suite that this machine has, so that what is built here runs there. It is made once
-//! and kept in the cache.
+//! A Debian with systemd: of the suite that this machine has, so that what others built for it runs there, or of another.
+//! It is made once and kept in the cache.
 
 use std::{
     fs,
@@ -45,11 +45,17 @@ const WITHOUT: [&str; 3] = [
 ];
 const PROOF: &str = "etc/systemd/system/multi-user.target.wants/proof.service";
 
-/// The image of its root file system, ext4.
-pub(crate) fn debian() -> Result<PathBuf> {
-    let suite = suite()?;
+/// The image of its root file system, ext4; of this machine's suite where none is named, and then with what a receiver
+/// needs.
+pub(crate) fn debian(suite: Option<&str>) -> Result<PathBuf> {
     let mut packages: Vec<String> = PACKAGES.map(str::to_owned).into();
-    packages.push(receivers::libpython()?);
+    let suite = match suite {
+        Some(suite) => suite.to_owned(),
+        None => {
+            packages.push(receivers::libpython()?);
+            self::suite()?
+        }
+    };
     let mut key = DefaultHasher::new();
     (&packages, FILES, WITHOUT, PROOF).hash(&mut key);
     let folder = host::cache()?.join(format!("debian-{suite}-{:016x}", key.finish()));

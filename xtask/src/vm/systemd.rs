@@ -19,15 +19,28 @@ use super::{
 };
 use crate::{dist, host, receivers};
 
+/// A script, and the Debian and the kernel of the machine in which it runs.
+struct Script {
+    name: &'static str,
+    text: &'static str,
+    /// This machine's, where none is named.
+    suite: Option<&'static str>,
+    kernel: &'static str,
+}
+
 /// What is proven, each in a machine of its own.
-const PROOFS: [(&str, &str); 2] = [
-    ("systemd-package", include_str!("systemd/package.sh")),
-    ("systemd-script", include_str!("systemd/script.sh")),
+const PROOFS: [Script; 3] = [
+    Script { name: "systemd-package", text: include_str!("systemd/package.sh"), suite: None, kernel: "6.1" },
+    Script { name: "systemd-script", text: include_str!("systemd/script.sh"), suite: None, kernel: "6.1" },
+    Script {
+        name: "systemd-oldest",
+        text: include_str!("systemd/oldest.sh"),
+        suite: Some("bullseye"),
+        kernel: "5.10",
+    },
 ];
 const LIBRARY: &str = include_str!("systemd/lib.sh");
 const INIT: &str = include_str!("systemd/init.sh");
-/// The kernel that belongs to Debian 12.
-const SERIES: &str = "6.1";
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 const OF_BUSYBOX: [&str; 4] = ["insmod", "mount", "sh", "switch_root"];
 const MEMORY_MIB: u32 = 1024;
@@ -53,19 +66,19 @@ pub(crate) fn prepare(work: &Path) -> Result<Vec<Proof>> {
     let dist = dist::dist()?;
     let (package, tarball) = (find(&dist, ".deb")?, find(&dist, ".tar.gz")?);
     let rotel = receivers::rotel()?;
-    let debian = image::debian()?;
-    let kernel = kernels::get(SERIES)?;
-    let initrd = work.join("systemd.initrd");
-    write_initramfs(&kernel, &initrd)?;
-    let prepare = |(name, script)| {
-        let folder = work.join(name);
+    let prepare = |script: Script| {
+        let debian = image::debian(script.suite)?;
+        let kernel = kernels::get(script.kernel)?;
+        let folder = work.join(script.name);
         empty(&folder)?;
+        let initrd = folder.join("initrd");
+        write_initramfs(&kernel, &initrd)?;
         let root = folder.join("root.ext4");
         // Each has its own to change; most of it are holes.
         host::run(Command::new("cp").arg("--sparse=always").arg(&debian).arg(&root))?;
         let files = folder.join("proof");
         empty(&files)?;
-        write(&files.join("run"), script)?;
+        write(&files.join("run"), script.text)?;
         write(&files.join("lib.sh"), LIBRARY)?;
         copy(&rotel, &files.join("rotel-agent"))?;
         copy(&package, &files.join("newer.deb"))?;
@@ -74,8 +87,8 @@ pub(crate) fn prepare(work: &Path) -> Result<Vec<Proof>> {
         let disk = folder.join("proof.ext4");
         image::ext4(&files, &disk, 128)?;
         let machine = Machine {
-            kernel: kernel.image.clone(),
-            initrd: initrd.clone(),
+            kernel: kernel.image,
+            initrd,
             command_line: "quiet".to_owned(),
             memory_mib: MEMORY_MIB,
             cpus: 1,
@@ -83,7 +96,7 @@ pub(crate) fn prepare(work: &Path) -> Result<Vec<Proof>> {
             network: false,
             reboots: true,
         };
-        Ok(Proof { name, machine, console: folder.join("console") })
+        Ok(Proof { name: script.name, machine, console: folder.join("console") })
     };
     PROOFS.into_iter().map(prepare).collect()
 }

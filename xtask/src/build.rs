@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{host, toolchain::Toolchain};
+use crate::{dist::Zig, host, toolchain::Toolchain};
 
 const TARGET: &str = "bpfel-unknown-none";
 /// The agent's, where it has to be named.
@@ -41,23 +41,20 @@ pub(crate) fn agent() -> Result<PathBuf> {
     Ok(agent)
 }
 
-/// Builds the agent with the C library below `sysroot` instead of this machine's; returns the agent's path.
-pub(crate) fn agent_with(sysroot: &Path) -> Result<PathBuf> {
+/// Builds the agent for this version of glibc and later ones; returns the agent's path.
+pub(crate) fn agent_for_glibc(zig: &Zig, version: &str) -> Result<PathBuf> {
     ebpf_object(false)?;
-    host::step(&format!("building the agent with the C library of {}", sysroot.display()));
-    let [objects, libraries] =
-        ["usr/lib", "lib"].map(|folder| sysroot.join(folder).join("x86_64-linux-gnu").display().to_string());
-    let root = format!("--sysroot={}", sysroot.display());
-    // The compiler's own folders, from which it comes to this machine's, would be before those of the root. The linker is
-    // Rust's own, lld: functions that are the same to the byte are there once.
-    let (objects, libraries) = ([format!("-B{objects}"), format!("-L{objects}")], format!("-L{libraries}"));
-    let flags = [&root, &objects[0], &objects[1], &libraries, "-Wl,--icf=all"];
-    let flags = flags.map(|flag| format!("-Clink-arg={flag}"));
+    host::step(&format!("building the agent for glibc {version} and later"));
+    let target = format!("{AGENT_TARGET}.{version}");
     host::run(
-        host::cargo(&["build", "--release", "--package", "m8refsvr-agent", "--target", AGENT_TARGET])
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-            .env(format!("CFLAGS_{}", AGENT_TARGET.replace('-', "_")), root)
-            .env_remove("RUSTFLAGS"),
+        Command::new(&zig.cargo_zigbuild)
+            .current_dir(host::root())
+            .args(["zigbuild", "--release", "--package", "m8refsvr-agent", "--target", &target])
+            .env("CARGO_ZIGBUILD_ZIG_PATH", &zig.zig)
+            // Of both programs' caches.
+            .env("XDG_CACHE_HOME", &zig.cache)
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"),
     )?;
     Ok(target_folder().join(AGENT_TARGET).join("release/m8refsvr-agent"))
 }

@@ -25,8 +25,8 @@ pub(crate) fn make(folder: &Path, how: impl FnOnce(&Path) -> Result<PathBuf>) ->
     remove(&scratch)
 }
 
-/// Makes a folder with a package of Python's index in it; needs Debian's python3-venv.
-pub(crate) fn pip(folder: &Path, package: &str, options: &[&str]) -> Result<()> {
+/// Makes a folder with packages of Python's index in it; needs Debian's python3-venv.
+pub(crate) fn pip(folder: &Path, wanted: &[String], options: &[&str]) -> Result<()> {
     make(folder, |scratch| {
         let venv = scratch.join("venv");
         host::run(Command::new(PYTHON).args(["-m", "venv"]).arg(&venv))?;
@@ -38,7 +38,7 @@ pub(crate) fn pip(folder: &Path, package: &str, options: &[&str]) -> Result<()> 
                 .args(["--only-binary", ":all:", "--target"])
                 .arg(&packages)
                 .args(options)
-                .arg(package),
+                .args(wanted),
         )?;
         Ok(packages)
     })

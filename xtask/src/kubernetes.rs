@@ -41,7 +41,7 @@ fn validator() -> Result<PathBuf> {
     };
     if !works() {
         host::install(&["python3-venv"])?;
-        keep::pip(&home, &format!("kubernetes-validate=={VALIDATE_VERSION}"), &[])
+        keep::pip(&home, &[format!("kubernetes-validate=={VALIDATE_VERSION}")], &[])
             .context("pip got no kubernetes-validate: it needs a way to its index")?;
     }
     Ok(home)

@@ -61,7 +61,7 @@ pub(crate) fn rotel() -> Result<PathBuf> {
     if host::runs(&program, "--version") {
         return Ok(program);
     }
-    keep::pip(&home, &format!("rotel=={ROTEL_VERSION}"), &["--no-deps"]).context(
+    keep::pip(&home, &[format!("rotel=={ROTEL_VERSION}")], &["--no-deps"]).context(
         "pip got no rotel: it needs a way to its index, and rotel a Linux with glibc 2.34 or later",
     )?;
     if !host::runs(&program, "--version") {

@@ -45,6 +45,7 @@ pub(crate) fn test() -> Result<()> {
     tests
         .env("M8REFSVR_LOG_OBJECT", log_object)
         .env("M8REFSVR_DIST", packages)
+        .env("M8REFSVR_ROOTS", dist::roots()?)
         .env("M8REFSVR_ROTEL", receivers.rotel)
         .env("M8REFSVR_MOCKOTLPSERVER", receivers.mockotlpserver)
         .env("M8REFSVR_NGINX", receivers.nginx)

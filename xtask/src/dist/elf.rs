@@ -8,8 +8,9 @@ use crate::host;
 
 /// The most that the program may take on disk, in bytes.
 const MAX_SIZE: u64 = 9_000_000;
-/// The newest version of the C library that it may need: Debian 11's.
-const MAX_GLIBC: [u32; 2] = [2, 31];
+/// The version of the C library that it is linked for, and the newest that it may need: older than RHEL 8's, which is
+/// 2.28, and that of Amazon Linux 2, which is 2.26.
+pub(super) const GLIBC: &str = "2.17";
 
 /// An error that names what the program is not; else the version of the C library that it needs.
 pub(super) fn check(program: &Path) -> Result<String> {
@@ -47,9 +48,9 @@ fn faults(told: &str) -> Vec<String> {
     let mut faults: Vec<String> =
         wanted.into_iter().filter(|(good, _)| !good).map(|(_, fault)| fault.to_owned()).collect();
     if let Some(version) =
-        glibc(told).filter(|version| numbers(version).is_none_or(|it| it[..] > MAX_GLIBC[..]))
+        glibc(told).filter(|version| numbers(version).is_none_or(|it| Some(it) > numbers(GLIBC)))
     {
-        faults.push(format!("needs glibc {version}, newer than {}.{}", MAX_GLIBC[0], MAX_GLIBC[1]));
+        faults.push(format!("needs glibc {version}, newer than {GLIBC}"));
     }
     faults
 }
@@ -105,6 +106,6 @@ mod tests {
         assert!(fault("BIND_NOW", "").starts_with("binds symbols lazily"));
         assert_eq!(fault("RW  0x10", "RWE 0x10"), "may have an executable stack");
         assert_eq!(fault(".interp ", ".symtab "), "is not stripped");
-        assert_eq!(fault("GLIBC_2.9 ", "GLIBC_2.34 "), "needs glibc 2.34, newer than 2.31");
+        assert_eq!(fault("GLIBC_2.9 ", "GLIBC_2.34 "), "needs glibc 2.34, newer than 2.17");
     }
 }

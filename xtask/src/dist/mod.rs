@@ -5,10 +5,11 @@ mod deb;
 mod documents;
 mod elf;
 mod pages;
+mod roots;
 mod rpm;
-mod sysroot;
 mod tarball;
 mod tree;
+mod zig;
 
 use std::{
     env, fs,
@@ -18,7 +19,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+pub(crate) use roots::roots;
 use tree::{FILE, PROGRAM, Tree};
+pub(crate) use zig::Zig;
 
 use crate::{build, host};
 
@@ -80,8 +83,11 @@ pub(crate) fn dist() -> Result<PathBuf> {
         .into_iter()
         .filter_map(|(program, package)| (!host::has_program(program)).then_some(package))
         .collect();
-    host::install(&needs)?;
-    let agent = build::agent_with(&sysroot::get()?)?;
+    host::install(&needs).context(
+        "the packages are made on a Debian or in a container with one: it takes readelf, dpkg-deb and rpmbuild, and \
+         Python with pip for the linker",
+    )?;
+    let agent = build::agent_for_glibc(&zig::Zig::get()?, elf::GLIBC)?;
     let glibc = elf::check(&agent)?;
     let dist = build::target_folder().join("dist");
     empty(&dist)?;

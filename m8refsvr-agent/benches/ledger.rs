@@ -10,14 +10,16 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::{
+    collector::Observer,
     export::otlp::{self, Instruments, LIMIT, Names, Place, ProcessMessages},
-    ledger::Ledger,
-    observer::Observer,
-    own::{self, Looks},
+    metrics::{
+        accumulator::Ledger,
+        report::{Exports, Reporter},
+    },
+    model::sample::Sample,
     proc::{Proc, system::Host},
-    report::{Exports, Reporter},
-    sample::Sample,
-    selector::Selector,
+    service::self_stats::{self, Looks},
+    tracker::selector::Selector,
 };
 use prost::Message as _;
 
@@ -71,8 +73,8 @@ fn report(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
             let next = || {
                 later(&mut sample);
-                let agent = own::agent(&observer, Looks::default(), Exports::default());
-                (sample.clone(), agent, own::machine(&observer))
+                let agent = self_stats::agent(&observer, Looks::default(), Exports::default());
+                (sample.clone(), agent, self_stats::machine(&observer))
             };
             bencher.iter_batched(
                 next,
@@ -91,8 +93,8 @@ fn export(criterion: &mut Criterion) {
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
         let (observer, sample) = look(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
-        let agent = own::agent(&observer, Looks::default(), Exports::default());
-        let report = reporter.report(&sample, own::machine(&observer), agent);
+        let agent = self_stats::agent(&observer, Looks::default(), Exports::default());
+        let report = reporter.report(&sample, self_stats::machine(&observer), agent);
         let mut instruments = Instruments::new(names, &resource, 1);
         group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {
             bencher.iter_batched(

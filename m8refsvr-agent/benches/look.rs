@@ -19,12 +19,13 @@ use std::{
 
 use aya::{Btf, Ebpf, maps::Array, programs::Iter};
 use m8refsvr_agent::{
-    kernel::{Kernel, Options, resident},
-    observer::Observer,
-    own::{self, Looks},
+    bpf::{Kernel, Options},
+    collector::Observer,
+    metrics::report::{Exports, Reporter},
     proc::{Proc, stat::Stat, statm::Memory},
-    report::{Exports, Reporter},
-    selector::Selector,
+    service::self_stats::{self, Looks},
+    sys::heap,
+    tracker::selector::Selector,
 };
 use rustix::{
     fs::{CWD, Mode, OFlags, fstat, openat},
@@ -72,8 +73,8 @@ impl Agent {
         let began = Instant::now();
         let sample = self.observer.look().unwrap();
         self.looks.last = began.elapsed();
-        let agent = own::agent(&self.observer, self.looks, Exports::default());
-        self.reporter.report(&sample, own::machine(&self.observer), agent);
+        let agent = self_stats::agent(&self.observer, self.looks, Exports::default());
+        self.reporter.report(&sample, self_stats::machine(&self.observer), agent);
         sample.processes.len()
     }
 }
@@ -147,7 +148,7 @@ struct Tasks(Ebpf);
 impl Tasks {
     fn new(object: &str) -> Self {
         let mut programs = Ebpf::load(&fs::read(object).unwrap()).unwrap();
-        let types = m8refsvr_agent::kernel::btf::Btf::of_kernel().unwrap();
+        let types = m8refsvr_agent::bpf::btf::Btf::of_kernel().unwrap();
         let mut offsets = Array::<_, u32>::try_from(programs.map_mut("OFFSETS").unwrap()).unwrap();
         for (at, path) in (0..).zip(TOLD) {
             offsets.set(at, types.member_offset("task_struct", path).unwrap(), 0).unwrap();
@@ -175,7 +176,7 @@ fn main() {
         println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
         return;
     };
-    resident::begin();
+    heap::begin();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     match what.as_str() {

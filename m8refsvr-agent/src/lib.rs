@@ -1,43 +1,40 @@
-//! The agent of m8refsvr. Data flows one way: `kernel` and `proc` → `sample` → `ledger` → `report` → `export`;
-//! `commands` drives it.
+//! The agent of m8refsvr. Data flows one way:
+//!
+//! ```text
+//! kernel programs ─► bpf ─┐
+//!                         ├─► tracker ─► collector ─► metrics ─► export
+//! /proc ──────────► proc ─┘   who         one sample   cumulative, named
+//! ```
+//!
+//! # Layout
+//!
+//! - [`sys`]: thin wrappers over the system, and the only folder with unsafe code
+//! - [`proc`]: what /proc tells, below a root that is a parameter
+//! - [`bpf`]: loads, attaches and reads the BPF programs
+//! - [`model`]: plain data of one collection
+//! - [`tracker`]: which processes are tracked
+//! - [`collector`]: one collection of all tracked processes
+//! - [`metrics`]: from samples to named metrics
+//! - [`export`]: how results leave
+//! - [`service`]: the loop that runs for months
+//! - [`check`]: what the agent needs, tried one thing after the other
+//! - [`config`] and [`cli`]: what the user's words mean, and the command line as clap sees it
+//! - [`commands`]: what a user can start
+//! - [`logging`]: used by all
 
 #![deny(unsafe_code)]
 
-pub mod absence;
-pub mod boot;
-mod bounds;
-pub mod catalogue;
+pub mod bpf;
 pub mod check;
 pub mod cli;
-pub mod clock;
+pub mod collector;
 pub mod commands;
-pub mod ends;
-pub mod episode;
-pub mod exit;
+pub mod config;
 pub mod export;
-pub mod figures;
-pub mod headroom;
-pub mod kernel;
-pub mod ledger;
-pub mod listing;
 pub mod logging;
-pub mod manager;
+pub mod metrics;
 pub mod model;
-pub mod observer;
-pub mod own;
-pub mod privileges;
 pub mod proc;
-pub mod report;
-mod rest;
-mod room;
-pub mod roster;
-pub mod sample;
-pub mod selector;
 pub mod service;
-pub mod settings;
-pub mod shown;
-pub mod source;
-mod storage;
-pub mod told;
-pub mod totals;
-pub mod turnover;
+pub mod sys;
+pub mod tracker;

@@ -4,11 +4,11 @@
 
 use std::{process::ExitCode, time::SystemTime};
 
-use m8refsvr_agent::{cli, commands, kernel::resident};
+use m8refsvr_agent::{cli, commands, sys::heap};
 
 fn main() -> ExitCode {
     let started = SystemTime::now();
-    resident::begin();
+    heap::begin();
     let (cli, given) = match cli::parse() {
         Ok(words) => words,
         Err(error) => return commands::wrong_usage(&error),

@@ -18,7 +18,7 @@ use aya::{
     sys::{Stats, enable_stats},
     util::nr_cpus,
 };
-use m8refsvr_agent::kernel::{Kernel, Options, SwitchForm, Switches};
+use m8refsvr_agent::bpf::{Kernel, Options, SwitchForm, Switches};
 use serde_json::{Map, Value, json};
 
 mod neighbours;

@@ -8,16 +8,18 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    exit::{Exit, How, Over},
-    export::dump::Dump,
-    kernel::{
+    bpf::{
         Happened, OverSlot, Slot, Snapshot,
         btf::{Btf, Parameter},
         pins::PinnedAgent,
         tracefs::Format,
     },
-    sample::Identity,
-    totals::Totals,
+    export::map_dump::Dump,
+    model::{
+        counters::Totals,
+        exit::{Exit, How, Over},
+        sample::Identity,
+    },
 };
 use m8refsvr_common::{
     comm,

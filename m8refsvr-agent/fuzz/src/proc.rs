@@ -6,6 +6,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
+    logging::escape::in_line,
     model::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
     proc::{
         cgroup::{Controller, Hierarchies, Membership},
@@ -20,8 +21,7 @@ use m8refsvr_agent::{
         status, switches,
         system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
     },
-    selector::Selector,
-    shown::in_line,
+    tracker::selector::Selector,
 };
 
 use super::{parts, tells};

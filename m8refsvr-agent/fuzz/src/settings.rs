@@ -11,10 +11,10 @@ use std::{
 use clap::Parser as _;
 use m8refsvr_agent::{
     cli::{Cli, Given, Protocol},
+    config::{Settings, export::Export},
     export::otlp::{authorities_in, key_in},
     proc::{identity::Names, system::Host},
-    selector::Selector,
-    settings::{Settings, export::Export},
+    tracker::selector::Selector,
 };
 
 use super::parts;

@@ -1,6 +1,6 @@
 //! What is shown of texts from outside.
 
-use m8refsvr_agent::shown::{in_json, in_line};
+use m8refsvr_agent::logging::escape::{in_json, in_line};
 
 pub(crate) fn shown(data: &[u8]) {
     let text = String::from_utf8_lossy(data);

@@ -2,10 +2,10 @@
 
 use super::Finding;
 use crate::{
+    bpf::{Kernel, Options, PASSED_OVER},
     cli::Ebpf,
-    kernel::{Kernel, Options, PASSED_OVER},
-    settings::Settings,
-    source::Source,
+    config::Settings,
+    model::source::Source,
 };
 
 const CHECK: &str = "kernel programs";

@@ -2,12 +2,12 @@
 //! one side; none prints.
 
 mod hooks;
-mod machine;
+mod host;
 mod processes;
 mod receiver;
 
 pub use hooks::hooks;
-pub use machine::machine;
+pub use host::host;
 pub use processes::processes;
 pub use receiver::{Exports, receiver};
 

@@ -2,10 +2,10 @@
 
 use super::Finding;
 use crate::{
-    observer::Observer,
+    collector::Observer,
+    model::sample::ProcessSample,
     proc::{Proc, limits::real_user, system::user_name},
-    sample::ProcessSample,
-    selector::Selector,
+    tracker::selector::Selector,
 };
 
 const CHECK: &str = "process";

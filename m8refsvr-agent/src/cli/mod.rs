@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use values::{capacity, interval, sample, truth};
 pub use variables::Given;
 
-use crate::kernel;
+use crate::bpf;
 
 const AFTER_HELP: &str = "\
 Variables without a flag: OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds), \
@@ -258,7 +258,7 @@ pub struct Common {
     pub proc_root: PathBuf,
 
     /// The BPF file system, in which `debug dump` finds the maps of a running agent
-    #[arg(long, global = true, value_name = "PATH", default_value = kernel::BPF_FS)]
+    #[arg(long, global = true, value_name = "PATH", default_value = bpf::BPF_FS)]
     pub bpf_fs: PathBuf,
 
     /// What to log

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kernel;
+use crate::bpf;
 
 /// A length of time between 10 milliseconds and a day.
 pub(super) fn sample(text: &str) -> Result<Duration, String> {
@@ -40,7 +40,7 @@ fn seconds(text: &str, least: f64, named: &str) -> Result<Duration, String> {
 
 /// Processes that can be counted for at once.
 pub(super) fn capacity(text: &str) -> Result<u32, String> {
-    let capacity = text.trim().parse().ok().filter(|&capacity| kernel::is_capacity(capacity));
+    let capacity = text.trim().parse().ok().filter(|&capacity| bpf::is_capacity(capacity));
     capacity.ok_or_else(|| format!("give a whole number from 1 to {}", m8refsvr_common::slot::MAX_CAPACITY))
 }
 

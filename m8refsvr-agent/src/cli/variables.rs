@@ -9,7 +9,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use crate::shown::in_line;
+use crate::logging::escape::in_line;
 
 /// A flag, and the variables that stand in for it, the one that wins first.
 pub(super) const VARIABLES: &[(&str, &[&str])] = &[

@@ -10,13 +10,13 @@ use super::{
     setup::{named, proc_of},
 };
 use crate::{
-    check::{Exports, Finding, Mark, hooks, machine, processes, receiver},
-    export::otlp::{Client, Proxy, TlsError},
-    settings::{
+    check::{Exports, Finding, Mark, hooks, host, processes, receiver},
+    config::{
         Settings,
         export::{Export, ExportSettingsError},
     },
-    shown::in_line,
+    export::otlp::{Client, Proxy, TlsError},
+    logging::escape::in_line,
 };
 
 /// The answer for programs.
@@ -90,7 +90,7 @@ pub(super) async fn check(
         export.remarks.iter().cloned().chain(off_by).collect::<Vec<_>>()
     });
     let remarks = remarks.unwrap_or_default();
-    let mut parts = vec![(BROKEN, machine(&proc, &settings.bpf_fs))];
+    let mut parts = vec![(BROKEN, host(&proc, &settings.bpf_fs))];
     parts.push((KERNEL_FAILED, hooks(&settings)));
     parts.push((BROKEN, processes(proc, settings.selector.clone())));
     parts.push(match export {

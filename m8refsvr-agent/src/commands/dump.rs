@@ -11,10 +11,10 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    bpf::{KernelError, pins, snapshot_of},
     cli::Ebpf,
-    export::dump::Dump,
-    kernel::{KernelError, pins, snapshot_of},
-    settings::Settings,
+    config::Settings,
+    export::map_dump::Dump,
 };
 
 pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) -> Result<ExitCode> {

@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::output::say;
 use crate::{
+    bpf::KernelError,
+    config::{SettingsError, export::ExportSettingsError},
     export::otlp::TlsError,
-    kernel::KernelError,
     logging::{self, LogError},
-    settings::{SettingsError, export::ExportSettingsError},
 };
 
 /// No process matches.

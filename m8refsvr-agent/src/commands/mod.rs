@@ -3,9 +3,9 @@
 mod check;
 mod dump;
 mod failure;
-mod monitor;
 mod once;
 mod output;
+mod run;
 mod setup;
 mod signals;
 
@@ -16,9 +16,9 @@ pub use failure::{failed, wrong_usage};
 
 use crate::{
     cli::{Cli, Command, Debug, Given},
+    config::{Settings, export::Export},
     logging::Log,
     proc::system::Host,
-    settings::{Settings, export::Export},
 };
 use failure::{WrongUsage, exit_code, in_words};
 
@@ -58,6 +58,6 @@ async fn dispatch(cli: &Cli, given: &Given, started: SystemTime, log: Log) -> Re
         Some(Command::Debug(Debug::Dump { json, agent })) => dump::dump(settings, *json, *agent).await,
         None if cli.no_export => once::once(settings, None, started).await,
         None if cli.once => once::once(settings, Some(export()?), started).await,
-        None => monitor::monitor(settings, export()?, started, log).await,
+        None => run::monitor(settings, export()?, started, log).await,
     }
 }

@@ -14,17 +14,17 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    bpf::Kernel,
+    collector::Observer,
+    config::{Settings, export::Export},
     export::{
         document::{Context, Document},
         otlp::{Client, Instruments, ProcessMessages, attempt},
     },
-    kernel::Kernel,
-    observer::Observer,
-    own::{self, Looks},
+    metrics::report::{Exports, Report, Reporter},
+    model::sample::Sample,
     proc::system::{Host, memory_bytes},
-    report::{Exports, Report, Reporter},
-    sample::Sample,
-    settings::{Settings, export::Export},
+    service::self_stats::{self, Looks},
 };
 
 pub(super) async fn once(
@@ -134,7 +134,7 @@ fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Rep
     let began = Instant::now();
     let sample = observer.look().context(READING)?;
     let looks = Looks { last: began.elapsed(), ..Looks::default() };
-    let agent = own::agent(observer, looks, Exports::default());
-    let report = reporter.report(&sample, own::machine(observer), agent);
+    let agent = self_stats::agent(observer, looks, Exports::default());
+    let report = reporter.report(&sample, self_stats::machine(observer), agent);
     Ok((sample, report))
 }

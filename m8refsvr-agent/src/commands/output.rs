@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::shown;
+use crate::logging::escape;
 
 /// Says something to the user, on a line of standard error.
 pub(super) fn say(what: &dyn Display) {
     // Where nobody listens, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "m8refsvr-agent: {}", shown::in_line(&what.to_string()));
+    let _ = writeln!(io::stderr(), "m8refsvr-agent: {}", escape::in_line(&what.to_string()));
 }
 
 /// Writes a result to standard output. One who closes the other end has seen enough: no error.
@@ -28,5 +28,5 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 
 pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
     let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
-    Ok(shown::in_json(&text) + "\n")
+    Ok(escape::in_json(&text) + "\n")
 }

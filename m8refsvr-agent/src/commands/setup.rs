@@ -10,14 +10,14 @@ use super::{
     signals::Handed,
 };
 use crate::{
+    bpf::Kernel,
     cli::Ebpf,
+    collector::Observer,
+    config::Settings,
     export::otlp::{TlsError, keep_panics_of_requests},
-    kernel::Kernel,
-    observer::Observer,
-    privileges,
     proc::{Proc, is_proc},
-    settings::Settings,
-    told::Told,
+    service::event_wakeup::Told,
+    sys::capabilities,
 };
 
 /// What failed where an observer could not look.
@@ -31,7 +31,7 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
             .worker_threads(1)
             // For the resolution of names, of which each attempt may leave one behind that hangs.
             .max_blocking_threads(4)
-            .on_thread_start(privileges::for_files)
+            .on_thread_start(capabilities::for_files)
             .enable_all()
             .build()
     });

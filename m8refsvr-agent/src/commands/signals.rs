@@ -10,7 +10,7 @@ use signal_hook::{
 };
 use tokio::sync::mpsc;
 
-use crate::privileges;
+use crate::sys::capabilities;
 
 /// What a shell reports of a program that a signal ended: 128 and its number.
 const BY_SIGNAL: i32 = 128;
@@ -29,7 +29,7 @@ impl Signals {
     pub(super) fn follow(mut self, mut what: impl FnMut(i32) + Send + 'static) -> Result<()> {
         let thread = thread::Builder::new().name("signals".into());
         let started = thread.spawn(move || {
-            privileges::for_files();
+            capabilities::for_files();
             self.0.forever().for_each(&mut what);
         });
         started.map(|_| ()).context(LISTENING)

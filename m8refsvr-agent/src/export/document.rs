@@ -5,11 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::{
-    absence::{Absences, Reason},
-    exit::{How, Over, signal_name},
+    model::{
+        exit::{How, Over, signal_name},
+        missing::{Absences, Reason},
+        sample::{BLOCK_FIGURES, ProcessSample, Sample},
+        source::{Source, Sources},
+    },
     proc::system::Host,
-    sample::{BLOCK_FIGURES, ProcessSample, Sample},
-    source::{Source, Sources},
 };
 
 /// The document.
@@ -374,13 +376,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        exit::Exit,
-        headroom::Headroom,
-        proc::io::StorageIo,
-        sample::{
-            Identity,
-            fixtures::{ended, vanished},
+        model::{
+            exit::Exit,
+            limit_utilization::Headroom,
+            sample::{
+                Identity,
+                fixtures::{ended, vanished},
+            },
         },
+        proc::io::StorageIo,
     };
 
     const SOURCES: Sources =

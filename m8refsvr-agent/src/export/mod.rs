@@ -1,5 +1,5 @@
 //! The ways out.
 
 pub mod document;
-pub mod dump;
+pub mod map_dump;
 pub mod otlp;

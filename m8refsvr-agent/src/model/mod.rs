@@ -1,3 +1,9 @@
 //! Plain data of one look. Knows no names of metrics, and nothing of where values come from or how they leave.
 
+pub mod counters;
+pub mod exit;
+pub mod limit_utilization;
+pub mod missing;
 pub mod process_attributes;
+pub mod sample;
+pub mod source;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Trial};
-use m8refsvr_agent::kernel::{Kernel, KernelError, Options};
+use m8refsvr_agent::bpf::{Kernel, KernelError, Options};
 
 /// A test: a sentence about behaviour, what it needs, and the proof.
 #[derive(Clone, Copy)]

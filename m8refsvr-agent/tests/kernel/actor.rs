@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use m8refsvr_agent::kernel::Switches;
+use m8refsvr_agent::bpf::Switches;
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::{
     process::{

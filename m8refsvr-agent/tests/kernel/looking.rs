@@ -6,19 +6,20 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    exit::Over,
+    bpf::{Kernel, Options},
+    collector::Observer,
     export::document::{Context, Document},
-    kernel::{Kernel, Options},
-    ledger::Ledger,
-    observer::Observer,
+    metrics::{accumulator::Ledger, churn::Turnover},
+    model::{
+        counters::Counter,
+        exit::Over,
+        sample::{ProcessSample, Sample},
+    },
     proc::{
         Proc,
         system::{Host, memory_bytes},
     },
-    sample::{ProcessSample, Sample},
-    selector::Selector,
-    totals::Counter,
-    turnover::Turnover,
+    tracker::selector::Selector,
 };
 use m8refsvr_common::record::State;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

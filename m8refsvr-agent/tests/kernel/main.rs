@@ -118,7 +118,7 @@ fn reason_against(need: Need) -> Result<(), String> {
         Need::Tracefs => fs::metadata("/sys/kernel/tracing/events/sched/sched_switch/format")
             .map(|_| ())
             .map_err(|error| format!("no tracefs: {error}")),
-        Need::BpfFs => m8refsvr_agent::kernel::pins::running(Path::new("/sys/fs/bpf"))
+        Need::BpfFs => m8refsvr_agent::bpf::pins::running(Path::new("/sys/fs/bpf"))
             .map(|_| ())
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),

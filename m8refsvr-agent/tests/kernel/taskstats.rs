@@ -6,7 +6,7 @@
 
 use std::os::fd::OwnedFd;
 
-use m8refsvr_agent::kernel::Switches;
+use m8refsvr_agent::bpf::Switches;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketType, bind, netlink, netlink::SocketAddrNetlink, recv, sendto,
     socket,

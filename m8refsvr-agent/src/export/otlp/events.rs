@@ -31,8 +31,8 @@ use super::{
     transport::{Client, ExportError, Records},
 };
 use crate::{
-    episode::{Episode, Say, in_words},
-    exit::{Exit, How, Over},
+    logging::throttle::{Episode, Say, in_words},
+    model::exit::{Exit, How, Over},
 };
 
 /// The name of the event.

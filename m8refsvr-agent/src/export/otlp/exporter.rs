@@ -16,8 +16,8 @@ use tokio::{
 
 use super::{Client, Dropped, ExportError, Payload, ProcessMessages, messages, transport::Rejected};
 use crate::{
-    episode::{Episode, Say, in_words},
-    report::Exports,
+    logging::throttle::{Episode, Say, in_words},
+    metrics::report::Exports,
 };
 
 /// The first time to wait before the same report is tried again; doubled each time.

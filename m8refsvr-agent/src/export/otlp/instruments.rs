@@ -20,11 +20,11 @@ use opentelemetry_sdk::{
 };
 
 use super::resource::Resource;
-use crate::{
+use crate::metrics::{
+    aggregate::{Figures, Value},
     catalogue::{CATALOGUE, Kind, Metric, Number, Points, TurnoverFigure, Vocabulary},
-    figures::{Figures, Value},
+    churn::Turnover,
     report::{Group, Report},
-    turnover::Turnover,
 };
 
 /// The name of the instrumentation scope.

@@ -20,9 +20,9 @@ use super::{
     resource::{Resource, int, text},
     user_names::{LOOKUP_TIMEOUT, UserNames},
 };
-use crate::{
+use crate::metrics::{
+    aggregate::Value,
     catalogue::{CATALOGUE, Kind, Metric, Points, Vocabulary},
-    figures::Value,
     report::{Report, Single},
 };
 

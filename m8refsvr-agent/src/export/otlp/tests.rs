@@ -17,16 +17,20 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
-    catalogue::{CATALOGUE, Kind, Number},
-    figures::Machine,
-    model::process_attributes::ProcessAttributes,
-    proc::system::Host,
-    report::{Agent, Exports, Report, Reporter},
-    sample::{
-        Sample,
-        fixtures::{process, sample},
+    metrics::{
+        aggregate::Machine,
+        catalogue::{CATALOGUE, Kind, Number},
+        report::{Agent, Exports, Report, Reporter},
     },
-    source::{Source, Sources},
+    model::{
+        process_attributes::ProcessAttributes,
+        sample::{
+            Sample,
+            fixtures::{process, sample},
+        },
+        source::{Source, Sources},
+    },
+    proc::system::Host,
 };
 
 const OTEL: Names = Names { otel: true, instana: false };

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{privileges, proc::system::user_name};
+use crate::{proc::system::user_name, sys::capabilities};
 
 /// For so long one look-up is waited for.
 pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ impl State {
 fn start(lookup: Lookup) -> Option<mpsc::Sender<Question>> {
     let (questions, asked) = mpsc::channel::<Question>();
     let answer_all = move || {
-        privileges::for_files();
+        capabilities::for_files();
         for Question { uid, answer } in asked {
             // Whoever asked may be gone.
             let _ = answer.send(lookup(uid));

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use m8refsvr_agent::catalogue::{CATALOGUE, Kind, Metric, Points, TurnoverFigure, Vocabulary};
+use m8refsvr_agent::metrics::catalogue::{CATALOGUE, Kind, Metric, Points, TurnoverFigure, Vocabulary};
 
 use crate::{
     Case,
@@ -174,12 +174,17 @@ fn check_attributes(
     pids: &BTreeSet<String>,
     case: &str,
 ) {
-    let of_points = |points: &[m8refsvr_agent::catalogue::Point]| -> BTreeSet<BTreeMap<String, String>> {
-        let attributes = points.iter().map(|point| {
-            point.attribute.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-        });
-        attributes.collect()
-    };
+    let of_points =
+        |points: &[m8refsvr_agent::metrics::catalogue::Point]| -> BTreeSet<BTreeMap<String, String>> {
+            let attributes = points.iter().map(|point| {
+                point
+                    .attribute
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect()
+            });
+            attributes.collect()
+        };
     match metric.points {
         // Not all that is limited elsewhere is limited here.
         Points::Each(points) if metric.name == "m8refsvr.limit.utilization" => {

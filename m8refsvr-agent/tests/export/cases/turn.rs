@@ -6,15 +6,15 @@ use std::{
 };
 
 use m8refsvr_agent::{
+    collector::Observer,
     export::otlp::{
         Client, Compression, Counts, Exporter, Instruments, Names, Newest, Place, ProcessMessages, Protocol,
         Target, resource,
     },
-    observer::Observer,
-    own::{self, Looks},
+    metrics::report::Reporter,
     proc::{Proc, system::Host},
-    report::Reporter,
-    selector::Selector,
+    service::self_stats::{self, Looks},
+    tracker::selector::Selector,
 };
 use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
 
@@ -83,8 +83,8 @@ impl Delivery {
     /// One more look; the last one, where it must be delivered by then.
     fn look(&mut self, last_by: Option<Instant>) {
         let sample = self.observer.look().unwrap();
-        let agent = own::agent(&self.observer, Looks::default(), self.counts.now());
-        let report = self.reporter.report(&sample, own::machine(&self.observer), agent);
+        let agent = self_stats::agent(&self.observer, Looks::default(), self.counts.now());
+        let report = self.reporter.report(&sample, self_stats::machine(&self.observer), agent);
         let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
             newest.number += 1;

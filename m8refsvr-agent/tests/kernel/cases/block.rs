@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use m8refsvr_agent::kernel::{BlockForm, Options};
+use m8refsvr_agent::bpf::{BlockForm, Options};
 
 use crate::{
     Case,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use m8refsvr_agent::{
-    kernel::{Kernel, NotWatched, Options, Switches},
+    bpf::{Kernel, NotWatched, Options, Switches},
     proc::{Proc, stat::Stat},
 };
 

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use m8refsvr_agent::kernel::{Options, pins};
+use m8refsvr_agent::bpf::{Options, pins};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use m8refsvr_agent::{
+    model::counters::Counter,
     proc::{Proc, io::StorageIo},
-    totals::Counter,
 };
 
 use super::lifecycle::watching_for;

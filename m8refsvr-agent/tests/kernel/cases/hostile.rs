@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use m8refsvr_agent::exit::{Exit, How};
+use m8refsvr_agent::model::exit::{Exit, How};
 
 use crate::{
     Case,

@@ -12,9 +12,11 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    exit::{Exit, How},
-    kernel::Options,
-    totals::Counter,
+    bpf::Options,
+    model::{
+        counters::Counter,
+        exit::{Exit, How},
+    },
 };
 
 use crate::{
@@ -298,7 +300,7 @@ fn found_once() {
 }
 
 /// Looks until as many match as expected and no more come, or for five seconds.
-fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agent::sample::Sample) {
+fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agent::model::sample::Sample) {
     let end = Instant::now() + Duration::from_secs(5);
     let mut last = None;
     // Whatever else happens on the machine may be told of too, so that this turns often.

@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use m8refsvr_agent::{headroom::Headroom, sample::ProcessSample};
+use m8refsvr_agent::model::{limit_utilization::Headroom, sample::ProcessSample};
 
 use crate::{
     Case,

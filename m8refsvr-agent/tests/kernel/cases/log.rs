@@ -6,7 +6,7 @@ use std::sync::{
 };
 use std::{sync::Mutex, time::Duration};
 
-use m8refsvr_agent::kernel::Options;
+use m8refsvr_agent::bpf::Options;
 
 use crate::{
     Case,

@@ -3,8 +3,8 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
 use m8refsvr_agent::{
-    kernel::{Kernel, Options},
-    selector::Selector,
+    bpf::{Kernel, Options},
+    tracker::selector::Selector,
 };
 
 use crate::{

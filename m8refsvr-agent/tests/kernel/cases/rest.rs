@@ -8,7 +8,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    observer::Observer,
+    collector::Observer,
     proc::{
         Proc,
         io::StorageIo,

@@ -1,8 +1,8 @@
 //! Context switches against the kernel's own accounting.
 
 use m8refsvr_agent::{
-    kernel::{Options, SwitchForm, Switches},
-    observer::Observer,
+    bpf::{Options, SwitchForm, Switches},
+    collector::Observer,
 };
 
 use crate::{

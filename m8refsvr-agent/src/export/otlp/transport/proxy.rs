@@ -6,7 +6,7 @@ use http::{HeaderValue, Uri, uri::Scheme};
 use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
 
-use crate::shown::without_secrets;
+use crate::logging::escape::without_secrets;
 
 /// Where a proxy listens whose URL has no port.
 const PORT: u16 = 80;

@@ -1,0 +1,264 @@
+//! The machine and the rights: the kernel, what it shows of itself, and what this process may do.
+
+use std::{fs, io, path::Path};
+
+use rustix::{
+    process::{Resource, geteuid, getrlimit},
+    system::uname,
+    thread::{CapabilitySet, capabilities},
+};
+
+use super::Finding;
+use crate::{
+    bpf::{
+        btf::{Btf, VMLINUX},
+        can_read_tracefs,
+        permissions::{NO_CAP_BPF, Rights},
+        pins::{self, PinError},
+    },
+    proc::{Proc, mount::option, system::user_name},
+    sys::{clock_status, namespace},
+};
+
+/// What each capability is for.
+const NEEDED: [(CapabilitySet, &str); 4] = [
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+];
+
+/// Those of them that CAP_SYS_ADMIN stands for.
+const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
+
+/// Looks at the machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
+pub fn host(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
+    let is_confined = !namespace::is_initial_user();
+    let held = match capabilities(None) {
+        Ok(sets) if !is_confined => sets.effective,
+        _ => CapabilitySet::empty(),
+    };
+    vec![
+        kernel(),
+        btf(),
+        rights(held, is_confined, Rights::of_this_process().has_no_bpf()),
+        memory_lock(Btf::of_kernel().ok().map(|btf| locks_maps(&btf)), held),
+        tracefs(),
+        bpf_file_system(bpf_fs),
+        hidden(proc, held),
+        time(),
+    ]
+}
+
+/// Which it is. Its number tells nothing of what it can do, as distributions port much of BPF back.
+fn kernel() -> Finding {
+    let system = uname();
+    let (release, machine) = (system.release().to_string_lossy(), system.machine().to_string_lossy());
+    Finding::ok("kernel", format!("Linux {release}, {machine}"))
+}
+
+fn btf() -> Finding {
+    match fs::File::open(VMLINUX) {
+        Ok(_) => Finding::ok("BTF", format!("{VMLINUX} tells how the kernel's structures look")),
+        Err(error) => Finding::warning(
+            "BTF",
+            format!("cannot open {VMLINUX}: {error}"),
+            "without it (CONFIG_DEBUG_INFO_BTF) the agent counts by classic tracepoints, for which it needs tracefs, and \
+             is not told when processes start and end",
+        ),
+    }
+}
+
+/// What may be done; `is_confined` says that it is in a user namespace of its own, so that whatever is held is worth
+/// nothing outside, and `has_no_bpf` that the kernel knows no CAP_BPF.
+fn rights(held: CapabilitySet, is_confined: bool, has_no_bpf: bool) -> Finding {
+    let user = geteuid();
+    let as_whom = match user_name(user.as_raw()) {
+        Some(name) => format!("as {name}"),
+        None => format!("as user {user}"),
+    };
+    if is_confined {
+        return Finding::warning(
+            "capabilities",
+            format!(
+                "{as_whom} of a user namespace, where capabilities count neither for BPF nor for processes outside"
+            ),
+            "run the agent outside of it: not by a rootless container, nor by `unshare --user`",
+        );
+    }
+    let missing = missing(held);
+    if has_no_bpf && held.contains(CapabilitySet::SYS_ADMIN) && missing.is_empty() {
+        return Finding::ok("capabilities", format!("{as_whom}, with all that are needed; {NO_CAP_BPF}"));
+    }
+    if has_no_bpf && !held.contains(CapabilitySet::SYS_ADMIN) {
+        let others = missing.iter().copied().filter(|name| !OF_BPF.contains(name));
+        let missing: Vec<&str> = ["CAP_SYS_ADMIN"].into_iter().chain(others).collect();
+        return Finding::warning(
+            "capabilities",
+            format!("{as_whom}, without {}", missing.join(", ")),
+            NO_CAP_BPF,
+        );
+    }
+    if missing.is_empty() {
+        return Finding::ok("capabilities", format!("{as_whom}, with all four that are needed"));
+    }
+    Finding::warning(
+        "capabilities",
+        format!("{as_whom}, without {}", missing.join(", ")),
+        "CAP_BPF and CAP_PERFMON are for counting in the kernel, the others for other users' processes: run as root, or as \
+         the service does, or give them to the program by setcap",
+    )
+}
+
+fn missing(held: CapabilitySet) -> Vec<&'static str> {
+    let all = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    // It is both of these too.
+    let held = if held.contains(CapabilitySet::SYS_ADMIN) { held | all } else { held };
+    NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
+}
+
+/// Whether BPF maps count as locked memory, as before Linux 5.11: the kernel then keeps in each whom it counts for
+/// (`struct bpf_map` in `include/linux/bpf.h`).
+fn locks_maps(btf: &Btf) -> bool {
+    btf.member_offset("bpf_map", &["memory"]).is_some()
+}
+
+/// `locks_maps` is `None` where the kernel does not tell.
+fn memory_lock(locks_maps: Option<bool>, held: CapabilitySet) -> Finding {
+    const CHECK: &str = "locked memory";
+    if locks_maps == Some(false) {
+        return Finding::ok(CHECK, "no limit on BPF maps in this kernel");
+    }
+    let limit = getrlimit(Resource::Memlock);
+    match limit.maximum {
+        None => Finding::ok(CHECK, "not limited"),
+        Some(_) if held.contains(CapabilitySet::SYS_RESOURCE) => {
+            Finding::ok(CHECK, "limited, but CAP_SYS_RESOURCE lifts it")
+        }
+        Some(most) => Finding::warning(
+            CHECK,
+            format!("limited to {most} bytes"),
+            "BPF maps count as locked memory where the kernel is older than 5.11: `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+        ),
+    }
+}
+
+fn tracefs() -> Finding {
+    match (can_read_tracefs(), fs::File::open(VMLINUX).is_ok()) {
+        (true, _) => Finding::ok("tracefs", "can be read"),
+        (false, true) => {
+            Finding::ok("tracefs", "can't be read; without it hooks are attached by the kernel's BTF")
+        }
+        (false, false) => Finding::warning(
+            "tracefs",
+            "can't be read, and there is no BTF either",
+            "mount it (mount -t tracefs tracefs /sys/kernel/tracing), and have CAP_DAC_READ_SEARCH",
+        ),
+    }
+}
+
+fn bpf_file_system(bpf_fs: &Path) -> Finding {
+    const CHECK: &str = "BPF file system";
+    match pins::running(bpf_fs) {
+        Ok(agents) if agents.is_empty() => {
+            Finding::ok(CHECK, format!("at {}; no agent is running", bpf_fs.display()))
+        }
+        Ok(agents) => {
+            let pids: Vec<String> = agents.iter().map(|agent| agent.pid.to_string()).collect();
+            Finding::ok(CHECK, format!("at {}; running agents: {}", bpf_fs.display(), pids.join(", ")))
+        }
+        Err(error) => {
+            let advice = match &error {
+                PinError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                    "`debug dump` alone needs it, to find a running agent: root can"
+                }
+                _ => "`debug dump` alone needs it, to find a running agent",
+            };
+            Finding::warning(CHECK, error.to_string(), advice)
+        }
+    }
+}
+
+fn hidden(proc: &Proc, held: CapabilitySet) -> Finding {
+    const CHECK: &str = "hidepid";
+    let root = proc.root().display();
+    let hidden = option(proc, "hidepid").filter(|how| how != "0" && how != "off");
+    match hidden {
+        _ if proc.hides_processes() => Finding::warning(
+            CHECK,
+            format!("{root} hides processes of others"),
+            "give CAP_SYS_PTRACE, or the group of the mount option gid=",
+        ),
+        None => Finding::ok(CHECK, format!("{root} hides no processes")),
+        Some(how) if held.contains(CapabilitySet::SYS_PTRACE) => Finding::ok(
+            CHECK,
+            format!("{root} is mounted with hidepid={how}, which CAP_SYS_PTRACE overrules"),
+        ),
+        Some(how) => Finding::warning(
+            CHECK,
+            format!("{root} is mounted with hidepid={how}"),
+            "files of others can't be read: give CAP_SYS_PTRACE, or the group of the mount option gid=",
+        ),
+    }
+}
+
+fn time() -> Finding {
+    const CHECK: &str = "clock";
+    match clock_status::state() {
+        Ok(clock) if clock.is_synchronized => {
+            let most = 1e3 * clock.most_off.as_secs_f64();
+            Finding::ok(CHECK, format!("synchronized, at most {most:.0} ms off"))
+        }
+        Ok(_) => Finding::warning(
+            CHECK,
+            "nobody tells the kernel that the clock is right",
+            "let chrony, systemd-timesyncd or the like keep it: receivers place figures by it",
+        ),
+        Err(error) => Finding::warning(CHECK, format!("its state can't be had: {error}"), "check it by hand"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Mark;
+
+    #[test]
+    fn a_kernel_without_the_finer_capabilities_is_told_what_helps() {
+        let finding = rights(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH, false, true);
+        assert!(
+            finding.mark == Mark::Warning && finding.found.ends_with("without CAP_SYS_ADMIN"),
+            "{finding:?}"
+        );
+        let as_root = rights(CapabilitySet::all(), false, true);
+        assert!(as_root.mark == Mark::Ok && as_root.found.contains("systemctl edit"), "{as_root:?}");
+    }
+
+    #[test]
+    fn the_coarse_capability_stands_for_the_finer_ones() {
+        assert_eq!(missing(CapabilitySet::SYS_ADMIN), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(missing(CapabilitySet::all()), [""; 0]);
+        assert_eq!(missing(CapabilitySet::empty()).len(), 4);
+    }
+
+    #[test]
+    fn in_a_user_namespace_no_capability_is_worth_anything() {
+        let finding = rights(CapabilitySet::all(), true, false);
+        assert!(
+            finding.mark == Mark::Warning && finding.found.contains("of a user namespace"),
+            "{finding:?}"
+        );
+        assert_eq!(rights(CapabilitySet::all(), false, false).mark, Mark::Ok);
+    }
+
+    #[test]
+    fn locked_memory_matters_before_maps_were_accounted_elsewhere() {
+        assert_eq!(memory_lock(Some(false), CapabilitySet::empty()).mark, Mark::Ok);
+        for unknown_or_old in [None, Some(true)] {
+            let old = memory_lock(unknown_or_old, CapabilitySet::empty());
+            let is_limited = getrlimit(Resource::Memlock).maximum.is_some();
+            assert_eq!(old.mark == Mark::Warning, is_limited);
+        }
+        assert_eq!(memory_lock(Some(true), CapabilitySet::SYS_RESOURCE).mark, Mark::Ok);
+    }
+}

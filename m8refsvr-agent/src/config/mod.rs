@@ -1,0 +1,206 @@
+//! What the user's words mean: checked once, so that nothing behind it needs to check again.
+
+mod endpoint;
+pub mod export;
+mod variables;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+
+use crate::{
+    bpf::Options,
+    cli::{Cli, Common, Ebpf, Given, values::interval_in_milliseconds, variables::METRIC_EXPORT_INTERVAL},
+    export::otlp::{FileOfTls, TlsError},
+    tracker::selector::{Selector, SelectorError},
+};
+
+/// Why the settings of every command can't be taken.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// A name or an expression.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// A variable can't be understood.
+    #[error("{name}: {reason}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What would be right.
+        reason: String,
+    },
+}
+
+/// The settings of every command.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which processes to watch.
+    pub selector: Selector,
+    /// Time between the two looks of one document or dump.
+    pub sample: Duration,
+    /// Time from one look to the next.
+    pub interval: Duration,
+    /// Whether to count in the kernel.
+    pub ebpf: Ebpf,
+    /// How to.
+    pub kernel: Options,
+    /// The /proc to look at.
+    pub proc_root: PathBuf,
+    /// Where the BPF file system is.
+    pub bpf_fs: PathBuf,
+    /// Where values came from.
+    pub given: Given,
+}
+
+impl Settings {
+    /// From the command line and the environment's variables.
+    pub fn new(
+        cli: &Cli,
+        given: &Given,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, SettingsError> {
+        let common = &cli.common;
+        let selector = selector(common, given)?;
+        Ok(Self {
+            sample: common.sample,
+            interval: interval(cli, given, variable)?,
+            ebpf: common.ebpf,
+            kernel: Options {
+                capacity: common.capacity,
+                bpf_fs: Some(common.bpf_fs.clone()),
+                comms: selector.comms(),
+                proc_root: common.proc_root.clone(),
+                ..Options::default()
+            },
+            selector,
+            proc_root: common.proc_root.clone(),
+            bpf_fs: common.bpf_fs.clone(),
+            given: given.clone(),
+        })
+    }
+
+    /// What named the file that an error of TLS is about.
+    pub fn name_of_file(&self, error: &TlsError) -> Option<String> {
+        let flag = match error.file()? {
+            FileOfTls::Authorities => "ca_cert",
+            FileOfTls::Certificate => "client_cert",
+            FileOfTls::Key => "client_key",
+        };
+        Some(self.given.name(flag))
+    }
+}
+
+fn selector(common: &Common, given: &Given) -> Result<Selector, SettingsError> {
+    let Some(name) = given.variable("process") else {
+        // An expression alone replaces the default name.
+        let is_default = !given.is_flag("process") && !common.process_regex.is_empty();
+        let names = if is_default { &[] } else { common.process.as_slice() };
+        return Ok(Selector::new(names, &common.process_regex)?);
+    };
+    let mut names: Vec<String> =
+        common.process.iter().flat_map(|names| names.split(',')).map(trimmed).collect();
+    // A comma at the end is easily left over.
+    if names.len() > 1 && names.last().is_some_and(String::is_empty) {
+        names.pop();
+    }
+    // What is wrong with the names alone is wrong about the variable.
+    Selector::new(&names, &[])
+        .map_err(|error| SettingsError::Variable { name, reason: error.to_string() })?;
+    Ok(Selector::new(&names, &common.process_regex)?)
+}
+
+fn trimmed(name: &str) -> String {
+    name.trim().to_owned()
+}
+
+fn interval(
+    cli: &Cli,
+    given: &Given,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Duration, SettingsError> {
+    if given.variable("interval") != Some(METRIC_EXPORT_INTERVAL) {
+        return Ok(cli.interval);
+    }
+    let text = variable(METRIC_EXPORT_INTERVAL).unwrap_or_default();
+    let text = text.to_string_lossy();
+    interval_in_milliseconds(&text).map_err(|reason| SettingsError::Variable {
+        name: METRIC_EXPORT_INTERVAL,
+        reason: format!("{text:?} is no interval: {reason}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+
+    /// As if the variables were those of this process, whose environment all tests share.
+    fn settings(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        };
+        let matches = Cli::command().get_matches_from(["agent"].iter().chain(arguments));
+        let mut cli = Cli::from_arg_matches(&matches).unwrap();
+        let given = Given::new(&matches, variable);
+        if given.variable("process").is_some() {
+            cli.common.process = vec![variable("PROCESS_NAME").unwrap().into_string().unwrap()];
+        }
+        Settings::new(&cli, &given, variable).map_err(|error| error.to_string())
+    }
+
+    fn patterns(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        settings(arguments, variables).map(|it| it.selector.patterns().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn without_names_the_default_is_watched_unless_there_is_an_expression() {
+        assert_eq!(patterns(&[], &[]).unwrap(), ["M8RefSvr"]);
+        assert_eq!(patterns(&["--process-regex", "a|b"], &[]).unwrap(), ["a|b"]);
+    }
+
+    #[test]
+    fn names_add_up_and_a_comma_separates_them_in_the_variable_alone() {
+        let names = |value| [("PROCESS_NAME", value)];
+        assert_eq!(patterns(&["--process", "a,b", "--process", "c"], &[]).unwrap(), ["a,b", "c"]);
+        assert_eq!(patterns(&[], &names("a, b")).unwrap(), ["a", "b"]);
+        assert_eq!(patterns(&["--process-regex", "c"], &names("a, b")).unwrap(), ["a", "b", "c"]);
+        assert_eq!(patterns(&["--process", "a,b"], &names("c")).unwrap(), ["a,b"]);
+    }
+
+    #[test]
+    fn a_comma_at_the_end_is_forgiven_and_an_empty_name_elsewhere_names_the_variable() {
+        let names = |value| patterns(&[], &[("PROCESS_NAME", value)]);
+        assert_eq!(names("a, b, ").unwrap(), ["a", "b"]);
+        assert_eq!(names("a,").unwrap(), ["a"]);
+        for wrong in ["a,,b", ",a", ",", " ", "a,,", "/opt/a"] {
+            let error = names(wrong).unwrap_err();
+            assert!(error.starts_with("PROCESS_NAME: "), "{wrong}: {error}");
+        }
+        // An expression has no variable.
+        let error = patterns(&["--process-regex", "("], &[("PROCESS_NAME", "a")]).unwrap_err();
+        assert!(!error.contains("PROCESS_NAME"), "{error}");
+    }
+
+    #[test]
+    fn the_interval_of_opentelemetry_is_in_milliseconds_and_comes_last() {
+        let of_otel = (METRIC_EXPORT_INTERVAL, "2500");
+        let interval = |arguments: &[&str], variables: &[(&str, &str)]| {
+            settings(arguments, variables).map(|settings| settings.interval)
+        };
+        assert_eq!(interval(&[], &[of_otel]).unwrap(), Duration::from_millis(2500));
+        assert_eq!(interval(&["--interval", "5"], &[of_otel]).unwrap(), Duration::from_secs(5));
+        // What clap takes from the earlier variable is the flag's value.
+        assert_eq!(
+            interval(&[], &[of_otel, ("COLLECTION_INTERVAL", "60")]).unwrap(),
+            Duration::from_secs(60)
+        );
+        for wrong in ["10s", "99", "86400001", "-1", "0.5"] {
+            let error = interval(&[], &[(METRIC_EXPORT_INTERVAL, wrong)]).unwrap_err();
+            assert!(
+                error.starts_with("OTEL_METRIC_EXPORT_INTERVAL: ") && error.contains("milliseconds"),
+                "{error}"
+            );
+        }
+    }
+}

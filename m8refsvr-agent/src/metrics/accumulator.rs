@@ -1,0 +1,509 @@
+//! Totals since the agent's start, which never go backwards: a pure function of the looks that it is told of. Knows
+//! neither the kernel nor the ways out.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    metrics::churn::{Change, Turnover},
+    model::{
+        counters::{Account, Totals},
+        exit::How,
+        sample::{Identity, Sample},
+    },
+    proc::stat::of_ticks,
+};
+
+/// The totals of each group, and of each process that matches.
+#[derive(Debug)]
+pub struct Ledger {
+    /// When everything was 0.
+    started: SystemTime,
+    groups: Vec<Group>,
+    /// Boxed, as up to half of a table's places are empty.
+    processes: HashMap<Identity, Box<Entry>>,
+    last: Option<Look>,
+    before: Option<Look>,
+}
+
+/// When a look was.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: SystemTime,
+    began: Instant,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Group {
+    account: Account,
+    turnover: Turnover,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// What the last look that could read it saw.
+    seen: Totals,
+    account: Account,
+}
+
+impl Ledger {
+    /// An empty one for so many groups, at the agent's start.
+    pub fn new(started: SystemTime, groups: usize) -> Self {
+        Self {
+            started,
+            groups: vec![Group::default(); groups],
+            processes: HashMap::new(),
+            last: None,
+            before: None,
+        }
+    }
+
+    /// Takes in a look. What a process did since it began to match counts, as far as that is known. A process stays until
+    /// it is told to be over, also where a look did not see it.
+    pub fn record(&mut self, sample: &Sample) {
+        let look = Look { at: sample.at, began: sample.began };
+        self.before = self.last.replace(look);
+        self.groups.iter_mut().for_each(|group| group.account.turn());
+        self.processes.values_mut().for_each(|entry| entry.account.turn());
+        let mut changes = vec![Vec::new(); self.groups.len()];
+        let mut change = |group: usize, change: Change| changes.get_mut(group).map(|them| them.push(change));
+        let mut left = HashMap::new();
+        for over in &sample.over {
+            let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last, &left);
+            if let How::Ended(exit) = over.how {
+                if is_new {
+                    // Exactly, where its end is known.
+                    let started = over.at.checked_sub(over.lasted).unwrap_or(over.started);
+                    change(over.group, Change { at: started, exit: None });
+                }
+                change(over.group, Change { at: over.at, exit: Some(exit) });
+            }
+            let entry = self.processes.remove(&over.identity);
+            if !is_new {
+                left.extend(entry.map(|entry| (over.identity, entry.account)));
+            }
+        }
+        for process in &sample.processes {
+            let first = process.first.as_ref();
+            let is_new = self.grow(&process.identity, process.group, first, &process.totals(), &left);
+            if is_new {
+                // /proc tells it in clock ticks, rounded down.
+                change(process.group, Change { at: process.started + of_ticks(1), exit: None });
+            }
+        }
+        for (group, changes) in self.groups.iter_mut().zip(changes) {
+            group.turnover.record(changes);
+        }
+    }
+
+    /// Takes in what was seen of a process; whether it began to match since the look before.
+    /// `left` is what those had that matched, and then did not, since the look before: their accounts go on.
+    fn grow(
+        &mut self,
+        identity: &Identity,
+        group: usize,
+        first: Option<&Totals>,
+        seen: &Totals,
+        left: &HashMap<Identity, Account>,
+    ) -> bool {
+        let is_new = !self.processes.contains_key(identity);
+        let entry = self.processes.entry(*identity).or_insert_with(|| {
+            Box::new(Entry {
+                // Where nothing is known, what is seen first is the start.
+                seen: first.copied().unwrap_or_default(),
+                account: left.get(identity).copied().unwrap_or_default(),
+            })
+        });
+        let seen = seen.balanced(&entry.seen);
+        // A number that fell, as that of the living threads' switches does, starts anew.
+        let grown = Totals::of(|counter| {
+            let seen = seen.get(counter)?;
+            Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
+        });
+        entry.seen = Totals::of(|counter| seen.get(counter).or(entry.seen.get(counter)));
+        entry.account.now = entry.account.now.plus(&grown);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.account.now = group.account.now.plus(&grown);
+        }
+        is_new && !left.contains_key(identity) && self.before.is_some()
+    }
+
+    /// Where the clock was set back since then, so that the start would be later than what is told: the start is
+    /// so much earlier.
+    pub fn started_at(&mut self, started: SystemTime) {
+        self.started = started;
+    }
+
+    /// When everything was 0.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// When the look before the last was.
+    pub fn looked_before(&self) -> Option<SystemTime> {
+        self.before.map(|look| look.at)
+    }
+
+    /// Time between the last look and the one before.
+    pub fn elapsed(&self) -> Option<Duration> {
+        Some(self.last?.began.saturating_duration_since(self.before?.began))
+    }
+
+    /// Totals of a group: of the processes that live and of those that have ended.
+    pub fn group(&self, group: usize) -> Account {
+        self.groups.get(group).map(|group| group.account).unwrap_or_default()
+    }
+
+    /// Starts and ends in a group.
+    pub fn turnover(&self, group: usize) -> Option<&Turnover> {
+        self.groups.get(group).map(|group| &group.turnover)
+    }
+
+    /// Totals of a process that matches.
+    pub fn process(&self, identity: &Identity) -> Account {
+        self.processes.get(identity).map(|entry| entry.account).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::exit::Over;
+    use crate::model::{
+        counters::Counter,
+        sample::fixtures::{ended, nothing, process, sample, vanished, young},
+    };
+
+    fn user(account: &Account) -> u64 {
+        account.now.get(Counter::CpuUser).unwrap() / 1_000_000_000
+    }
+
+    fn user_or_none(ledger: &Ledger, identity: Identity) -> Option<u64> {
+        ledger.process(&identity).now.get(Counter::CpuUser)
+    }
+
+    fn ledger(samples: &[Sample]) -> Ledger {
+        let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+        samples.iter().for_each(|sample| ledger.record(sample));
+        ledger
+    }
+
+    #[test]
+    fn what_a_process_did_before_the_first_look_does_not_count() {
+        let ledger = ledger(&[sample(100, [process(1, 50, 70)]), sample(200, [process(1, 50, 75)])]);
+        assert_eq!(user(&ledger.group(0)), 5);
+        assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 50 })), 5);
+    }
+
+    #[test]
+    fn all_that_a_process_did_counts_that_started_later() {
+        let ledger = ledger(&[sample(100, []), sample(200, [young(1, 150, 7)])]);
+        assert_eq!(user(&ledger.group(0)), 7);
+    }
+
+    #[test]
+    fn an_old_process_that_only_now_matches_counts_from_now_on() {
+        let young_to_us =
+            [sample(100, []), sample(200, [process(1, 50, 70)]), sample(300, [process(1, 50, 72)])];
+        assert_eq!(user(&ledger(&young_to_us[..2]).group(0)), 0);
+        assert_eq!(user(&ledger(&young_to_us).group(0)), 2);
+    }
+
+    #[test]
+    fn a_process_that_was_missed_at_one_look_counts_once_and_whole() {
+        let looks = [
+            sample(100, []),
+            sample(200, [young(1, 150, 7)]),
+            sample(300, []),
+            sample(400, [young(1, 150, 8)]),
+        ];
+        assert_eq!(user(&ledger(&looks).group(0)), 8);
+    }
+
+    #[test]
+    fn what_an_ended_process_did_stays_in_the_total_and_its_id_begins_anew() {
+        let ledger = ledger(&[
+            sample(100, [process(1, 50, 70)]),
+            sample(200, [process(1, 50, 75)]),
+            Sample { over: vec![vanished(1, 50)], ..sample(300, []) },
+            sample(400, [young(1, 350, 3)]),
+        ]);
+        assert_eq!(user(&ledger.group(0)), 8);
+        assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 350 })), 3);
+        assert_eq!(user_or_none(&ledger, Identity { pid: 1, start_ticks: 50 }), None);
+    }
+
+    #[test]
+    fn what_a_process_did_after_the_last_look_at_it_counts_when_its_end_is_known() {
+        let ledger = ledger(&[
+            sample(100, [process(1, 50, 70)]),
+            Sample { over: vec![ended(1, 50, 73)], ..sample(200, []) },
+        ]);
+        assert_eq!(user(&ledger.group(0)), 3);
+    }
+
+    #[test]
+    fn the_last_cpu_time_may_be_divided_otherwise_than_before_and_adds_up_all_the_same() {
+        let cpu = |user, system: u64| {
+            let mut over = ended(1, 150, user);
+            over.last = Totals::of(|counter| match counter {
+                Counter::CpuSystem => Some(system * 1_000_000_000),
+                other => over.last.get(other),
+            });
+            over
+        };
+        let ledger = ledger(&[
+            sample(100, []),
+            sample(200, [young(1, 150, 5)]),
+            Sample { over: vec![cpu(3, 4)], ..sample(300, []) },
+        ]);
+        let total = ledger.group(0).now;
+        assert_eq!(user(&ledger.group(0)), 5);
+        assert_eq!(total.get(Counter::CpuSystem), Some(2_000_000_000));
+    }
+
+    #[test]
+    fn a_process_that_no_look_saw_counts_whole() {
+        let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| Over { first: nothing(), ..over });
+        let ledger = ledger(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
+        assert_eq!(user(&ledger.group(0)), 9);
+        let turnover = ledger.turnover(0).unwrap();
+        assert_eq!((turnover.starts, turnover.restarts, turnover.exits().next().unwrap().1), (2, 1, 2));
+    }
+
+    #[test]
+    fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
+        let left = Over { how: How::Left, first: nothing(), ..ended(1, 150, 4) };
+        let again = crate::model::sample::ProcessSample {
+            first: Some(process(1, 150, 6).totals()),
+            ..process(1, 150, 9)
+        };
+        let ledger = ledger(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
+        // 4 until it left, and what it did since it matches again.
+        assert_eq!(user(&ledger.group(0)), 7);
+        // It never ended, and the child that soon became another program was no start.
+        let turnover = ledger.turnover(0).unwrap();
+        assert_eq!((turnover.starts, turnover.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
+    }
+
+    #[test]
+    fn processes_of_the_first_look_did_not_start() {
+        let ledger = ledger(&[
+            sample(100, [process(1, 50, 70)]),
+            sample(200, [process(1, 50, 70), process(2, 150, 0)]),
+        ]);
+        assert_eq!(ledger.turnover(0).unwrap().starts, 1);
+    }
+
+    #[test]
+    fn a_number_that_falls_never_takes_from_the_total() {
+        let with = |switches: u64| {
+            let mut process = process(1, 50, 0);
+            process.switches = Some(crate::bpf::Switches { voluntary: switches, involuntary: 0 });
+            sample(100, [process])
+        };
+        // As when a thread ends whose switches only it knew.
+        let ledger = ledger(&[with(100), with(150), with(20), with(25)]);
+        assert_eq!(ledger.group(0).now.get(Counter::Voluntary), Some(55));
+    }
+
+    #[test]
+    fn what_could_never_be_read_has_no_total_and_what_could_once_keeps_it() {
+        let mut unreadable = process(1, 50, 1);
+        unreadable.storage = None;
+        let mut ledger = ledger(&[sample(100, [unreadable.clone()]), sample(200, [unreadable.clone()])]);
+        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), None);
+        let mut readable = unreadable.clone();
+        readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1000 });
+        ledger.record(&sample(300, [readable.clone()]));
+        // What it had before it could be read is not known to be of our time.
+        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), Some(0));
+        ledger.record(&sample(400, [unreadable]));
+        readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1500 });
+        ledger.record(&sample(500, [readable]));
+        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), Some(500));
+    }
+
+    /// A process as it is: what it really did, and what of it the ledger can know.
+    #[derive(Clone, Copy, Debug)]
+    struct Real {
+        start_ticks: u64,
+        /// Seconds of CPU time so far.
+        did: u64,
+        /// Of it when it last began to match; `None` while it does not.
+        since: Option<u64>,
+        /// Of it while it matched before.
+        matched: u64,
+    }
+
+    impl Real {
+        /// What it did while it matched.
+        fn ours(&self) -> u64 {
+            self.matched + self.since.map_or(0, |since| self.did - since)
+        }
+    }
+
+    /// What happens to a process between two looks.
+    #[derive(Clone, Copy, Debug)]
+    struct Step {
+        works: u64,
+        what: What,
+        works_then: u64,
+        /// Whether a look finds its files.
+        is_seen: bool,
+        /// Whether its end is told at once, or one look later, as when an event was lost.
+        is_told: bool,
+        /// Whether more is known of its end than that it is gone.
+        is_known: bool,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum What {
+        Nothing,
+        Starts,
+        /// Another program, or name: out of the selection.
+        Leaves,
+        /// The same: into it.
+        Enters,
+        Ends,
+        /// Its id is another process's at once.
+        EndsAndStarts,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let what = prop_oneof![
+            3 => Just(What::Nothing),
+            2 => Just(What::Starts),
+            1 => Just(What::Leaves),
+            2 => Just(What::Enters),
+            2 => Just(What::Ends),
+            1 => Just(What::EndsAndStarts),
+        ];
+        (
+            0_u64..9,
+            what,
+            0_u64..9,
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.8),
+        )
+            .prop_map(|(works, what, works_then, is_seen, is_told, is_known)| Step {
+                works,
+                what,
+                works_then,
+                is_seen,
+                is_told,
+                is_known,
+            })
+    }
+
+    fn over(pid: u32, real: &Real, how: How, is_known: bool) -> Over {
+        let since = real.since.unwrap_or_default();
+        let first = Some(process(pid, real.start_ticks, since).totals());
+        let known = ended(pid, real.start_ticks, real.did);
+        let last = if is_known { known.last } else { Totals::default() };
+        Over { how, first, last, ..known }
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: no total falls, nothing counts twice, and all that the ledger was told of
+        /// counts.
+        #[test]
+        fn totals_never_fall_and_hold_what_was_told(
+            steps in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec(step(), 0..4), 4),
+                1..20,
+            ),
+        ) {
+            let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+            let mut real: [Option<Real>; 4] = [None; 4];
+            // By process: work that surely was told while it matched, and the most of its work that can be known.
+            let mut surely: HashMap<Identity, u64> = HashMap::new();
+            let mut at_most: HashMap<Identity, u64> = HashMap::new();
+            let mut late: Vec<Over> = Vec::new();
+            let mut total = 0;
+            let mut turnover = (0, 0);
+            for (look, steps) in (1_u64..).zip(steps) {
+                let began = 100 * look;
+                let mut told = std::mem::take(&mut late);
+                let mut seen = Vec::new();
+                for (pid, steps) in (0_u32..).zip(steps) {
+                    let slot = &mut real[pid as usize];
+                    // After something that is not told, nothing of this process is.
+                    let mut is_late = false;
+                    let mut is_seen = true;
+                    for (number, step) in (0_u64..).zip(steps) {
+                        is_seen = step.is_seen;
+                        if let Some(real) = slot {
+                            real.did += step.works;
+                        }
+                        let was_late = is_late;
+                        let mut end = |real: &Real, how: How| {
+                            let Some(since) = real.since else { return };
+                            let over = over(pid, real, how, step.is_known);
+                            if step.is_known {
+                                *surely.entry(over.identity).or_default() += real.did - since;
+                                at_most.insert(over.identity, real.ours());
+                            }
+                            is_late |= !step.is_told;
+                            if is_late { late.push(over) } else { told.push(over) }
+                        };
+                        let start_ticks = began - 60 + 10 * number;
+                        let anew = || Some(Real { start_ticks, did: 0, since: Some(0), matched: 0 });
+                        let ended = How::Ended(crate::model::exit::Exit::Code(0));
+                        match (step.what, *slot) {
+                            (What::Starts, None) => *slot = anew(),
+                            (What::Leaves, Some(now)) => {
+                                end(&now, How::Left);
+                                *slot = Some(Real { since: None, matched: now.ours(), ..now });
+                            }
+                            // That it left is told before it comes back.
+                            (What::Enters, Some(now)) if now.since.is_none() && !was_late => {
+                                *slot = Some(Real { since: Some(now.did), ..now });
+                            }
+                            (What::Ends, Some(now)) => {
+                                end(&now, ended);
+                                *slot = None;
+                            }
+                            (What::EndsAndStarts, Some(now)) => {
+                                end(&now, ended);
+                                *slot = anew();
+                            }
+                            _ => {}
+                        }
+                        if let Some(now) = slot {
+                            now.did += step.works_then;
+                        }
+                    }
+                    if let Some(now) = *slot
+                        && let Some(since) = now.since
+                        && is_seen
+                        && !is_late
+                    {
+                        let first = process(pid, now.start_ticks, since).totals();
+                        let mut process = process(pid, now.start_ticks, now.did);
+                        process.first = Some(first);
+                        at_most.insert(process.identity, now.ours());
+                        seen.push(process);
+                    }
+                }
+                ledger.record(&Sample { over: told, ..sample(began, seen) });
+                let now = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+                prop_assert!(now >= total, "fell from {total} to {now}");
+                total = now;
+                let counted = ledger.turnover(0).unwrap();
+                let exits = counted.exits().map(|(_, count)| count).sum::<u64>();
+                prop_assert!(counted.starts >= turnover.0 && exits >= turnover.1 && counted.restarts <= counted.starts);
+                turnover = (counted.starts, exits);
+            }
+            ledger.record(&Sample { over: late, ..sample(1_000_000, []) });
+            total = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+            prop_assert!(total <= at_most.values().sum::<u64>(), "counted too much: {total} of {at_most:?}");
+            prop_assert!(total >= surely.values().sum::<u64>(), "lost: {total} of {surely:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What can be told of a set of processes at one look: sums, extremes and totals, in the units of the wire. Knows
+//! no names of metrics.
+
+use std::time::Duration;
+
+use crate::{
+    model::{
+        counters::{Account, Counter, Totals},
+        limit_utilization::Headroom,
+        sample::ProcessSample,
+    },
+    proc::stat::of_ticks,
+};
+
+/// One of the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// A total since the agent's start; CPU time in seconds.
+    Total(Counter),
+    /// Part of the machine's CPUs, or of one CPU in percent, that was in use since the look before.
+    CpuUserShare,
+    /// The same in the kernel.
+    CpuSystemShare,
+    /// Both, in percent of one CPU.
+    CpuPercent,
+    /// How many there are.
+    Processes,
+    /// Living threads.
+    Threads,
+    /// Of the process that has the fewest.
+    ThreadsMin,
+    /// Of the process that has the most.
+    ThreadsMax,
+    /// Per process.
+    ThreadsMean,
+    /// Open file descriptors.
+    OpenFiles,
+    /// Resident memory, bytes.
+    Resident,
+    /// Address space, bytes.
+    Virtual,
+    /// Resident memory as a part of the machine's.
+    MemoryShare,
+    /// The same in percent.
+    MemoryPercent,
+    /// Time since the oldest started, seconds.
+    Uptime,
+    /// Which part of a limit is used, by the process that is nearest to it.
+    Used(Limit),
+}
+
+impl Figure {
+    /// Whether it is a [`Value::Double`].
+    pub fn is_float(self) -> bool {
+        match self {
+            Self::Total(counter) => matches!(counter, Counter::CpuUser | Counter::CpuSystem),
+            Self::CpuUserShare
+            | Self::CpuSystemShare
+            | Self::CpuPercent
+            | Self::ThreadsMean
+            | Self::MemoryShare
+            | Self::MemoryPercent
+            | Self::Uptime
+            | Self::Used(_) => true,
+            Self::Processes
+            | Self::Threads
+            | Self::ThreadsMin
+            | Self::ThreadsMax
+            | Self::OpenFiles
+            | Self::Resident
+            | Self::Virtual => false,
+        }
+    }
+}
+
+/// What a process can run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `RLIMIT_NOFILE`.
+    OpenFiles,
+    /// `RLIMIT_NPROC`.
+    UserProcesses,
+    /// `pids.max` of a control group.
+    CgroupPids,
+    /// `memory.max` of a control group.
+    CgroupMemory,
+}
+
+/// A number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A count or bytes.
+    Int(u64),
+    /// Seconds or a part of something.
+    Double(f64),
+}
+
+/// What the machine has.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+    /// CPUs online.
+    pub cpus: Option<u64>,
+}
+
+/// The figures of a set of processes.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    machine: Machine,
+    totals: Totals,
+    /// CPU time since the look before, in user mode and in the kernel, per second.
+    busy: Option<[f64; 2]>,
+    processes: u64,
+    threads: u64,
+    threads_min: Option<u64>,
+    threads_max: Option<u64>,
+    open_files: Option<u64>,
+    resident: Option<u64>,
+    virtual_bytes: Option<u64>,
+    /// Of the oldest, seconds.
+    uptime: Option<f64>,
+    /// Of those that are nearest to their limits.
+    headroom: Headroom,
+}
+
+/// One look, as far as it concerns every set of processes alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// When it began, in clock ticks after boot, as processes start.
+    pub began_ticks: u64,
+    /// Time since the look before.
+    pub elapsed: Option<Duration>,
+    /// What the machine has.
+    pub machine: Machine,
+    /// Whether anything tells of block I/O.
+    pub has_block_io: bool,
+}
+
+impl Figures {
+    /// Those of some processes, with their totals. Where there is no process, sums are 0; where no process tells a
+    /// figure, it is absent.
+    pub fn of<'a>(
+        processes: impl Iterator<Item = &'a ProcessSample> + Clone,
+        account: &Account,
+        moment: &Moment,
+    ) -> Self {
+        let sum = |figure: fn(&ProcessSample) -> Option<u64>| {
+            let mut known = processes.clone().map(figure).peekable();
+            let is_empty = known.peek().is_none();
+            let sum = known
+                .flatten()
+                .fold(None, |sum: Option<u64>, value| Some(sum.unwrap_or_default().saturating_add(value)));
+            sum.or(is_empty.then_some(0))
+        };
+        let count = sum(|_| Some(1)).unwrap_or_default();
+        let zero =
+            |counter: Counter| (count == 0 && (moment.has_block_io || !counter.is_block_io())).then_some(0);
+        let elapsed = moment.elapsed.map(|elapsed| elapsed.as_secs_f64()).filter(|&elapsed| elapsed > 0.0);
+        let used = account.now.minus(&account.before);
+        let busy = |counter| Some(seconds(used.get(counter).or(zero(counter))?) / elapsed?);
+        Self {
+            machine: moment.machine,
+            totals: Totals::of(|counter| account.now.get(counter).or(zero(counter))),
+            busy: busy(Counter::CpuUser).zip(busy(Counter::CpuSystem)).map(<[f64; 2]>::from),
+            processes: count,
+            threads: sum(|process| Some(process.threads)).unwrap_or_default(),
+            threads_min: processes.clone().map(|process| process.threads).min(),
+            threads_max: processes.clone().map(|process| process.threads).max(),
+            open_files: sum(|process| process.open_files),
+            resident: sum(|process| process.resident_bytes),
+            virtual_bytes: sum(|process| process.virtual_bytes),
+            // Not by the clock, which may be set.
+            headroom: Headroom::worst(processes.clone().map(|process| process.headroom)),
+            uptime: processes
+                .clone()
+                .map(|process| process.identity.start_ticks)
+                .min()
+                .map(|start| of_ticks(moment.began_ticks.saturating_sub(start)).as_secs_f64()),
+        }
+    }
+
+    /// Whether they tell of anything: of a process, or of what ended ones left.
+    pub fn is_nothing(&self) -> bool {
+        self.processes == 0
+            && Counter::ALL.iter().all(|&counter| self.totals.get(counter).unwrap_or_default() == 0)
+    }
+
+    /// One of them.
+    pub fn get(&self, figure: Figure) -> Option<Value> {
+        let of_memory = |factor| Some(factor * float(self.resident?) / float(self.machine.memory_bytes?));
+        let of_cpus = |busy: f64| Some(busy / float(self.machine.cpus?));
+        match figure {
+            Figure::Total(counter @ (Counter::CpuUser | Counter::CpuSystem)) => {
+                self.totals.get(counter).map(|time| Value::Double(seconds(time)))
+            }
+            Figure::Total(counter) => self.totals.get(counter).map(Value::Int),
+            Figure::CpuUserShare => of_cpus(self.busy?[0]).map(Value::Double),
+            Figure::CpuSystemShare => of_cpus(self.busy?[1]).map(Value::Double),
+            Figure::CpuPercent => self.busy.map(|[user, system]| Value::Double(100.0 * (user + system))),
+            Figure::Processes => Some(Value::Int(self.processes)),
+            Figure::Threads => Some(Value::Int(self.threads)),
+            Figure::ThreadsMin => self.threads_min.map(Value::Int),
+            Figure::ThreadsMax => self.threads_max.map(Value::Int),
+            Figure::ThreadsMean => {
+                (self.processes > 0).then(|| Value::Double(float(self.threads) / float(self.processes)))
+            }
+            Figure::OpenFiles => self.open_files.map(Value::Int),
+            Figure::Resident => self.resident.map(Value::Int),
+            Figure::Virtual => self.virtual_bytes.map(Value::Int),
+            Figure::MemoryShare => of_memory(1.0).map(Value::Double),
+            Figure::MemoryPercent => of_memory(100.0).map(Value::Double),
+            Figure::Uptime => self.uptime.map(Value::Double),
+            Figure::Used(limit) => {
+                let Headroom { open_files, user_processes, cgroup_pids, cgroup_memory } = self.headroom;
+                let used = match limit {
+                    Limit::OpenFiles => open_files,
+                    Limit::UserProcesses => user_processes,
+                    Limit::CgroupPids => cgroup_pids,
+                    Limit::CgroupMemory => cgroup_memory,
+                };
+                used.map(Value::Double)
+            }
+        }
+    }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of memory and numbers of threads are below 2^53")]
+fn float(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,94 @@
+//! How many processes started, ended and took the place of others, and how they ended: a pure function of what it is
+//! told of.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use crate::model::exit::Exit;
+
+/// Counts since the agent's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turnover {
+    /// Processes that began to match.
+    pub starts: u64,
+    /// Those of them that took the place of one that had ended.
+    pub restarts: u64,
+    /// Processes that ended, by how they did. Whether a core was dumped is left out.
+    pub exits: BTreeMap<Exit, u64>,
+    /// Processes that ended and were not replaced yet.
+    vacant: u64,
+}
+
+/// A beginning or an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Change {
+    /// When it was.
+    pub(crate) at: SystemTime,
+    /// How a process ended; `None` where one started.
+    pub(crate) exit: Option<Exit>,
+}
+
+impl Turnover {
+    /// Processes that ended, by reason, code and signal; those that ended normally in any case.
+    pub fn exits(&self) -> impl Iterator<Item = (Exit, u64)> {
+        const NORMAL: Exit = Exit::Code(0);
+        let normal = self.exits.get(&NORMAL).copied().unwrap_or_default();
+        let others = self.exits.iter().filter(|&(&exit, _)| exit != NORMAL);
+        [(NORMAL, normal)].into_iter().chain(others.map(|(&exit, &count)| (exit, count)))
+    }
+
+    /// Takes in what happened between two looks, in any order.
+    pub(crate) fn record(&mut self, mut changes: Vec<Change>) {
+        changes.sort_unstable_by_key(|change| change.at);
+        for change in changes {
+            match change.exit {
+                Some(exit) => {
+                    let exit = match exit {
+                        Exit::Signal { number, .. } => Exit::Signal { number, core_dumped: false },
+                        exit => exit,
+                    };
+                    *self.exits.entry(exit).or_default() += 1;
+                    self.vacant += 1;
+                }
+                None => {
+                    self.starts += 1;
+                    self.restarts += self.vacant.min(1);
+                    self.vacant = self.vacant.saturating_sub(1);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn start(second: u64) -> Change {
+        Change { at: UNIX_EPOCH + Duration::from_secs(second), exit: None }
+    }
+
+    fn end(second: u64) -> Change {
+        Change { exit: Some(Exit::Code(0)), ..start(second) }
+    }
+
+    #[test]
+    fn one_that_takes_the_place_of_another_is_a_restart_whatever_the_order_in_which_it_is_told() {
+        let mut turnover = Turnover::default();
+        turnover.record(vec![start(3), end(4), start(1), end(2)]);
+        assert_eq!((turnover.starts, turnover.restarts), (2, 1));
+        turnover.record(vec![start(5), start(6)]);
+        assert_eq!((turnover.starts, turnover.restarts), (4, 2));
+    }
+
+    #[test]
+    fn ends_are_counted_by_how_they_were_and_a_core_makes_no_difference() {
+        let mut turnover = Turnover::default();
+        let signal = |core_dumped| Change { exit: Some(Exit::Signal { number: 11, core_dumped }), ..end(1) };
+        turnover.record(vec![end(1), signal(true), signal(false), end(2)]);
+        let exits: Vec<_> = turnover.exits.values().copied().collect();
+        assert_eq!(exits, [2, 2]);
+        assert_eq!(turnover.starts, 0);
+    }
+}

@@ -1,0 +1,291 @@
+//! All that one look leads to, made ready for the ways out: nothing in it changes any more.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    metrics::{
+        accumulator::Ledger,
+        aggregate::{Figures, Machine, Moment, Value},
+        cardinality::Listing,
+        churn::Turnover,
+    },
+    model::{
+        counters::Account,
+        process_attributes::ProcessAttributes,
+        sample::{ProcessSample, Sample},
+        source::{Source, Sources},
+    },
+};
+
+/// What is told of one look.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When everything was 0.
+    pub started: SystemTime,
+    /// When the look was.
+    pub at: SystemTime,
+    /// All processes together.
+    pub all: Figures,
+    /// The processes of each pattern.
+    pub groups: Vec<Group>,
+    /// The processes one by one, where that is wanted.
+    pub processes: Option<Vec<Single>>,
+    /// What the agent tells of itself.
+    pub agent: Agent,
+}
+
+/// The processes of one pattern.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The pattern; `None` where it is the only one.
+    pub pattern: Option<Arc<str>>,
+    /// All of them.
+    pub figures: Figures,
+    /// How many started and ended.
+    pub turnover: Turnover,
+    /// Those that are not told of one by one, where others are; `None` when there never were any.
+    pub others: Option<Figures>,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Single {
+    /// Its group, by place.
+    pub group: usize,
+    /// Process id.
+    pub pid: u32,
+    /// File name of its executable, or its name where that could not be read.
+    pub executable: Arc<str>,
+    /// What describes it, where that was read.
+    pub attributes: Option<Arc<ProcessAttributes>>,
+    /// When it was created.
+    pub created: SystemTime,
+    /// Since when its totals count.
+    pub since: SystemTime,
+    /// Its figures.
+    pub figures: Figures,
+}
+
+/// What the agent tells of itself: its cost, and what it lost.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// How long the look took.
+    pub look: Duration,
+    /// Looks that were due while another took too long.
+    pub skipped_looks: u64,
+    /// Looks at which /proc could not be read.
+    pub failed_looks: u64,
+    /// CPU time of the agent.
+    pub cpu: Duration,
+    /// Resident memory of the agent, bytes.
+    pub resident: Option<u64>,
+    /// The programs in the kernel.
+    pub programs: Vec<Program>,
+    /// Slots in use, and all.
+    pub slots: Option<(u64, u64)>,
+    /// What could not be counted, by reason.
+    pub losses: Vec<(&'static str, u64)>,
+    /// What became of exports.
+    pub exports: Exports,
+    /// Matches that only a look at all processes found, or found no more.
+    pub corrections: u64,
+    /// Processes that are told of as one although others are told of one by one.
+    pub unlisted: Option<u64>,
+    /// Where figures come from.
+    pub sources: Sources,
+}
+
+/// What the kernel tells of one of our programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// Time and number of its runs; `None` where the kernel does not measure it.
+    pub runs: Option<(Duration, u64)>,
+    /// Runs that the kernel left out as the program was already running.
+    pub missed: Option<u64>,
+}
+
+/// What became of exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exports {
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Looks that were not exported, as a newer one was there before.
+    pub superseded: u64,
+    /// Points that the receiver did not accept.
+    pub rejected: u64,
+    /// Log records of exits that were never sent; `None` where none are made.
+    pub dropped_exits: Option<u64>,
+}
+
+/// Keeps what reports have in common, from one look to the next.
+#[derive(Debug)]
+pub struct Reporter {
+    /// When the agent started, by a clock that nobody sets.
+    began: Instant,
+    patterns: Vec<Arc<str>>,
+    ledger: Ledger,
+    listing: Option<Listing>,
+}
+
+impl Reporter {
+    /// For the processes of these patterns, since the agent's start; at most `listed` of them one by one.
+    pub fn new(started: SystemTime, patterns: Vec<String>, listed: Option<usize>) -> Self {
+        Self {
+            began: Instant::now(),
+            ledger: Ledger::new(started, patterns.len()),
+            patterns: patterns.into_iter().map(Arc::from).collect(),
+            listing: listed.map(Listing::new),
+        }
+    }
+
+    /// Takes in a look, and makes the report of it.
+    pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: Agent) -> Report {
+        self.ledger.record(sample);
+        if sample.at < self.ledger.started() {
+            self.ledger.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
+        }
+        let moment = Moment {
+            began_ticks: sample.began_ticks,
+            elapsed: self.ledger.elapsed(),
+            machine,
+            has_block_io: agent.sources.block_io != Source::None,
+        };
+        let own = self.listing.as_mut().map(|listing| listing.choose(sample, &self.ledger));
+        let processes = own.map(|mut own| {
+            own.sort_unstable_by_key(|own| own.process.identity);
+            own
+        });
+        agent.unlisted = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
+        let single = |pattern: &Arc<str>| (self.patterns.len() > 1).then(|| Arc::clone(pattern));
+        let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
+            let account = self.ledger.group(place);
+            let members = sample.processes.iter().filter(move |process| process.group == place);
+            let others = self.listing.as_ref().zip(processes.as_ref()).map(|(listing, own)| {
+                let is_listed = |process: &ProcessSample| {
+                    own.binary_search_by_key(&process.identity, |own| own.process.identity).is_ok()
+                };
+                let others = members.clone().filter(|process| !is_listed(process));
+                let rest = listing.others(place, account, own);
+                Figures::of(others, &rest, &moment)
+            });
+            Group {
+                pattern: single(pattern),
+                figures: Figures::of(members, &account, &moment),
+                turnover: self.ledger.turnover(place).cloned().unwrap_or_default(),
+                others: others.filter(|others| !others.is_nothing()),
+            }
+        });
+        let groups: Vec<Group> = groups.collect();
+        let all = (0..self.patterns.len()).map(|place| self.ledger.group(place));
+        let all = all.fold(Account::default(), |all, group| all.plus(&group));
+        Report {
+            started: self.ledger.started(),
+            at: sample.at,
+            all: Figures::of(sample.processes.iter(), &all, &moment),
+            groups,
+            processes: processes.map(|own| {
+                let single = |own: crate::metrics::cardinality::Own<'_>| Single {
+                    group: own.process.group,
+                    pid: own.process.identity.pid,
+                    executable: own.process.executable.clone().unwrap_or_else(|| own.process.name.clone()),
+                    attributes: own.process.attributes.clone(),
+                    created: own.process.started,
+                    since: own.since,
+                    figures: Figures::of(std::iter::once(own.process), &own.account, &moment),
+                };
+                own.into_iter().map(single).collect()
+            }),
+            agent,
+        }
+    }
+}
+
+impl Agent {
+    /// A number of its own, with the values of its attributes in the catalogue's order.
+    pub(crate) fn get(&self, figure: AgentFigure) -> Vec<(Vec<&'static str>, Value)> {
+        let one = |value: Option<Value>| value.map(|value| (Vec::new(), value)).into_iter().collect();
+        let count = |count: u64| one(Some(Value::Int(count)));
+        let seconds = |time: Duration| Value::Double(time.as_secs_f64());
+        match figure {
+            AgentFigure::LookDuration => one(Some(seconds(self.look))),
+            AgentFigure::SkippedLooks => count(self.skipped_looks),
+            AgentFigure::FailedLooks => count(self.failed_looks),
+            AgentFigure::CpuTime => one(Some(seconds(self.cpu))),
+            AgentFigure::Memory => one(self.resident.map(Value::Int)),
+            AgentFigure::RunTime => self
+                .programs
+                .iter()
+                .filter_map(|program| Some((vec![program.name], seconds(program.runs?.0))))
+                .collect(),
+            AgentFigure::Runs => self
+                .programs
+                .iter()
+                .filter_map(|program| Some((vec![program.name], Value::Int(program.runs?.1))))
+                .collect(),
+            AgentFigure::SlotUsage => one(self.slots.map(|slots| Value::Int(slots.0))),
+            AgentFigure::SlotLimit => one(self.slots.map(|slots| Value::Int(slots.1))),
+            AgentFigure::Losses => {
+                let missed = self.programs.iter().filter_map(|program| program.missed);
+                let missed = missed.reduce(u64::saturating_add).map(|missed| ("recursion", missed));
+                let exits = self.exports.dropped_exits.map(|dropped| ("exit_event", dropped));
+                let all = self.losses.iter().copied().chain(missed).chain(exits);
+                all.map(|(reason, count)| (vec![reason], Value::Int(count))).collect()
+            }
+            AgentFigure::Corrections => count(self.corrections),
+            AgentFigure::ExportsFailed => count(self.exports.failed),
+            AgentFigure::ExportsSuperseded => count(self.exports.superseded),
+            AgentFigure::PointsRejected => count(self.exports.rejected),
+            AgentFigure::Unlisted => one(self.unlisted.map(Value::Int)),
+            AgentFigure::Sources => {
+                let source = |figures, source: Source| (vec![figures, source.name()], Value::Int(1));
+                vec![
+                    source("context_switches", self.sources.context_switches),
+                    source("block_io", self.sources.block_io),
+                    source("lifecycle", self.sources.lifecycle),
+                ]
+            }
+        }
+    }
+}
+
+/// What the agent tells of itself, a figure each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentFigure {
+    /// Length of the look.
+    LookDuration,
+    /// Looks left out.
+    SkippedLooks,
+    /// Looks that failed.
+    FailedLooks,
+    /// Its CPU time.
+    CpuTime,
+    /// Its memory.
+    Memory,
+    /// Time that its programs ran, by program.
+    RunTime,
+    /// How often they ran, by program.
+    Runs,
+    /// Slots in use.
+    SlotUsage,
+    /// All slots.
+    SlotLimit,
+    /// What could not be counted, by reason.
+    Losses,
+    /// Matches found late.
+    Corrections,
+    /// Exports that failed.
+    ExportsFailed,
+    /// Looks never exported.
+    ExportsSuperseded,
+    /// Points not accepted.
+    PointsRejected,
+    /// Processes told of as one.
+    Unlisted,
+    /// Where figures come from.
+    Sources,
+}

@@ -1,0 +1,190 @@
+//! What could not be read, collected over one look and said once: which figures, of how many processes, why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{bpf::NotWatched, proc::Unreadable};
+
+/// Why a figure is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Want of rights.
+    Denied,
+    /// The first thread has ended, and no other could be read in its stead.
+    NoLeader,
+    /// This process has no file descriptors or memory left.
+    Exhausted,
+    /// The kernel does not offer it, or it is not understood.
+    Unknown,
+    /// All slots are taken.
+    NoFreeSlot,
+    /// The process id is beyond the table.
+    OutOfRange,
+    /// Seen at the second look only.
+    NewToSelection,
+    /// The machine's memory could not be read.
+    NoMemoryTotal,
+}
+
+impl Reason {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Denied => {
+                "permission denied; run as root, or grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to read other \
+                 users' processes"
+            }
+            Self::NoLeader => "its first thread has ended, and no other could be read in its stead",
+            Self::Exhausted => "the agent has no file descriptors or memory left; raise `ulimit -n`",
+            Self::Unknown => "the kernel does not tell, or not in a way that is understood",
+            Self::NoFreeSlot => "more processes match than can be counted at once; raise --capacity",
+            Self::OutOfRange => "the process id is beyond kernel.pid_max as it was at the start; start again",
+            Self::NewToSelection => {
+                "seen at the second look only, so that what happened between the looks is not known"
+            }
+            Self::NoMemoryTotal => "/proc/meminfo could not be read",
+        }
+    }
+}
+
+impl From<Unreadable> for Reason {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Denied => Self::Denied,
+            Unreadable::Exhausted => Self::Exhausted,
+            Unreadable::Gone | Unreadable::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<NotWatched> for Reason {
+    fn from(not_watched: NotWatched) -> Self {
+        match not_watched {
+            NotWatched::NoFreeSlot => Self::NoFreeSlot,
+            NotWatched::OutOfRange => Self::OutOfRange,
+            NotWatched::Gone => Self::Unknown,
+        }
+    }
+}
+
+/// What is absent and why, whatever the number of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// These figures, for this reason.
+    Figures(Reason, &'static [&'static str]),
+    /// Processes that could not be looked at.
+    Hidden,
+    /// Processes that can't be seen.
+    HiddenByMount,
+}
+
+/// The absent figures of one look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absences {
+    /// How many processes lack the figures, by reason and figures.
+    counts: BTreeMap<(Reason, &'static [&'static str]), usize>,
+    /// Processes of which nothing could be read, not even whether they match.
+    hidden: usize,
+    hidden_by_mount: bool,
+}
+
+impl Absences {
+    /// These figures of one process are absent.
+    pub fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
+        *self.counts.entry((reason.into(), figures)).or_default() += 1;
+    }
+
+    /// Nothing of one process could be read.
+    pub fn hide(&mut self) {
+        self.hidden += 1;
+    }
+
+    /// There may be processes that this process can't even see.
+    pub fn hidden_by_mount(&mut self) {
+        self.hidden_by_mount = true;
+    }
+
+    /// A sentence for each reason of what is not yet in `said`, and puts it there.
+    pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
+        let mut counts = self.counts.clone();
+        counts.retain(|&(reason, figures), _| said.insert(Key::Figures(reason, figures)));
+        let is_new = |is: bool, key, said: &mut BTreeSet<Key>| is && said.insert(key);
+        let new = Self {
+            counts,
+            hidden: if is_new(self.hidden > 0, Key::Hidden, said) { self.hidden } else { 0 },
+            hidden_by_mount: is_new(self.hidden_by_mount, Key::HiddenByMount, said),
+        };
+        new.sentences()
+    }
+
+    /// A sentence for each reason.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut by_reason: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
+        for ((reason, figures), &count) in &self.counts {
+            let processes = if count == 1 { "process" } else { "processes" };
+            let text = format!("{} of {count} {processes}", figures.join(", "));
+            by_reason.entry(*reason).or_default().push(text);
+        }
+        let mut sentences: Vec<String> = by_reason
+            .into_iter()
+            .map(|(reason, texts)| format!("absent: {}: {}", texts.join("; "), reason.explanation()))
+            .collect();
+        if self.hidden > 0 {
+            sentences.push(format!(
+                "{} processes could not be looked at, and may match: /proc is mounted with hidepid, or was not \
+                 understood; run as root, or grant CAP_SYS_PTRACE",
+                self.hidden
+            ));
+        }
+        if self.hidden_by_mount {
+            sentences.push(
+                "other users' processes can't be seen: /proc is mounted with hidepid; run as root, or grant \
+                 CAP_SYS_PTRACE"
+                    .into(),
+            );
+        }
+        sentences
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_once_with_all_figures_and_the_number_of_processes() {
+        let mut absences = Absences::default();
+        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
+        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        let sentences = absences.sentences();
+        assert_eq!(sentences.len(), 1);
+        assert!(
+            sentences[0].starts_with(
+                "absent: disk_read_bytes, disk_write_bytes of 2 processes; open_file_descriptors of 1 process: \
+                 permission denied;"
+            ),
+            "{sentences:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again_whatever_the_number() {
+        let mut said = BTreeSet::new();
+        let mut absences = Absences::default();
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.hide();
+        assert_eq!(absences.unsaid(&mut said).len(), 2);
+        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.hide();
+        assert_eq!(absences.unsaid(&mut said), [""; 0]);
+        absences.add(&["disk_read_bytes"], Unreadable::Denied);
+        absences.hidden_by_mount();
+        let new = absences.unsaid(&mut said);
+        assert_eq!(new.len(), 2, "{new:?}");
+        assert!(new[0].starts_with("absent: disk_read_bytes of 1 process:"), "{new:?}");
+    }
+
+    #[test]
+    fn nothing_absent_is_nothing_to_say() {
+        assert!(Absences::default().sentences().is_empty());
+    }
+}

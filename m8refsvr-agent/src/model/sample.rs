@@ -1,0 +1,201 @@
+//! What one look saw: of every matching process what the kernel counted and what /proc shows, side by side, at one
+//! moment. Knows no names of metrics on the wire and no way out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use m8refsvr_common::record::Counts;
+
+use crate::{
+    bpf::Switches,
+    model::{
+        counters::{Counter, Totals, nanoseconds},
+        exit::Over,
+        limit_utilization::Headroom,
+        missing::Absences,
+        process_attributes::ProcessAttributes,
+    },
+    proc::io::StorageIo,
+};
+
+/// The figures of block I/O, by their names in the document.
+pub(crate) const BLOCK_FIGURES: &[&str] =
+    &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"];
+
+/// A process for ever: its id may come again, not with the same start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Process id.
+    pub pid: u32,
+    /// Start in clock ticks after boot.
+    pub start_ticks: u64,
+}
+
+/// One look at all matching processes, by process id.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// When it ended.
+    pub at: SystemTime,
+    /// When it began, in clock ticks after boot: what started later was not there.
+    pub began_ticks: u64,
+    /// When it began.
+    pub began: Instant,
+    /// The processes.
+    pub processes: Vec<ProcessSample>,
+    /// Those that are over since the look before.
+    pub over: Vec<Over>,
+    /// What could not be read of them.
+    pub absences: Absences,
+}
+
+/// What was seen of one process.
+#[derive(Clone, Debug)]
+pub struct ProcessSample {
+    /// Which process.
+    pub identity: Identity,
+    /// Its name, as to be shown.
+    pub name: Arc<str>,
+    /// File name of its executable; `None` without the right to know it.
+    pub executable: Option<Arc<str>>,
+    /// What describes it, where that is wanted.
+    pub attributes: Option<Arc<ProcessAttributes>>,
+    /// The pattern that selected it, by its place.
+    pub group: usize,
+    /// When its times were read.
+    pub at: Instant,
+    /// When it started.
+    pub started: SystemTime,
+    /// CPU time in user mode.
+    pub cpu_user: Duration,
+    /// CPU time in the kernel.
+    pub cpu_system: Duration,
+    /// Living threads.
+    pub threads: u64,
+    /// Page faults without input.
+    pub minor_faults: u64,
+    /// Page faults with input.
+    pub major_faults: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: Option<u64>,
+    /// Address space, bytes.
+    pub virtual_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
+    /// Bytes moved to and from storage.
+    pub storage: Option<StorageIo>,
+    /// Context switches since it started, or what of it could be seen.
+    pub switches: Option<Switches>,
+    /// Block I/O since it is watched; only the block fields mean anything.
+    pub block: Option<Counts>,
+    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// known.
+    pub first: Option<Totals>,
+    /// How near it is to its limits.
+    pub headroom: Headroom,
+}
+
+impl ProcessSample {
+    /// What of it goes into totals.
+    pub fn totals(&self) -> Totals {
+        Totals::of(|counter| match counter {
+            Counter::CpuUser => Some(nanoseconds(self.cpu_user)),
+            Counter::CpuSystem => Some(nanoseconds(self.cpu_system)),
+            Counter::MinorFaults => Some(self.minor_faults),
+            Counter::MajorFaults => Some(self.major_faults),
+            Counter::StorageRead => Some(self.storage?.read_bytes),
+            Counter::StorageWrite => Some(self.storage?.write_bytes),
+            Counter::BlockRead => Some(self.block?.read_bytes),
+            Counter::BlockWrite => Some(self.block?.write_bytes),
+            Counter::BlockReads => Some(self.block?.read_operations),
+            Counter::BlockWrites => Some(self.block?.write_operations),
+            Counter::Voluntary => Some(self.switches?.voluntary),
+            Counter::Involuntary => Some(self.switches?.involuntary),
+        })
+    }
+}
+
+/// Looks made up for tests of what is made of them.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::{
+        model::exit::{Exit, How},
+        proc::stat::of_ticks,
+    };
+
+    /// A process that ended by itself, with so many seconds of CPU time in user mode.
+    pub(crate) fn ended(pid: u32, start_ticks: u64, cpu_user: u64) -> Over {
+        let process = process(pid, start_ticks, cpu_user);
+        Over {
+            identity: process.identity,
+            name: process.name.clone(),
+            executable: process.executable.clone(),
+            group: 0,
+            how: How::Ended(Exit::Code(0)),
+            started: process.started,
+            at: process.started + Duration::from_millis(1),
+            lasted: Duration::from_millis(1),
+            peak_bytes: None,
+            first: None,
+            last: process.totals(),
+        }
+    }
+
+    /// One that is gone, of which nothing more is known.
+    pub(crate) fn vanished(pid: u32, start_ticks: u64) -> Over {
+        let how = How::Ended(Exit::Unknown);
+        Over { how, last: Totals::default(), ..ended(pid, start_ticks, 0) }
+    }
+
+    /// A process with so many seconds of CPU time in user mode.
+    pub(crate) fn process(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
+        ProcessSample {
+            identity: Identity { pid, start_ticks },
+            name: "M8RefSvr".into(),
+            executable: None,
+            attributes: None,
+            group: 0,
+            at: Instant::now(),
+            started: UNIX_EPOCH + of_ticks(start_ticks),
+            cpu_user: Duration::from_secs(cpu_user),
+            cpu_system: Duration::ZERO,
+            threads: u64::from(pid) + 1,
+            minor_faults: 3,
+            major_faults: 1,
+            resident_bytes: Some(1 << 20),
+            virtual_bytes: Some(1 << 21),
+            open_files: Some(62),
+            storage: None,
+            switches: None,
+            block: None,
+            first: None,
+            headroom: Headroom::default(),
+        }
+    }
+
+    /// Totals of nothing: those at the beginning of a process that started since the look before.
+    pub(crate) fn nothing() -> Option<Totals> {
+        Some(Totals::of(|_| Some(0)))
+    }
+
+    /// One that started since the look before.
+    pub(crate) fn young(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
+        ProcessSample { first: nothing(), ..process(pid, start_ticks, cpu_user) }
+    }
+
+    /// A look that began so many clock ticks after boot.
+    pub(crate) fn sample(began_ticks: u64, processes: impl Into<Vec<ProcessSample>>) -> Sample {
+        Sample {
+            at: UNIX_EPOCH + of_ticks(began_ticks),
+            began_ticks,
+            began: Instant::now(),
+            processes: processes.into(),
+            over: Vec::new(),
+            absences: Absences::default(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The loop: look when it is due, hand what was seen over, until told to stop. Exports are another task's business.
+
+pub mod event_wakeup;
+pub mod schedule;
+pub mod sd_notify;
+pub mod self_stats;
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    collector::Observer,
+    export::otlp::{Counts, ExitEvents, Instruments, Newest, Payload},
+    logging::{
+        exits::Ends,
+        throttle::{Episode, Say, in_words},
+    },
+    metrics::report::Reporter,
+    model::{exit::Over, missing::Key, sample::Sample},
+    service::{
+        event_wakeup::Told,
+        schedule::Grid,
+        sd_notify::Manager,
+        self_stats::{Looks, SkippedRuns},
+    },
+    sys::heap,
+};
+
+/// With so many ends since the last look there is another before it is due, so that they don't pile up.
+const ENDS_KEPT: usize = 10_000;
+
+/// For the last export, from the signal that ends the agent.
+pub const LAST_EXPORT: Duration = Duration::from_secs(4);
+
+/// Looks, again and again.
+#[derive(Debug)]
+pub struct Service {
+    observer: Observer,
+    reporter: Reporter,
+    instruments: Instruments,
+    interval: Duration,
+    newest: watch::Sender<Newest>,
+    counts: Arc<Counts>,
+    looks: Looks,
+    unreadable: Episode,
+    skipped_runs: SkippedRuns,
+    is_alone: Option<bool>,
+    said: BTreeSet<Key>,
+    ends: Ends,
+    exits: Option<ExitEvents>,
+    manager: Manager,
+}
+
+impl Service {
+    /// Looks by `observer` at this interval, and hands what `reporter` and `instruments` make of it to who holds the
+    /// other end of `newest`.
+    pub fn new(
+        observer: Observer,
+        reporter: Reporter,
+        instruments: Instruments,
+        interval: Duration,
+        newest: watch::Sender<Newest>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            observer,
+            reporter,
+            instruments,
+            interval,
+            newest,
+            counts,
+            looks: Looks::default(),
+            unreadable: Episode::default(),
+            skipped_runs: SkippedRuns::default(),
+            is_alone: None,
+            said: BTreeSet::new(),
+            ends: Ends::new(std::time::Instant::now()),
+            exits: None,
+            manager: Manager::of_this_process(),
+        }
+    }
+
+    /// Makes a log record of each exit, too.
+    pub fn with_exits(mut self, exits: Option<ExitEvents>) -> Self {
+        self.exits = exits;
+        self
+    }
+
+    /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
+    /// look, with the observer, which still counts.
+    pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Observer {
+        let told = Told::new(&self.observer)
+            .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
+            .unwrap_or_default();
+        let mut grid = Grid::new(self.interval);
+        self.look(None);
+        self.looks.skipped += grid.skipped(self.looks.last);
+        heap::give_back();
+        let mut is_second = true;
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let wait = grid.wait(now);
+            let due = Instant::now() + wait;
+            self.manager.turns();
+            loop {
+                tokio::select! {
+                    biased;
+                    stopped = stop.wait_for(Option::is_some) => {
+                        // The other end is never dropped before; and if it were, there would be nobody to end the agent.
+                        let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
+                        self.manager.ends();
+                        self.look(Some(since + LAST_EXPORT));
+                        self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
+                        return self.observer;
+                    }
+                    () = sleep_until(due) => break,
+                    // From here alone: one who looks for too long, or hangs, gives none.
+                    () = self.manager.due() => self.manager.turns(),
+                    () = told.wait() => self.follow(),
+                }
+            }
+            self.look(None);
+            if std::mem::take(&mut is_second) {
+                // By now there was a first export too, most often.
+                heap::give_back();
+            }
+            let skipped = grid.skipped(Instant::now().saturating_duration_since(due));
+            if skipped > 0 {
+                tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);
+            }
+            self.looks.skipped += skipped;
+        }
+    }
+
+    /// Takes in what the programs told, and says who ended.
+    fn follow(&mut self) {
+        match self.observer.follow() {
+            Ok(over) => {
+                tell_ends(over, &mut self.ends, self.exits.as_ref());
+                if over.len() >= ENDS_KEPT {
+                    self.look(None);
+                }
+            }
+            // The next look will fail too, and say so.
+            Err(error) => tracing::debug!("what the programs told can't be followed: {error}"),
+        }
+    }
+
+    /// One look, handed over. Where it fails, there is nothing new to tell.
+    fn look(&mut self, last_by: Option<Instant>) {
+        let began = Instant::now();
+        let outcome = self.observer.look();
+        self.looks.last = began.elapsed();
+        let now = std::time::Instant::now();
+        let payload = match outcome {
+            Ok(sample) => {
+                if let Some((times, lasted)) = self.unreadable.over(now) {
+                    tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
+                }
+                self.tell(&sample);
+                let agent = self_stats::agent(&self.observer, self.looks, self.counts.now());
+                if let Some(sentence) = self.skipped_runs.news(&agent.programs, now) {
+                    tracing::warn!("{sentence}");
+                }
+                let machine = self_stats::machine(&self.observer);
+                let report = self.reporter.report(&sample, machine, agent);
+                self.instruments
+                    .collect(report)
+                    .inspect_err(|error| tracing::error!("the metrics can't be collected: {error}"))
+                    .ok()
+                    .map(Arc::<Payload>::new)
+            }
+            Err(error) => {
+                self.looks.failed += 1;
+                match self.unreadable.happened(now, &error.to_string()) {
+                    Some(Say::Once) => tracing::error!("cannot read /proc: {error}"),
+                    Some(Say::Still { times, lasted }) => {
+                        tracing::error!("cannot read /proc, {times} times in {}: {error}", in_words(lasted));
+                    }
+                    None => {}
+                }
+                None
+            }
+        };
+        self.newest.send_if_modified(|newest| {
+            let is_new = payload.is_some();
+            if is_new {
+                newest.number += 1;
+                newest.payload = payload;
+            }
+            newest.last_by = last_by;
+            is_new || last_by.is_some()
+        });
+    }
+
+    /// Says what is new about the processes, and nothing twice.
+    fn tell(&mut self, sample: &Sample) {
+        tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
+        self.ends.looked();
+        let is_alone = sample.processes.is_empty();
+        let selector = self.observer.selector();
+        let found = || match sample.processes.len() {
+            0 => format!("No processes found matching {}", selector.in_words()),
+            1 => format!("1 process matches {}", selector.in_words()),
+            count => format!("{count} processes match {}", selector.in_words()),
+        };
+        if self.is_alone.replace(is_alone) != Some(is_alone) {
+            if is_alone {
+                tracing::warn!("{}", found());
+            } else {
+                tracing::info!("{}", found());
+            }
+        }
+        self.manager.looked(found);
+        for sentence in sample.absences.unsaid(&mut self.said) {
+            tracing::warn!("{sentence}");
+        }
+        let took = 1e3 * self.looks.last.as_secs_f64();
+        tracing::debug!("{} processes in {took:.3} ms", sample.processes.len());
+    }
+}
+
+/// Says of those that ended what was not said yet.
+fn tell_ends(over: &[Over], ends: &mut Ends, exits: Option<&ExitEvents>) {
+    let news = ends.news(over);
+    if let Some(exits) = exits {
+        news.iter().for_each(|over| exits.emit(over));
+    }
+    for line in ends.lines(&news, std::time::Instant::now()) {
+        tracing::info!("{line}");
+    }
+}

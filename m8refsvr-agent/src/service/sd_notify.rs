@@ -1,0 +1,114 @@
+//! What the service manager (systemd) is told: that the agent is ready, that its loop still turns, that it ends. The
+//! protocol is that of sd_notify(3) and sd_watchdog_enabled(3); where nobody asked to be told, nothing happens.
+
+use std::{future::pending, time::Duration};
+
+use sd_notify::NotifyState;
+use tokio::time::{Instant, sleep_until};
+
+use crate::logging::escape::in_line;
+
+/// The service manager that started this process, if one did.
+#[derive(Debug)]
+pub struct Manager {
+    /// Whether it asked to be told.
+    listens: bool,
+    /// From one sign of life to the next.
+    period: Option<Duration>,
+    next: Instant,
+    is_ready: bool,
+    status: String,
+}
+
+impl Manager {
+    /// As the environment of this process names it.
+    pub fn of_this_process() -> Self {
+        Self::new(std::env::var_os("NOTIFY_SOCKET").is_some(), sd_notify::watchdog_enabled())
+    }
+
+    /// One that takes the agent for stuck when there is no sign of life for that long.
+    fn new(listens: bool, patience: Option<Duration>) -> Self {
+        // Half of it, as sd_watchdog_enabled(3) recommends.
+        let period = patience.map(|patience| patience / 2);
+        Self { listens, period, next: Instant::now(), is_ready: false, status: String::new() }
+    }
+
+    /// Tells what a look saw, if somebody listens. The first one makes the agent ready.
+    pub fn looked(&mut self, status: impl FnOnce() -> String) {
+        if !self.listens {
+            return;
+        }
+        // A line each is what the protocol separates.
+        let status = in_line(&status());
+        let ready = (!self.is_ready).then_some(NotifyState::Ready);
+        self.is_ready = true;
+        if ready.is_some() || status != self.status {
+            let news: Vec<_> = ready.into_iter().chain([NotifyState::Status(&status)]).collect();
+            tell(&news);
+            self.status = status;
+        }
+    }
+
+    /// Tells that the loop turns.
+    pub fn turns(&mut self) {
+        if let Some(period) = self.period {
+            tell(&[NotifyState::Watchdog]);
+            self.next = Instant::now() + period;
+        }
+    }
+
+    /// Returns when the next sign of life is due; never where nobody waits for one.
+    pub async fn due(&self) {
+        match self.period {
+            Some(_) => sleep_until(self.next).await,
+            None => pending().await,
+        }
+    }
+
+    /// Tells that the agent ends.
+    pub fn ends(&self) {
+        tell(&[NotifyState::Stopping]);
+    }
+}
+
+fn tell(news: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(news) {
+        tracing::debug!("the service manager can't be told anything: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_is_due_at_half_of_the_managers_patience_after_the_last() {
+        let mut manager = Manager::new(true, Some(Duration::from_secs(60)));
+        let began = Instant::now();
+        manager.due().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        manager.turns();
+        manager.due().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_look_saw_is_put_into_words_only_where_somebody_listens() {
+        let mut asked = 0;
+        for listens in [false, true] {
+            Manager::new(listens, None).looked(|| {
+                asked += 1;
+                String::new()
+            });
+        }
+        assert_eq!(asked, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_waits_for_signs_of_life_none_is_due() {
+        let mut manager = Manager::new(true, None);
+        manager.turns();
+        let outcome = tokio::time::timeout(Duration::from_secs(86_400), manager.due()).await;
+        assert!(outcome.is_err());
+    }
+}

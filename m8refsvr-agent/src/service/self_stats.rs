@@ -1,0 +1,121 @@
+//! What the machine has, what the agent costs, and what its kernel side tells of its own work.
+
+use std::time::{Duration, Instant};
+
+use m8refsvr_common::record::Losses;
+use rustix::{
+    process::getpid,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{
+    bpf::Kernel,
+    collector::Observer,
+    logging::throttle::{Episode, Say, in_words},
+    metrics::{
+        aggregate::Machine,
+        report::{Agent, Exports, Program},
+    },
+    proc::{
+        Proc,
+        program::ProgramInfo,
+        statm::Memory,
+        system::{memory_bytes, online_cpus},
+    },
+};
+
+/// What became of looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks {
+    /// How long the last one took.
+    pub last: Duration,
+    /// Due while another took too long.
+    pub skipped: u64,
+    /// At which /proc could not be read.
+    pub failed: u64,
+}
+
+/// What the machine has, at this moment.
+pub fn machine(observer: &Observer) -> Machine {
+    Machine { memory_bytes: memory_bytes(observer.proc()), cpus: online_cpus() }
+}
+
+/// What the agent costs and lost, at this moment.
+pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
+    let mut buffer = Vec::new();
+    let this = u32::try_from(getpid().as_raw_nonzero().get())
+        .ok()
+        // The agent's own files, wherever the watched processes' are.
+        .and_then(|pid| Proc::new("/proc").process(pid).ok());
+    let programs = observer.kernel().map(Kernel::programs).unwrap_or_default();
+    let programs = programs.into_iter().map(|(name, descriptor)| {
+        let info = this.as_ref().and_then(|this| ProgramInfo::read(this, descriptor, &mut buffer).ok());
+        Program { name, runs: info.and_then(|info| info.runs), missed: info.and_then(|info| info.missed) }
+    });
+    let programs = programs.collect();
+    Agent {
+        look: looks.last,
+        skipped_looks: looks.skipped,
+        failed_looks: looks.failed,
+        cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
+        resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
+        programs,
+        slots: observer.kernel().map(Kernel::slots),
+        losses: observer.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),
+        exports,
+        corrections: observer.corrections(),
+        unlisted: None,
+        sources: observer.sources(),
+    }
+}
+
+fn losses(losses: &Losses) -> Vec<(&'static str, u64)> {
+    vec![
+        ("no_free_slot", losses.no_free_slot),
+        ("pid_out_of_range", losses.tgid_out_of_range),
+        ("event", losses.events),
+    ]
+}
+
+/// Runs of BPF programs that the kernel skipped, so that what they would have counted is missing.
+#[derive(Debug, Default)]
+pub struct SkippedRuns {
+    total: u64,
+    episode: Episode,
+}
+
+impl SkippedRuns {
+    /// A warning where there are more of them than before, once in ten minutes.
+    pub fn news(&mut self, programs: &[Program], now: Instant) -> Option<String> {
+        let total: u64 = programs.iter().filter_map(|program| program.missed).sum();
+        let new = total.saturating_sub(std::mem::replace(&mut self.total, total));
+        let what = "what they would have counted is missing; m8refsvr.agent.losses counts them as recursion";
+        match (new > 0).then(|| self.episode.happened(now, "")).flatten()? {
+            Say::Once => Some(format!("the kernel skipped {new} runs of BPF programs: {what}")),
+            Say::Still { lasted, .. } => Some(format!(
+                "the kernel skipped {total} runs of BPF programs until now, for {}: {what}",
+                in_words(lasted)
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_runs_are_a_warning_when_they_grow() {
+        let mut skipped = SkippedRuns::default();
+        let now = Instant::now();
+        let mut news = |missed: [Option<u64>; 2], after: u64| {
+            let programs = missed.map(|missed| Program { name: "block_getrq", runs: None, missed });
+            skipped.news(&programs, now + Duration::from_secs(after))
+        };
+        assert_eq!(news([None, Some(0)], 0), None);
+        assert!(news([Some(2), Some(1)], 1).unwrap().starts_with("the kernel skipped 3 runs"));
+        assert_eq!(news([Some(2), Some(1)], 2), None, "they do not grow");
+        assert_eq!(news([Some(2), Some(5)], 3), None, "it was said a moment ago");
+        assert!(news([Some(2), Some(6)], 700).unwrap().starts_with("the kernel skipped 8 runs"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Parents and children that match both: what the kernel adds to the parents must not count twice.
+
+use m8refsvr_common::record::{Bytes, State};
+
+use crate::tracker::Roster;
+use crate::{
+    bpf::Holder,
+    proc::{signals::ignores_child_ends, stat::Stat},
+    tracker::{idle::Rest, storage_io::Offset},
+};
+
+impl Roster {
+    /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
+    /// now on.
+    pub(super) fn has_child(&mut self, parent: Option<u32>) {
+        let Some(member) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
+        let Some(member) = self.members.get_mut(member).filter(|member| member.storage.is_none()) else {
+            return;
+        };
+        let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch) else { return };
+        if !kernel.follows_processes() || !kernel.has_storage() {
+            return;
+        }
+        let proc = &self.proc;
+        let is_there = |holder: &Holder| {
+            let process = proc.process(holder.tgid).ok();
+            let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
+            stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
+        };
+        let process = proc.process(member.identity.pid).ok();
+        let (patience, buffer) = (&mut self.patience, &mut self.buffer);
+        // Else the kernel waits for its children, and adds nothing of what they had.
+        let waits =
+            process.as_ref().is_none_or(|process| !ignores_child_ends(process, buffer).unwrap_or(false));
+        let of_children = || {
+            if !waits {
+                return Some(Bytes::default());
+            }
+            let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
+            waited_for.try_fold(Bytes::default(), |sum, holder| match holder.state {
+                State::Ended => Some(Bytes {
+                    read: sum.read.wrapping_add(holder.life.last.read_bytes),
+                    written: sum.written.wrapping_add(holder.life.last.write_bytes),
+                }),
+                State::Living => None,
+                _ => Some(sum),
+            })
+        };
+        let offset =
+            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
+        // Of one that is over by now all threads were seen, if a program gave it its slot.
+        member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
+        // What was read before is not what would be read now.
+        member.rest = Rest::default();
+        member.is_stale = true;
+    }
+}

@@ -1,0 +1,238 @@
+//! Taking in what the programs tell.
+
+use std::{collections::HashSet, io, time::Duration};
+
+use m8refsvr_common::record::{Counts, Form, Life, State};
+use rustix::param::page_size;
+
+use crate::tracker::{Match, Roster, exhausted};
+use crate::{
+    bpf::{Happened, Holder},
+    model::{
+        counters::Totals,
+        exit::{Exit, How},
+        sample::Identity,
+    },
+    proc::{Unreadable, identity::Names, stat::of_ticks},
+    sys::boot_clock::since_boot,
+};
+
+impl Roster {
+    /// Takes in what the programs told.
+    pub(crate) fn follow(&mut self) -> io::Result<()> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let news = kernel.news();
+        self.is_incomplete |= news.is_incomplete;
+        let (happened, left_out) = self.latest(news.happened);
+        let outcome = happened.into_iter().try_for_each(|happened| match happened {
+            Happened::Began(slot) => self.began(slot),
+            Happened::Over(slot) => {
+                self.slot_over(slot);
+                Ok(())
+            }
+            Happened::Unclear(pid) => self.decide(pid, false),
+            Happened::NoSlot(pid) => self.decide(pid, true),
+        });
+        if let Some(kernel) = &self.kernel {
+            left_out.into_iter().for_each(|pid| kernel.decided(pid));
+        }
+        // What was not taken in is to be looked for.
+        self.is_incomplete |= outcome.is_err();
+        outcome
+    }
+
+    /// Leaves out that a process is to be decided about where more is told of it later: the kernel gives a process its
+    /// new name shortly before it executes another program. Returns of which processes something was left out, too.
+    fn latest(&self, mut happened: Vec<Happened>) -> (Vec<Happened>, Vec<u32>) {
+        let mut later = HashSet::new();
+        let mut left_out = Vec::new();
+        happened.reverse();
+        happened.retain(|&happened| match happened {
+            Happened::Unclear(pid) => {
+                let is_latest = later.insert(pid);
+                if !is_latest {
+                    left_out.push(pid);
+                }
+                is_latest
+            }
+            Happened::NoSlot(pid) => {
+                later.insert(pid);
+                true
+            }
+            Happened::Began(slot) => {
+                later.extend(self.holder(slot).map(|holder| holder.tgid));
+                true
+            }
+            Happened::Over(_) => true,
+        });
+        happened.reverse();
+        (happened, left_out)
+    }
+
+    /// A process got a slot, or executes another program and keeps it.
+    pub(super) fn began(&mut self, slot: u32) -> io::Result<()> {
+        let Some(holder) = self.holder(slot) else { return Ok(()) };
+        let identity = holder.identity();
+        let names = match self.find(identity.pid) {
+            Ok(Some(found)) if found.identity == identity => Some(found),
+            Err(Unreadable::Exhausted) => return Err(exhausted()),
+            Ok(Some(_)) | Err(_) => None,
+            // Its names do not match; if it is still what it was. One that takes a name is told of a moment before it has it,
+            // and is told of again if it has lost that since.
+            Ok(None) => match self.holder(slot) {
+                Some(now) if now.state == State::Living && self.has_comm(identity, &now.comm) => {
+                    self.reject(identity, slot);
+                    return Ok(());
+                }
+                _ => None,
+            },
+        };
+        self.enter(slot, &holder, names);
+        Ok(())
+    }
+
+    /// Takes in the holder of a slot, under the names that were found of it, or under what the programs noted.
+    fn enter(&mut self, slot: u32, holder: &Holder, names: Option<Match>) {
+        let identity = holder.identity();
+        let Some(kernel) = &mut self.kernel else { return };
+        if let Some(member) = self.members.get_mut(&identity) {
+            if let Some(found) = names {
+                member.rename(found);
+            }
+            if !member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot) {
+                let old = std::mem::replace(&mut member.watch, Ok(kernel.adopt(slot)));
+                old.into_iter().for_each(|watch| kernel.release(watch));
+                member.is_whole = true;
+            }
+            return;
+        }
+        let Some(found) = names.or_else(|| self.by_comm(holder)) else {
+            return self.reject(identity, slot);
+        };
+        let Some(kernel) = &mut self.kernel else { return };
+        let first = Totals::of_figures(&holder.life.first, kernel.has_storage());
+        let has_block_io = kernel.forms().block_io != Form::None;
+        let counts = Counts {
+            voluntary: holder.life.first.voluntary,
+            involuntary: holder.life.first.involuntary,
+            ..Counts::default()
+        };
+        let first = Some(first.with_counts(&counts, has_block_io));
+        let watch = Ok(kernel.adopt(slot));
+        self.insert(found, first, watch, false);
+        self.has_child(holder.parent);
+    }
+
+    /// What the programs noted of a process, where its names can't be read any more: by its `comm`, or as its parent.
+    fn by_comm(&self, holder: &Holder) -> Option<Match> {
+        let names = Names { comm: holder.comm.clone(), executable: None, argv0: None };
+        let of_parent = || {
+            let parent = holder.parent?;
+            let living = self.ids.get(&parent).and_then(|identity| self.members.get(identity));
+            let over = || self.over.iter().rev().find(|over| over.identity.pid == parent);
+            living.map(|member| member.group).or_else(|| Some(over()?.group))
+        };
+        let group = self.selector.select(&names).or_else(of_parent)?;
+        Some(Match {
+            identity: holder.identity(),
+            parent: holder.parent,
+            group,
+            name: names.shown().into(),
+            executable: None,
+            invocation: None,
+        })
+    }
+
+    /// A process has a slot, but does not match by all that is known of it.
+    fn reject(&mut self, identity: Identity, slot: u32) {
+        if self.members.contains_key(&identity) {
+            let last = self.read(identity).unwrap_or_default();
+            return self.finish(identity, How::Left, last);
+        }
+        tracing::debug!("{} in slot {slot} does not match", identity.pid);
+        if let Some(kernel) = &mut self.kernel {
+            let watch = kernel.adopt(slot);
+            kernel.release(watch);
+        }
+    }
+
+    /// The holder of a slot is over, or lost its id to another process.
+    pub(super) fn slot_over(&mut self, slot: u32) {
+        let Some(holder) = self.holder(slot) else { return };
+        let identity = holder.identity();
+        let Some(kernel) = &self.kernel else { return };
+        if holder.state == State::Living {
+            // Its end was not seen; unless it holds the slot again.
+            if kernel.slot(identity.pid) == Some(slot) {
+                return;
+            }
+            match self.members.contains_key(&identity) {
+                true => self.finish(identity, How::Ended(Exit::Unknown), Totals::default()),
+                false => self.reject(identity, slot),
+            }
+            return;
+        }
+        if !self.members.contains_key(&identity) {
+            // It was over before its beginning was told.
+            self.enter(slot, &holder, None);
+        }
+        let Some(kernel) = &mut self.kernel else { return };
+        let member = self.members.get(&identity).and_then(|member| member.watch.as_ref().ok());
+        if member.is_some_and(|watch| watch.slot() != slot) {
+            // It holds another one by now.
+            let watch = kernel.adopt(slot);
+            return kernel.release(watch);
+        }
+        let last = Totals::of_figures(&holder.life.last, kernel.has_storage());
+        let offset = self.members.get(&identity).and_then(|member| member.storage);
+        let last = offset.map_or(last, |offset| last.with_storage(&offset.with(holder.life.own)));
+        let how = match holder.state {
+            State::Left => How::Left,
+            _ => How::Ended(Exit::of_status(holder.life.status)),
+        };
+        self.finish(identity, how, last);
+        if let Some(over) = self.over.last_mut().filter(|over| over.identity == identity) {
+            let nanoseconds = Duration::from_nanos;
+            let (start, end) = (nanoseconds(holder.life.start), nanoseconds(holder.life.end));
+            let start = if start.is_zero() { of_ticks(identity.start_ticks) } else { start };
+            // Of one that was already ending when it got its slot, the end was not noted.
+            let end = if end < start { since_boot() } else { end };
+            over.at = self.boot.time(end);
+            over.lasted = end.saturating_sub(start);
+            // That of the program which it was before would stand there too.
+            let Life { peak_pages, first_peak_pages, .. } = holder.life;
+            over.peak_bytes =
+                (peak_pages > first_peak_pages).then(|| peak_pages.saturating_mul(page_size() as u64));
+        }
+    }
+
+    /// Whether a process matches is to be decided by its names.
+    fn decide(&mut self, pid: u32, is_counted: bool) -> io::Result<()> {
+        match self.find(pid) {
+            Ok(Some(found)) => {
+                let parent = found.parent;
+                self.admit(found, is_counted, true);
+                self.has_child(parent);
+            }
+            Ok(None) => {
+                if let Some(&identity) = self.ids.get(&pid)
+                    && self.is_alive(identity)
+                {
+                    let last = self.read(identity).unwrap_or_default();
+                    self.finish(identity, How::Left, last);
+                    // Until its slot was taken from it, it could come back without being told of.
+                    if let Ok(Some(found)) = self.find(pid) {
+                        self.admit(found, false, true);
+                    }
+                }
+            }
+            Err(Unreadable::Exhausted) => return Err(exhausted()),
+            Err(_) => {}
+        }
+        // Only now, so that of a child that it forks meanwhile is told in any case.
+        if let Some(kernel) = &self.kernel {
+            kernel.decided(pid);
+        }
+        Ok(())
+    }
+}

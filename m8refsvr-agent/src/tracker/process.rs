@@ -1,0 +1,123 @@
+//! One process: whether it matches, what it has, and having the programs count for it.
+
+use m8refsvr_common::record::Form;
+
+use crate::tracker::{Match, Roster};
+use crate::{
+    bpf::{NotWatched, Switches, Watch},
+    model::{counters::Totals, process_attributes::AttributeSet, sample::Identity},
+    proc::{
+        Process, Unreadable,
+        identity::ProgramFiles,
+        stat::{self, Stat},
+        switches::ThreadSwitches,
+    },
+    tracker::storage_io,
+};
+
+impl Roster {
+    /// Whether a process matches.
+    pub(super) fn find(&mut self, pid: u32) -> Result<Option<Match>, Unreadable> {
+        if pid == self.own_pid {
+            return Ok(None);
+        }
+        let process = self.proc.process(pid)?;
+        let stat = Stat::read(&process, &mut self.buffer)?;
+        if stat.is_kernel_thread {
+            return Ok(None);
+        }
+        if stat.is_zombie() {
+            return Err(Unreadable::Gone);
+        }
+        let comm = stat::comm(&self.buffer).unwrap_or_default().to_vec();
+        let thread = if stat.has_no_leader() { process.living_thread(&mut self.buffer) } else { None };
+        let files = ProgramFiles::read(thread.as_ref().unwrap_or(&process), &mut self.buffer);
+        let names = files.names(&comm);
+        let identity = Identity { pid, start_ticks: stat.start_ticks };
+        let Some(group) = self.selector.select(&names) else { return Ok(None) };
+        let is_described = || self.members.get(&identity).is_some_and(|member| member.attributes.is_some());
+        let invocation = match self.attributes {
+            AttributeSet::None => None,
+            set if !is_described() => files.invocation(set).ok(),
+            _ => None,
+        };
+        Ok(Some(Match {
+            identity,
+            parent: u32::try_from(stat.parent).ok().filter(|&parent| parent != 0),
+            group,
+            name: names.shown().into(),
+            executable: names.executable.as_deref().map(|name| String::from_utf8_lossy(name).into()),
+            invocation: invocation.map(Box::new),
+        }))
+    }
+
+    pub(super) fn is_alive(&mut self, identity: Identity) -> bool {
+        let stat = |process: &Process, buffer: &mut Vec<u8>| Stat::read(process, buffer).ok();
+        let process = self.proc.process(identity.pid).ok();
+        let stat = process.and_then(|process| stat(&process, &mut self.buffer));
+        stat.is_some_and(|stat| stat.start_ticks == identity.start_ticks && !stat.is_zombie())
+    }
+
+    /// Whether a process is alive and has this `comm`.
+    pub(super) fn has_comm(&mut self, identity: Identity, comm: &[u8]) -> bool {
+        self.is_alive(identity) && stat::comm(&self.buffer) == Some(comm)
+    }
+
+    /// What a process has now, as far as it goes into totals; but not what the programs count.
+    pub(super) fn read(&mut self, identity: Identity) -> Option<Totals> {
+        let process = self.proc.process(identity.pid).ok()?;
+        let member = self.members.get(&identity);
+        let watched = self.kernel.as_ref().zip(member.and_then(|member| member.watch.as_ref().ok()));
+        let offset = member.and_then(|member| member.storage);
+        let storage = storage_io::read(&process, offset, watched, &mut self.buffer).ok();
+        let stat = Stat::read(&process, &mut self.buffer).ok()?;
+        (stat.start_ticks == identity.start_ticks).then(|| Totals::of_proc(&stat, storage.as_ref()))
+    }
+
+    /// What a process has now.
+    pub(super) fn read_with(&mut self, identity: Identity, watch: Option<&Watch>) -> Option<Totals> {
+        let totals = self.read(identity)?;
+        let Some((kernel, watch)) = self.kernel.as_ref().zip(watch) else { return Some(totals) };
+        let forms = kernel.forms();
+        if forms.context_switches == Form::None {
+            return Some(totals);
+        }
+        Some(totals.with_counts(&kernel.totals(watch), forms.block_io != Form::None))
+    }
+
+    /// Has the programs count for a process.
+    pub(super) fn watch(&mut self, identity: Identity) -> Result<Watch, NotWatched> {
+        let Some(kernel) = &mut self.kernel else { return Err(NotWatched::Gone) };
+        let process = self.proc.process(identity.pid).map_err(|_| NotWatched::Gone)?;
+        let buffer = &mut self.buffer;
+        kernel.watch(identity.pid, identity.start_ticks, || {
+            let read = ThreadSwitches::read(&process, buffer).ok()?;
+            Some((Switches { voluntary: read.voluntary, involuntary: read.involuntary }, read.threads))
+        })
+    }
+
+    /// Has the programs count for members for which they do not yet, as long as there are slots; and counts those for
+    /// which there is none.
+    pub(super) fn watch_more(&mut self) {
+        if self.kernel.is_none() {
+            return;
+        }
+        let unwatched = self
+            .members
+            .values()
+            .filter(|member| matches!(member.watch, Err(NotWatched::NoFreeSlot | NotWatched::Gone)));
+        let unwatched: Vec<Identity> = unwatched.map(|member| member.identity).collect();
+        let mut is_full = false;
+        for identity in unwatched {
+            let watch = if is_full { Err(NotWatched::NoFreeSlot) } else { self.watch(identity) };
+            is_full = matches!(watch, Err(NotWatched::NoFreeSlot));
+            let (Some(kernel), Some(member)) = (&self.kernel, self.members.get_mut(&identity)) else {
+                continue;
+            };
+            if is_full && !std::mem::replace(&mut member.is_counted, true) {
+                kernel.lose_process();
+            }
+            member.watch = watch;
+        }
+    }
+}

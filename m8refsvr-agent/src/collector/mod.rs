@@ -23,13 +23,8 @@ use crate::{
         sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
         source::{Source, Sources},
     },
-    proc::{
-        Proc, Process, Unreadable, fd,
-        stat::{Stat, of_ticks},
-        statm::Memory,
-        switches::ThreadSwitches,
-    },
-    sys::boot_clock::{Boot, since_boot, ticks},
+    proc::{Proc, Process, Unreadable, fd, stat::Stat, statm::Memory, switches::ThreadSwitches},
+    sys::boot_clock::{Boot, of_ticks, since_boot, ticks},
     tracker::{
         Member, Roster, exhausted,
         idle::Memo,

@@ -13,7 +13,7 @@ use crate::{
         exit::How,
         sample::{Identity, Sample},
     },
-    proc::stat::of_ticks,
+    sys::boot_clock::of_ticks,
 };
 
 /// The totals of each group, and of each process that matches.

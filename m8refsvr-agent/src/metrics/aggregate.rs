@@ -9,7 +9,7 @@ use crate::{
         limit_utilization::Headroom,
         sample::ProcessSample,
     },
-    proc::stat::of_ticks,
+    sys::boot_clock::of_ticks,
 };
 
 /// One of the figures.

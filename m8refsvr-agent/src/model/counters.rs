@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use m8refsvr_common::record::{Counts, Figures};
 
-use crate::proc::{
-    io::StorageIo,
-    stat::{Stat, of_ticks},
+use crate::{
+    proc::{io::StorageIo, stat::Stat},
+    sys::boot_clock::of_ticks,
 };
 
 /// What only grows while a process lives.

@@ -124,7 +124,7 @@ pub(crate) mod fixtures {
     use super::*;
     use crate::{
         model::exit::{Exit, How},
-        proc::stat::of_ticks,
+        sys::boot_clock::of_ticks,
     };
 
     /// A process that ended by itself, with so many seconds of CPU time in user mode.

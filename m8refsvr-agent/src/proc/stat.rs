@@ -1,9 +1,5 @@
 //! `/proc/PID/stat`: times, threads and faults, one line of numbers.
 
-use std::time::Duration;
-
-use rustix::param::clock_ticks_per_second;
-
 use super::{Process, Unreadable, leading_number};
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
@@ -83,16 +79,6 @@ impl Stat {
 pub fn comm(line: &[u8]) -> Option<&[u8]> {
     let open = memchr::memchr(b'(', line)?;
     line.get(open + 1..memchr::memrchr(b')', line)?)
-}
-
-/// Clock ticks as a length of time.
-pub fn of_ticks(ticks: u64) -> Duration {
-    let per_second = clock_ticks_per_second().max(1);
-    // As long as fits in so many nanoseconds, whatever /proc says.
-    let ticks = ticks.min(u64::MAX / 1_000_000_000 * per_second);
-    let nanoseconds = ticks % per_second * 1_000_000_000 / per_second;
-    // Less than a second.
-    Duration::new(ticks / per_second, u32::try_from(nanoseconds).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -8,8 +8,6 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::proc::stat::of_ticks;
-
 /// When the machine started.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot(SystemTime);
@@ -38,6 +36,16 @@ pub fn since_boot() -> Duration {
 pub fn ticks(duration: Duration) -> u64 {
     let ticks = duration.as_nanos() * u128::from(clock_ticks_per_second()) / 1_000_000_000;
     u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// Clock ticks as a length of time.
+pub fn of_ticks(ticks: u64) -> Duration {
+    let per_second = clock_ticks_per_second().max(1);
+    // As long as fits in so many nanoseconds, whatever /proc says.
+    let ticks = ticks.min(u64::MAX / 1_000_000_000 * per_second);
+    let nanoseconds = ticks % per_second * 1_000_000_000 / per_second;
+    // Less than a second.
+    Duration::new(ticks / per_second, u32::try_from(nanoseconds).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::{
         exit::{Exit, How},
         sample::Identity,
     },
-    proc::{Unreadable, identity::Names, stat::of_ticks},
-    sys::boot_clock::since_boot,
+    proc::{Unreadable, identity::Names},
+    sys::boot_clock::{of_ticks, since_boot},
 };
 
 impl Roster {

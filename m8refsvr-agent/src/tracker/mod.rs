@@ -29,8 +29,8 @@ use crate::{
         process_attributes::{AttributeSet, ProcessAttributes},
         sample::Identity,
     },
-    proc::{Proc, Process, identity::Invocation, stat::of_ticks},
-    sys::boot_clock::{Boot, since_boot},
+    proc::{Proc, Process, identity::Invocation},
+    sys::boot_clock::{Boot, of_ticks, since_boot},
     tracker::{
         idle::Rest,
         limit_cache::Known,

@@ -9,11 +9,8 @@ use std::{
 
 use m8refsvr_agent::{
     collector::Observer,
-    proc::{
-        Proc,
-        io::StorageIo,
-        stat::{Stat, of_ticks},
-    },
+    proc::{Proc, io::StorageIo, stat::Stat},
+    sys::boot_clock::of_ticks,
 };
 
 use nix::{

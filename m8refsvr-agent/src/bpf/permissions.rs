@@ -17,9 +17,8 @@ const CONFINED: &str = "this process is in a user namespace of its own, in which
                         CAP_PERFMON";
 
 /// What helps the service on a kernel without CAP_BPF.
-pub(crate) const NO_CAP_BPF: &str = "this kernel has no CAP_BPF; `systemctl edit m8refsvr-agent` gives the service \
-    CAP_SYS_ADMIN instead, by the lines [Service], AmbientCapabilities=CAP_SYS_ADMIN and \
-    CapabilityBoundingSet=CAP_SYS_ADMIN";
+pub(crate) const NO_CAP_BPF: &str = "this kernel has no CAP_BPF; if it has BPF ring buffers, the service counts in the \
+    kernel with CAP_SYS_ADMIN instead: the drop-in packaging/cap-sys-admin.conf gives that";
 
 /// What this process may do, as far as it matters for BPF.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +63,16 @@ impl Rights {
             return CONFINED.into();
         }
         match self.missing().as_slice() {
-            [] => "CAP_BPF and CAP_PERFMON are there, so a seccomp filter, a security module or a limit on locked \
-                   memory (before Linux 5.11: `ulimit -l unlimited`, LimitMEMLOCK=infinity) stands in the way"
-                .into(),
+            [] => format!(
+                "{} there, so a seccomp filter, a security module or a limit on locked memory (before Linux 5.11: \
+                 `ulimit -l unlimited`, LimitMEMLOCK=infinity) stands in the way",
+                if self.has_no_bpf() { "CAP_SYS_ADMIN is" } else { "CAP_BPF and CAP_PERFMON are" }
+            ),
             _ if self.has_no_bpf() => format!("CAP_SYS_ADMIN is missing; run as root: {NO_CAP_BPF}"),
             missing => format!(
-                "{} {} missing; run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON, or the \
-                 program `setcap cap_bpf,cap_perfmon+ep`",
+                "{} {} missing; run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON (where \
+                 systemd is older than 246, which skips these: the drop-in packaging/cap-sys-admin.conf), or the program \
+                 `setcap cap_bpf,cap_perfmon+ep`",
                 missing.join(" and "),
                 if missing.len() == 1 { "is" } else { "are" }
             ),
@@ -152,9 +154,10 @@ mod tests {
     fn a_kernel_without_the_finer_capabilities_wants_the_coarse_one() {
         let old = Rights { last_capability: Some(37), ..rights(0) };
         assert!(
-            old.advice().starts_with("CAP_SYS_ADMIN is missing") && old.advice().contains("systemctl edit")
+            old.advice().starts_with("CAP_SYS_ADMIN is missing")
+                && old.advice().contains("cap-sys-admin.conf")
         );
         let as_root = Rights { last_capability: Some(37), ..rights(1 << SYS_ADMIN) };
-        assert!(as_root.advice().contains("seccomp"));
+        assert!(as_root.advice().starts_with("CAP_SYS_ADMIN is there"));
     }
 }

@@ -106,7 +106,8 @@ fn rights(held: CapabilitySet, is_confined: bool, has_no_bpf: bool) -> Finding {
         "capabilities",
         format!("{as_whom}, without {}", missing.join(", ")),
         "CAP_BPF and CAP_PERFMON are for counting in the kernel, the others for other users' processes: run as root, or as \
-         the service does, or give them to the program by setcap",
+         the service does, or give them to the program by setcap; where systemd is older than 246, the service needs the \
+         drop-in packaging/cap-sys-admin.conf",
     )
 }
 
@@ -231,7 +232,7 @@ mod tests {
             "{finding:?}"
         );
         let as_root = rights(CapabilitySet::all(), false, true);
-        assert!(as_root.mark == Mark::Ok && as_root.found.contains("systemctl edit"), "{as_root:?}");
+        assert!(as_root.mark == Mark::Ok && as_root.found.contains("cap-sys-admin.conf"), "{as_root:?}");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use rustix::{
 use crate::{
     bpf::Kernel,
     collector::Observer,
-    logging::throttle::{Episode, Say, in_words},
     metrics::{
         aggregate::Machine,
         report::{Agent, Exports, Program},
@@ -77,26 +76,30 @@ fn losses(losses: &Losses) -> Vec<(&'static str, u64)> {
     ]
 }
 
+/// Between two warnings about skipped runs.
+const REMINDER: Duration = Duration::from_secs(10 * 60);
+
 /// Runs of BPF programs that the kernel skipped, so that what they would have counted is missing.
 #[derive(Debug, Default)]
 pub struct SkippedRuns {
-    total: u64,
-    episode: Episode,
+    warned: u64,
+    warned_at: Option<Instant>,
 }
 
 impl SkippedRuns {
-    /// A warning where there are more of them than before, once in ten minutes.
+    /// A warning where there are more of them than at the last one, once in ten minutes.
     pub fn news(&mut self, programs: &[Program], now: Instant) -> Option<String> {
         let total: u64 = programs.iter().filter_map(|program| program.missed).sum();
-        let new = total.saturating_sub(std::mem::replace(&mut self.total, total));
-        let what = "what they would have counted is missing; m8refsvr.agent.losses counts them as recursion";
-        match (new > 0).then(|| self.episode.happened(now, "")).flatten()? {
-            Say::Once => Some(format!("the kernel skipped {new} runs of BPF programs: {what}")),
-            Say::Still { lasted, .. } => Some(format!(
-                "the kernel skipped {total} runs of BPF programs until now, for {}: {what}",
-                in_words(lasted)
-            )),
+        let new = total.saturating_sub(self.warned);
+        let was_a_moment_ago = self.warned_at.is_some_and(|at| now.saturating_duration_since(at) < REMINDER);
+        if new == 0 || was_a_moment_ago {
+            return None;
         }
+        (self.warned, self.warned_at) = (total, Some(now));
+        Some(format!(
+            "the kernel skipped {new} more runs of BPF programs: what they would have counted is missing; \
+             m8refsvr.agent.losses counts them as recursion"
+        ))
     }
 }
 
@@ -113,9 +116,9 @@ mod tests {
             skipped.news(&programs, now + Duration::from_secs(after))
         };
         assert_eq!(news([None, Some(0)], 0), None);
-        assert!(news([Some(2), Some(1)], 1).unwrap().starts_with("the kernel skipped 3 runs"));
-        assert_eq!(news([Some(2), Some(1)], 2), None, "they do not grow");
-        assert_eq!(news([Some(2), Some(5)], 3), None, "it was said a moment ago");
-        assert!(news([Some(2), Some(6)], 700).unwrap().starts_with("the kernel skipped 8 runs"));
+        assert!(news([Some(2), Some(1)], 1).unwrap().starts_with("the kernel skipped 3 more runs"));
+        assert_eq!(news([Some(2), Some(5)], 2), None, "a warning was a moment ago");
+        assert!(news([Some(2), Some(5)], 700).unwrap().starts_with("the kernel skipped 4 more runs"));
+        assert_eq!(news([Some(2), Some(5)], 2000), None, "they do not grow");
     }
 }

@@ -8,11 +8,12 @@ use super::tree::{FILE, PROGRAM, Tree};
 use crate::host;
 
 /// Files and folders of the checkout.
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CHANGELOG.md",
     "ARCHITECTURE.md",
     "docs",
+    "packaging/cap-sys-admin.conf",
     "packaging/gateway.yaml",
     "packaging/kubernetes",
 ];

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 pub(crate) use roots::roots;
 use tree::{FILE, PROGRAM, Tree};
 pub(crate) use zig::Zig;
@@ -36,7 +36,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct Product {
     /// The program.
     agent: PathBuf,
-    /// The oldest version of the C library that it runs with, such as `2.30`.
+    /// The oldest version of the C library that it runs with, such as `2.17`.
     glibc: String,
     /// A folder with man pages and completions.
     pages: PathBuf,
@@ -79,14 +79,16 @@ impl Product {
 
 /// Makes them all; returns the folder that they are in.
 pub(crate) fn dist() -> Result<PathBuf> {
+    if !host::has_program("apt-get") {
+        bail!(
+            "packages are made on a Debian, or in a container with one: what that takes comes from its packages"
+        );
+    }
     let needs: Vec<_> = TOOLS
         .into_iter()
         .filter_map(|(program, package)| (!host::has_program(program)).then_some(package))
         .collect();
-    host::install(&needs).context(
-        "the packages are made on a Debian or in a container with one: it takes readelf, dpkg-deb and rpmbuild, and \
-         Python with pip for the linker",
-    )?;
+    host::install(&needs)?;
     let agent = build::agent_for_glibc(&zig::Zig::get()?, elf::GLIBC)?;
     let glibc = elf::check(&agent)?;
     let dist = build::target_folder().join("dist");

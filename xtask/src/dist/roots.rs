@@ -9,7 +9,7 @@ use crate::{apt::Suite, host, keep};
 
 /// glibc 2.31, 2.36, 2.41, and the newest.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
-/// From glibc 2.34 on, what is linked for an older one still loads libraries that have become empty.
+/// The program needs nothing else: the libraries that glibc 2.34 has made empty are in it too.
 const PACKAGES: [&str; 1] = ["libc6"];
 
 /// A folder with a root for each suite, named by it.

@@ -8,9 +8,12 @@
 
 use std::{
     env, fs,
+    io::Write as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
 };
 
 use libtest_mimic::{Arguments, Trial};
@@ -123,8 +126,22 @@ fn needs_old_glibc(dist: &Path) {
     assert!(depends.contains("libc6 (>= 2.17)"), "{depends}");
 }
 
-/// A process that waits again and again; it ends when this is dropped.
+/// A process that waits for its input again and again; it ends when this is dropped.
 struct Load(Child);
+
+impl Load {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        thread::spawn(move || {
+            // Until it has ended.
+            while input.write_all(b"\n").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Self(child)
+    }
+}
 
 impl Drop for Load {
     fn drop(&mut self) {
@@ -149,10 +166,8 @@ fn counts_with(root: &Path, dist: &Path) {
     // A name that no other load has.
     let name = format!("m8r_{}", root.file_name().unwrap().display());
     let program = folder.path().join(&name);
-    fs::copy("/bin/sh", &program).unwrap();
-    let mut load = Command::new(program);
-    load.args(["-c", "while sleep 0.02; do :; done"]).stdin(Stdio::null());
-    let _load = Load(load.spawn().unwrap());
+    fs::copy("/bin/cat", &program).unwrap();
+    let _load = Load::start(Command::new(program));
     let script = format!(
         "mount --rbind /dev dev && mount --bind /proc proc && mount --rbind /sys sys && exec chroot . /{PROGRAM} --once --no-export --sample 0.5 \
          --ebpf require --process {name}"

@@ -93,7 +93,7 @@ status() {
 
 # capabilities NAME...: as in /proc/PID/status.
 capabilities() {
-    local -A numbers=([dac_read_search]=2 [sys_ptrace]=19 [perfmon]=38 [bpf]=39)
+    local -A numbers=([dac_read_search]=2 [sys_ptrace]=19 [sys_admin]=21 [perfmon]=38 [bpf]=39)
     local mask=0 name
     for name; do
         mask=$((mask | 1 << numbers[$name]))

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The oldest systemd and kernel that can be had: the package's unit gives the capabilities that it names by leaving them
-# out of its lists.
+# The oldest systemd and kernel that can be had: with the package's unit, and as a systemd that does not know CAP_BPF has
+# it, without and with the drop-in.
 set -u
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . /proof/lib.sh
@@ -16,9 +16,18 @@ dump_shows_load() {
     "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) +[0-9]+ +sum " | is 2 wc -l
 }
 
-# A name that this systemd does not know, as an older one does not know CAP_BPF.
-with_unknown_name() {
-    sed 's/=~/=~CAP_OF_A_LATER_KERNEL /' "/usr/lib/systemd/system/$unit" >"/etc/systemd/system/$unit"
+# Names that this systemd does not know, as an older one does not know CAP_BPF and CAP_PERFMON.
+with_unknown_names() {
+    sed 's/=CAP_BPF CAP_PERFMON /=CAP_OF_LATER_1 CAP_OF_LATER_2 /' "/usr/lib/systemd/system/$unit" \
+        >"/etc/systemd/system/$unit"
+    is 2 grep -c '=CAP_OF_LATER_1' "/etc/systemd/system/$unit" || return 1
+    systemctl daemon-reload
+    systemctl restart m8refsvr-agent
+}
+
+with_drop_in() {
+    mkdir "/etc/systemd/system/$unit.d"
+    cp /usr/share/doc/m8refsvr-agent/packaging/cap-sys-admin.conf "/etc/systemd/system/$unit.d/"
     systemctl daemon-reload
     systemctl restart m8refsvr-agent
 }
@@ -31,10 +40,13 @@ check "the programs are attached under an old systemd" soon counts_in_kernel
 check "an old systemd gives the capabilities that are needed, and no others" has_its_capabilities
 start_load
 check "root sees the process in the kernel's maps under an old systemd" soon dump_shows_load
-check "the service starts where systemd does not know a capability's name" with_unknown_name
-check "the programs are attached where systemd does not know a capability's name" soon counts_in_kernel
-check "a name that systemd does not know changes no capability" has_its_capabilities
-rm "/etc/systemd/system/$unit"
+check "the service starts where systemd does not know CAP_BPF" with_unknown_names
+check "it reads /proc alone where systemd does not know CAP_BPF" soon says "lifecycle from procfs"
+check "its warning names the drop-in" says cap-sys-admin.conf --priority=warning
+check "the service starts with the drop-in" with_drop_in
+check "the programs are attached with the drop-in" soon counts_in_kernel
+check "the drop-in adds one capability" is "$(capabilities sys_admin sys_ptrace dac_read_search)" status CapBnd
+rm -r "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.d"
 systemctl daemon-reload
 check "the package is removed by an old dpkg" dpkg --purge m8refsvr-agent
 check "a removed package leaves no program in an old kernel" soon is 0 programs

@@ -31,3 +31,101 @@ fn unsafe_code_is_in_the_folder_sys_alone() {
     let sys = Path::new("m8refsvr-agent/src/sys");
     assert_eq!(found, ["clock_status.rs", "heap.rs", "mapped_array.rs"].map(|file| sys.join(file)));
 }
+
+/// The folders of the agent, in the order in which data flows: each imports those before it, and none after it.
+const LAYERS: [&str; 14] = [
+    "sys",
+    "proc",
+    "bpf",
+    "model",
+    "tracker",
+    "collector",
+    "metrics",
+    "logging",
+    "export",
+    "cli",
+    "config",
+    "check",
+    "service",
+    "commands",
+];
+
+#[test]
+fn a_folder_imports_only_those_before_it_in_the_flow() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
+    let (mut faults, mut seen) = (Vec::new(), 0);
+    for (layer, name) in LAYERS.iter().enumerate() {
+        for path in files_below(&source.join(name)) {
+            for import in imports(&fs::read_to_string(&path).unwrap()) {
+                seen += 1;
+                let Some(imported) = place(&import) else {
+                    panic!("{}: {import} is no layer; give it its place in LAYERS", path.display())
+                };
+                if imported > layer {
+                    faults
+                        .push(format!("{} imports {import}", path.strip_prefix(&source).unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were found");
+    assert!(faults.is_empty(), "imports against the flow:\n{}", faults.join("\n"));
+    let folders = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = folders
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().into())
+        .collect();
+    names.sort();
+    let mut layers = LAYERS.to_vec();
+    layers.sort_unstable();
+    assert_eq!(names, layers, "every folder has its place in the flow");
+}
+
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// The folders that a file names as `crate::NAME` or in `crate::{NAME, ...}`, those of its tests included.
+fn imports(text: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.chars().take_while(|&letter| letter.is_ascii_lowercase() || letter == '_').collect()
+    };
+    let mut found = Vec::new();
+    for (_, rest) in text.match_indices("crate::").map(|(at, start)| text.split_at(at + start.len())) {
+        let Some(list) = rest.strip_prefix('{') else {
+            found.push(name(rest));
+            continue;
+        };
+        let mut depth = 1;
+        let mut is_first = true;
+        for (at, letter) in list.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            if depth == 1 && is_first && letter.is_ascii_lowercase() {
+                found.push(name(&list[at..]));
+                is_first = false;
+            }
+            if depth == 1 && letter == ',' {
+                is_first = true;
+            }
+        }
+    }
+    // A macro of the crate, or an item of its root, is in no folder.
+    found.retain(|name| !name.is_empty());
+    found
+}
+
+#[test]
+fn imports_are_found_in_lists_and_in_paths() {
+    let text = "use crate::{a::{b, c}, d::e,\n    f,\n};\nfn g() { crate::h::i(); }\nuse crate::j::K;";
+    assert_eq!(imports(text), ["a", "d", "f", "h", "j"]);
+}

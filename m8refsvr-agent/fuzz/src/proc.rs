@@ -7,7 +7,6 @@ use std::{
 
 use m8refsvr_agent::{
     logging::escape::in_line,
-    model::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
     proc::{
         cgroup::{Controller, Hierarchies, Membership},
         container,
@@ -15,6 +14,7 @@ use m8refsvr_agent::{
         io::StorageIo,
         limits::{Limit, Limits},
         mount::option_in,
+        process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
         program::ProgramInfo,
         stat::{self, Stat},
         statm::Memory,

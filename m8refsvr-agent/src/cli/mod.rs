@@ -9,7 +9,10 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use values::{capacity, interval, sample, truth};
 pub use variables::Given;
 
-use crate::bpf;
+use crate::{
+    bpf,
+    logging::{LogFormat, LogLevel},
+};
 
 const AFTER_HELP: &str = "\
 Variables without a flag: OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds), \
@@ -281,15 +284,6 @@ pub struct Common {
     pub log_format: LogFormat,
 }
 
-/// Forms of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
 /// Whether to count in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Ebpf {
@@ -299,24 +293,6 @@ pub enum Ebpf {
     Require,
     /// Never.
     Off,
-}
-
-/// Levels of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// Everything.
-    Trace,
-    /// What a developer wants to know.
-    Debug,
-    /// What an administrator wants to know.
-    Info,
-    /// What an administrator should look at.
-    #[value(name = "warning", alias = "warn")]
-    Warning,
-    /// What an administrator must look at.
-    Error,
-    /// As `error`, for those who are used to it.
-    Critical,
 }
 
 /// The command line, with the variables of this process's environment.

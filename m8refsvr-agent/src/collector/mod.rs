@@ -19,11 +19,16 @@ use crate::{
         exit::Over,
         limit_utilization::Headroom,
         missing::{Absences, Reason},
-        process_attributes::{AttributeSet, ProcessAttributes},
         sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
         source::{Source, Sources},
     },
-    proc::{Proc, Process, Unreadable, fd, stat::Stat, statm::Memory, switches::ThreadSwitches},
+    proc::{
+        Proc, Process, Unreadable, fd,
+        process_attributes::{AttributeSet, ProcessAttributes},
+        stat::Stat,
+        statm::Memory,
+        switches::ThreadSwitches,
+    },
     sys::boot_clock::{Boot, of_ticks, since_boot, ticks},
     tracker::{
         Member, Roster, exhausted,

@@ -13,10 +13,12 @@ use std::{process::ExitCode, time::SystemTime};
 
 use anyhow::Result;
 pub use failure::{failed, wrong_usage};
+use tracing_subscriber::Layer as _;
 
 use crate::{
     cli::{Cli, Command, Debug, Given},
     config::{Settings, export::Export},
+    export::otlp::grpc_events,
     logging::Log,
     proc::system::Host,
 };
@@ -28,7 +30,7 @@ pub fn run(cli: &Cli, given: &Given, started: SystemTime) -> Result<ExitCode> {
     // `check` runs with the service's flags as another user, whose new file would be closed to the service.
     let is_check = matches!(cli.command, Some(Command::Check { .. }));
     let log_file = common.log_file.as_deref().filter(|_| !is_check);
-    let log = Log::start(common.log_level, common.log_format, log_file)?;
+    let log = Log::start(common.log_level, common.log_format, log_file, grpc_events::layer().boxed())?;
     let runtime = setup::runtime()?;
     let outcome = runtime.block_on(dispatch(cli, given, started, log.clone()));
     // The resolution of a name may hang in a thread of its own.

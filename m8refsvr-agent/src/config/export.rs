@@ -17,8 +17,7 @@ use crate::{
         Files, Names, NoAttribute, Place, Protocol, Proxy, ProxyError, Resource, Target, resource,
     },
     logging::escape::without_secrets,
-    model::process_attributes::AttributeSet,
-    proc::system::Host,
+    proc::{process_attributes::AttributeSet, system::Host},
 };
 
 /// Why something can't be exported as the user says.

@@ -14,10 +14,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use clap::ValueEnum;
 use thiserror::Error;
 use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer as _,
+    Layer, Registry,
     field::RecordFields,
     filter::Targets,
     fmt::{
@@ -29,11 +30,6 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{
-    cli::{LogFormat, LogLevel},
-    export::otlp::grpc_events,
-};
-
 /// Libraries whose `debug` is about single instructions and frames.
 const CHATTY: [&str; 8] = ["aya", "aya_obj", "h2", "hyper", "hyper_util", "hyper_rustls", "rustls", "tower"];
 
@@ -43,6 +39,36 @@ const CHATTY: [&str; 8] = ["aya", "aya_obj", "h2", "hyper", "hyper_util", "hyper
 pub struct LogError {
     path: PathBuf,
     source: io::Error,
+}
+
+/// Hears what libraries log.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Levels of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What a developer wants to know.
+    Debug,
+    /// What an administrator wants to know.
+    Info,
+    /// What an administrator should look at.
+    #[value(name = "warning", alias = "warn")]
+    Warning,
+    /// What an administrator must look at.
+    Error,
+    /// As `error`, for those who are used to it.
+    Critical,
+}
+
+/// Forms of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// Where the log goes; it can be opened again.
@@ -58,8 +84,13 @@ struct Target {
 }
 
 impl Log {
-    /// Starts logging, what libraries and kernel programs log included.
-    pub fn start(level: LogLevel, format: LogFormat, path: Option<&Path>) -> Result<Self, LogError> {
+    /// Starts logging, what libraries and kernel programs log included; `listener` hears all of it, whatever is logged.
+    pub fn start(
+        level: LogLevel,
+        format: LogFormat,
+        path: Option<&Path>,
+        listener: Listener,
+    ) -> Result<Self, LogError> {
         let file = match path {
             Some(path) => Some(Arc::new(Target { path: path.into(), file: Mutex::new(open(path)?) })),
             None => None,
@@ -81,10 +112,8 @@ impl Log {
             LogFormat::Text => layer.fmt_fields(InLine).with_target(false).boxed(),
         };
         // Fails only when a log was started before, and then that one stays.
-        let _ = tracing_subscriber::registry()
-            .with(layer.with_filter(targets(level)))
-            .with(grpc_events::layer())
-            .try_init();
+        let _ =
+            tracing_subscriber::registry().with(listener).with(layer.with_filter(targets(level))).try_init();
         Ok(log)
     }
 

@@ -14,10 +14,10 @@ use crate::{
     },
     model::{
         counters::Account,
-        process_attributes::ProcessAttributes,
         sample::{ProcessSample, Sample},
         source::{Source, Sources},
     },
+    proc::process_attributes::ProcessAttributes,
 };
 
 /// What is told of one look.

@@ -4,6 +4,5 @@ pub mod counters;
 pub mod exit;
 pub mod limit_utilization;
 pub mod missing;
-pub mod process_attributes;
 pub mod sample;
 pub mod source;

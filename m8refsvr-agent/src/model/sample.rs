@@ -15,9 +15,8 @@ use crate::{
         exit::Over,
         limit_utilization::Headroom,
         missing::Absences,
-        process_attributes::ProcessAttributes,
     },
-    proc::io::StorageIo,
+    proc::{io::StorageIo, process_attributes::ProcessAttributes},
 };
 
 /// The figures of block I/O, by their names in the document.

@@ -10,7 +10,7 @@ use super::{
     limits::real_user,
     stat::Stat,
 };
-use crate::model::process_attributes::{AttributeSet, ProcessAttributes};
+use crate::proc::process_attributes::{AttributeSet, ProcessAttributes};
 
 impl ProcessAttributes {
     /// Reads them. `stat` is the process's; `invocation` is what was read of its program already, if it was.

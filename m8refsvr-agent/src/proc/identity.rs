@@ -5,7 +5,7 @@ use std::ffi::CString;
 use rustix::fs::readlinkat;
 
 use super::{Process, Unreadable};
-use crate::model::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT};
+use crate::proc::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT};
 
 /// Bytes of the command line that are read: the longest path that the kernel can execute, and as much as is told of a
 /// command line.

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod io;
 pub mod limits;
 pub mod mount;
+pub mod process_attributes;
 pub mod program;
 pub mod signals;
 pub mod stat;

@@ -26,10 +26,13 @@ use crate::{
         counters::{Counter, Totals},
         exit::{Exit, How, Over},
         missing::Absences,
-        process_attributes::{AttributeSet, ProcessAttributes},
         sample::Identity,
     },
-    proc::{Proc, Process, identity::Invocation},
+    proc::{
+        Proc, Process,
+        identity::Invocation,
+        process_attributes::{AttributeSet, ProcessAttributes},
+    },
     sys::boot_clock::{Boot, of_ticks, since_boot},
     tracker::{
         idle::Rest,

@@ -5,10 +5,11 @@ use m8refsvr_common::record::Form;
 use crate::tracker::{Match, Roster};
 use crate::{
     bpf::{NotWatched, Switches, Watch},
-    model::{counters::Totals, process_attributes::AttributeSet, sample::Identity},
+    model::{counters::Totals, sample::Identity},
     proc::{
         Process, Unreadable,
         identity::ProgramFiles,
+        process_attributes::AttributeSet,
         stat::{self, Stat},
         switches::ThreadSwitches,
     },

@@ -23,14 +23,13 @@ use crate::{
         report::{Agent, Exports, Report, Reporter},
     },
     model::{
-        process_attributes::ProcessAttributes,
         sample::{
             Sample,
             fixtures::{process, sample},
         },
         source::{Source, Sources},
     },
-    proc::system::Host,
+    proc::{process_attributes::ProcessAttributes, system::Host},
 };
 
 const OTEL: Names = Names { otel: true, instana: false };

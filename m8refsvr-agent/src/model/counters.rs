@@ -71,6 +71,16 @@ pub struct Totals {
     known: u16,
 }
 
+// A counter without a bit of its own would be another's.
+const _: () = {
+    assert!(Counter::ALL.len() <= u16::BITS as usize);
+    let mut number = 0;
+    while number < Counter::ALL.len() {
+        assert!(Counter::ALL[number] as usize == number);
+        number += 1;
+    }
+};
+
 impl Totals {
     /// One made of what `number` says.
     pub fn of(mut number: impl FnMut(Counter) -> Option<u64>) -> Self {

@@ -20,7 +20,7 @@ use std::{
 use aya::{Btf, Ebpf, maps::Array, programs::Iter};
 use m8refsvr_agent::{
     bpf::{Kernel, Options},
-    collector::Observer,
+    collector::Collector,
     metrics::report::{Exports, Reporter},
     proc::{Proc, stat::Stat, statm::Memory},
     service::self_stats::{self, Looks},
@@ -51,7 +51,7 @@ const SETTLED: usize = 100;
 
 /// The agent's side of the service, without the ways out.
 struct Agent {
-    observer: Observer,
+    collector: Collector,
     reporter: Reporter,
     looks: Looks,
 }
@@ -62,7 +62,7 @@ impl Agent {
         let options = Options { bpf_fs: None, comms: selector.comms(), ..Options::default() };
         let kernel = Kernel::attach(&options).unwrap();
         Self {
-            observer: Observer::new(Proc::new("/proc"), selector, Some(kernel)),
+            collector: Collector::new(Proc::new("/proc"), selector, Some(kernel)),
             reporter: Reporter::new(SystemTime::now(), vec![name.to_owned()], None),
             looks: Looks::default(),
         }
@@ -71,10 +71,10 @@ impl Agent {
     /// One look and its report; how many processes matched.
     fn look(&mut self) -> usize {
         let began = Instant::now();
-        let sample = self.observer.look().unwrap();
+        let sample = self.collector.look().unwrap();
         self.looks.last = began.elapsed();
-        let agent = self_stats::agent(&self.observer, self.looks, Exports::default());
-        self.reporter.report(&sample, self_stats::machine(&self.observer), agent);
+        let agent = self_stats::agent(&self.collector, self.looks, Exports::default());
+        self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
         sample.processes.len()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::{
-    collector::Observer,
+    collector::Collector,
     model::sample::ProcessSample,
     proc::{Proc, limits::real_user, system::user_name},
     tracker::selector::Selector,
@@ -15,8 +15,8 @@ const SHOWN: usize = 20;
 /// Looks for processes that `selector` selects in `proc`.
 pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
     let words = selector.in_words();
-    let mut observer = Observer::new(proc, selector, None);
-    let sample = match observer.look() {
+    let mut collector = Collector::new(proc, selector, None);
+    let sample = match collector.look() {
         Ok(sample) => sample,
         Err(error) => return vec![Finding::failure(CHECK, format!("cannot read /proc: {error}"))],
     };
@@ -26,7 +26,7 @@ pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
         return vec![Finding::warning(CHECK, found, advice)];
     }
     let mut findings: Vec<Finding> =
-        sample.processes.iter().take(SHOWN).map(|process| finding(observer.proc(), process)).collect();
+        sample.processes.iter().take(SHOWN).map(|process| finding(collector.proc(), process)).collect();
     let others = sample.processes.len().saturating_sub(SHOWN);
     if others > 0 {
         findings.push(Finding::ok(CHECK, format!("{others} more match")));

@@ -17,7 +17,7 @@ use crate::{
     collector::fd_budget::Room,
     model::{
         exit::Over,
-        limit_utilization::Headroom,
+        limit_utilization::LimitUtilization,
         missing::{Absences, Reason},
         sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
         source::{Source, Sources},
@@ -31,8 +31,8 @@ use crate::{
     },
     sys::boot_clock::{Boot, of_ticks, since_boot, ticks},
     tracker::{
-        Member, Roster, exhausted,
-        idle::Memo,
+        Member, Tracker, exhausted,
+        idle::CachedReading,
         limit_cache::{Bound, Bounds, Known},
         selector::Selector,
         storage_io,
@@ -44,8 +44,8 @@ const MEMORY_FIGURES: &[&str] = &["memory_usage", "memory_rss", "memory_vms"];
 
 /// Looks at the matching processes, again and again.
 #[derive(Debug)]
-pub struct Observer {
-    roster: Roster,
+pub struct Collector {
+    tracker: Tracker,
     bounds: Bounds,
     room: Room,
     /// The cgroup that was told last: many processes are in one.
@@ -53,18 +53,18 @@ pub struct Observer {
     buffer: Vec<u8>,
 }
 
-impl Observer {
+impl Collector {
     /// Looks at what `selector` selects in `proc`, with the kernel's counts if there are any.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
         let bounds = Bounds::new(&proc);
-        let roster = Roster::new(proc, selector, kernel);
-        Self { roster, bounds, room: Room::new(), cgroup: None, buffer: Vec::new() }
+        let tracker = Tracker::new(proc, selector, kernel);
+        Self { tracker, bounds, room: Room::new(), cgroup: None, buffer: Vec::new() }
     }
 
     /// Describes each process by these attributes too.
     #[must_use]
     pub fn with_attributes(mut self, attributes: AttributeSet) -> Self {
-        self.roster.attributes = attributes;
+        self.tracker.attributes = attributes;
         self
     }
 
@@ -81,17 +81,17 @@ impl Observer {
 
     /// The kernel's side.
     pub fn kernel(&self) -> Option<&Kernel> {
-        self.roster.kernel.as_ref()
+        self.tracker.kernel.as_ref()
     }
 
     /// What selects the processes.
     pub fn selector(&self) -> &Selector {
-        &self.roster.selector
+        &self.tracker.selector
     }
 
     /// The processes it looks at.
     pub fn proc(&self) -> &Proc {
-        &self.roster.proc
+        &self.tracker.proc
     }
 
     /// The maps at this moment, if there are any.
@@ -101,18 +101,18 @@ impl Observer {
 
     /// Matches that were learnt of only by looking at all processes.
     pub fn corrections(&self) -> u64 {
-        self.roster.corrections()
+        self.tracker.corrections()
     }
 
     /// A descriptor that can be read when there is something to [`follow`](Self::follow); `None` where there never is.
     pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
-        self.roster.descriptor()
+        self.tracker.descriptor()
     }
 
     /// Takes in which processes began to match and which are over. Returns those that are over since the last look.
     pub fn follow(&mut self) -> io::Result<&[Over]> {
-        self.roster.follow()?;
-        Ok(self.roster.over())
+        self.tracker.follow()?;
+        Ok(self.tracker.over())
     }
 
     /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
@@ -121,7 +121,7 @@ impl Observer {
         if outcome.is_err() {
             // The next look has the descriptors of what is held.
             self.room.close();
-            self.roster.members.values_mut().for_each(|member| member.held = None);
+            self.tracker.members.values_mut().for_each(|member| member.held = None);
         }
         outcome
     }
@@ -129,9 +129,9 @@ impl Observer {
     fn look_now(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
-        let mut absences = self.roster.update(began_ticks)?;
-        self.bounds.begin_look(self.roster.members.len());
-        self.room.begin_look(self.roster.members.values().filter_map(|member| member.held.as_ref()));
+        let mut absences = self.tracker.update(began_ticks)?;
+        self.bounds.begin_look(self.tracker.members.len());
+        self.room.begin_look(self.tracker.members.values().filter_map(|member| member.held.as_ref()));
         let (mut reading, members) = self.reading();
         let mut processes = Vec::with_capacity(members.len());
         let mut bounds = Vec::with_capacity(members.len());
@@ -154,9 +154,9 @@ impl Observer {
             missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
         }
         // Most often the programs have told by now of those that are gone.
-        self.roster.follow()?;
+        self.tracker.follow()?;
         for identity in gone {
-            if self.roster.gone(identity) {
+            if self.tracker.gone(identity) {
                 absences.hide();
             }
         }
@@ -164,20 +164,20 @@ impl Observer {
         if self.kernel().is_some_and(Kernel::was_short) {
             return Err(exhausted());
         }
-        let over = self.roster.take_over();
+        let over = self.tracker.take_over();
         // One that matched at the beginning of the look may be over at its end.
         if !over.is_empty() {
-            let mut left = processes.iter().map(|process| self.roster.has(&process.identity));
+            let mut left = processes.iter().map(|process| self.tracker.has(&process.identity));
             bounds.retain(|_| left.next().unwrap_or_default());
-            processes.retain(|process| self.roster.has(&process.identity));
+            processes.retain(|process| self.tracker.has(&process.identity));
         }
         Bounds::end_look(&mut processes, &bounds);
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
 
     fn reading(&mut self) -> (Reading<'_>, &mut BTreeMap<Identity, Member>) {
-        let (sources, boot) = (self.sources(), self.roster.boot());
-        let Roster { proc, kernel, members, attributes, .. } = &mut self.roster;
+        let (sources, boot) = (self.sources(), self.tracker.boot());
+        let Tracker { proc, kernel, members, attributes, .. } = &mut self.tracker;
         let reading = Reading {
             proc,
             kernel: kernel.as_ref(),
@@ -254,14 +254,14 @@ impl Reading<'_> {
             .filter(|_| is_counted)
             .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
         let switches = if is_counted { of_kernel } else { self.switches(process, missing) };
-        let (at, memo) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
-            Some(memo) => (Instant::now(), memo),
+        let (at, cached) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
+            Some(cached) => (Instant::now(), cached),
             None => self.read(member, process, missing)?,
         };
         if member.rest.is_long() {
             process.rest();
         }
-        let Memo { stat, storage } = memo;
+        let CachedReading { stat, storage } = cached;
         let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
         if self.attributes != AttributeSet::None && member.attributes.is_none() {
             member.attributes = Some(self.describe(member, process, &stat)?);
@@ -287,7 +287,7 @@ impl Reading<'_> {
             switches,
             block: counted.filter(|_| self.sources.block_io != Source::None),
             first: member.first,
-            headroom: Headroom::default(),
+            limits_used: LimitUtilization::default(),
         };
         Ok((sample, shared.bound))
     }
@@ -323,7 +323,7 @@ impl Reading<'_> {
         member: &mut Member,
         process: &mut Process,
         missing: &mut Missing,
-    ) -> Result<(Instant, Memo), Unreadable> {
+    ) -> Result<(Instant, CachedReading), Unreadable> {
         self.room.wake(process);
         member.is_stale = false;
         let watched = self.kernel.zip(member.watch.as_ref().ok());
@@ -334,9 +334,9 @@ impl Reading<'_> {
         if stat.is_zombie() || stat.start_ticks != member.identity.start_ticks {
             return Err(Unreadable::Gone);
         }
-        let memo = Memo { stat, storage };
-        member.rest.keep(memo);
-        Ok((at, memo))
+        let cached = CachedReading { stat, storage };
+        member.rest.keep(cached);
+        Ok((at, cached))
     }
 
     /// What all threads share, and /proc shows by the first thread: by another where that one has ended.
@@ -433,17 +433,17 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let observer = |set| {
+        let collector = |set| {
             let selector = Selector::new(std::slice::from_ref(&name), &[]).unwrap();
-            Observer::new(Proc::new("/proc"), selector, None).with_attributes(set)
+            Collector::new(Proc::new("/proc"), selector, None).with_attributes(set)
         };
-        let look = |observer: &mut Observer| {
-            let mut processes = observer.look().unwrap().processes;
+        let look = |collector: &mut Collector| {
+            let mut processes = collector.look().unwrap().processes;
             assert_eq!(processes.len(), 1);
             processes.remove(0)
         };
         let [mut none, mut some, mut all] =
-            [AttributeSet::None, AttributeSet::Standard, AttributeSet::WithCommandLine].map(observer);
+            [AttributeSet::None, AttributeSet::Standard, AttributeSet::WithCommandLine].map(collector);
         assert_eq!(look(&mut none).attributes, None);
         let first = look(&mut some);
         let attributes = first.attributes.as_ref().unwrap();
@@ -451,11 +451,11 @@ mod tests {
         assert_eq!((attributes.parent_pid, &attributes.command_line), (Some(std::process::id()), &None));
         let line = look(&mut all).attributes.unwrap().command_line.clone().unwrap();
         assert!(line.starts_with(&format!("{name}-a -c read it; exec ")), "{line}");
-        let is_kept = |observer: &Observer| {
-            let members = observer.roster.members.values();
+        let is_kept = |collector: &Collector| {
+            let members = collector.tracker.members.values();
             members.filter(|member| member.invocation.is_some()).count() > 0
         };
-        assert!([&none, &some, &all].into_iter().all(|observer| !is_kept(observer)));
+        assert!([&none, &some, &all].into_iter().all(|collector| !is_kept(collector)));
 
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         let comm = || fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();

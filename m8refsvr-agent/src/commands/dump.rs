@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{
     failure::{KernelPart, WrongUsage},
     output::{json, print, say},
-    setup::{READING, follow, observer},
+    setup::{READING, collector, follow},
     signals::Signals,
 };
 use crate::{
@@ -74,16 +74,16 @@ async fn of_own_programs(mut settings: Settings) -> Result<std::result::Result<D
     // Another dump shall not take this one for an agent.
     settings.kernel.bpf_fs = None;
     let mut signals = Signals::listen()?.handed_on()?;
-    let mut observer = observer(&settings, &say)?;
+    let mut collector = collector(&settings, &say)?;
     say(&format_args!(
         "no agent is running: loading the programs for {} seconds",
         settings.sample.as_secs_f64()
     ));
-    observer.look().context(READING)?;
-    if let Some(ended) = follow(&mut observer, &mut signals, settings.sample).await? {
+    collector.look().context(READING)?;
+    if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
         return Ok(Err(ended));
     }
-    observer.look().context(READING)?;
-    let snapshot = observer.snapshot().ok_or_else(|| KernelPart("the programs are not loaded".into()))?;
+    collector.look().context(READING)?;
+    let snapshot = collector.snapshot().ok_or_else(|| KernelPart("the programs are not loaded".into()))?;
     Ok(Ok(Dump::new(&snapshot, std::process::id(), false)))
 }

@@ -10,12 +10,12 @@ use anyhow::{Context as _, Result};
 use super::{
     failure::{EXPORT_FAILED, NO_PROCESS},
     output::{json, print, say},
-    setup::{READING, follow, named, observer},
+    setup::{READING, collector, follow, named},
     signals::Signals,
 };
 use crate::{
     bpf::Kernel,
-    collector::Observer,
+    collector::Collector,
     config::{Settings, export::Export},
     export::{
         document::{Context, Document},
@@ -58,33 +58,33 @@ pub(super) async fn once(
         None => None,
     };
     let attributes = way_out.as_ref().map(|(_, export)| export.attributes).unwrap_or_default();
-    let mut observer = observer(&settings, &say)?.with_attributes(attributes);
+    let mut collector = collector(&settings, &say)?.with_attributes(attributes);
     let listed = way_out.as_ref().and_then(|(_, export)| export.listed);
-    let patterns: Vec<String> = observer.selector().patterns().map(str::to_owned).collect();
+    let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let instruments =
         way_out.as_ref().map(|(_, export)| Instruments::new(export.names, &export.resource, patterns.len()));
     let mut reporter = Reporter::new(started, patterns.clone(), listed);
-    let (first, _) = look(&mut observer, &mut reporter)?;
+    let (first, _) = look(&mut collector, &mut reporter)?;
     tracing::debug!("first look: {} processes", first.processes.len());
-    if let Some(ended) = follow(&mut observer, &mut signals, settings.sample).await? {
+    if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
         return Ok(ended);
     }
-    let (second, report) = look(&mut observer, &mut reporter)?;
+    let (second, report) = look(&mut collector, &mut reporter)?;
     let document = Document::new(
         &first,
         &second,
         Context {
             host: &Host::this(),
-            memory_bytes: memory_bytes(observer.proc()),
-            sources: observer.sources(),
+            memory_bytes: memory_bytes(collector.proc()),
+            sources: collector.sources(),
             patterns,
-            problems: observer.kernel().map(Kernel::problems).unwrap_or_default(),
+            problems: collector.kernel().map(Kernel::problems).unwrap_or_default(),
         },
     );
     print(&json(&document)?)?;
     let mut code = ExitCode::SUCCESS;
     if document.process_count() == 0 {
-        say(&format_args!("No processes found matching {}", observer.selector().in_words()));
+        say(&format_args!("No processes found matching {}", collector.selector().in_words()));
         second.absences.sentences().iter().for_each(|sentence| say(sentence));
         code = ExitCode::from(NO_PROCESS);
     }
@@ -130,11 +130,11 @@ async fn send(mut client: Client, export: Export, mut instruments: Instruments, 
     }
 }
 
-fn look(observer: &mut Observer, reporter: &mut Reporter) -> Result<(Sample, Report)> {
+fn look(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample, Report)> {
     let began = Instant::now();
-    let sample = observer.look().context(READING)?;
+    let sample = collector.look().context(READING)?;
     let looks = Looks { last: began.elapsed(), ..Looks::default() };
-    let agent = self_stats::agent(observer, looks, Exports::default());
-    let report = reporter.report(&sample, self_stats::machine(observer), agent);
+    let agent = self_stats::agent(collector, looks, Exports::default());
+    let report = reporter.report(&sample, self_stats::machine(collector), agent);
     Ok((sample, report))
 }

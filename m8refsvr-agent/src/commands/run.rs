@@ -14,12 +14,12 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     failure::BROKEN,
-    setup::{named, observer},
+    setup::{collector, named},
     signals::{Signals, by_signal},
 };
 use crate::{
     bpf::Kernel,
-    collector::Observer,
+    collector::Collector,
     config::{Settings, export::Export},
     export::otlp::{
         self, Client, Compression, Counts, Exporter, Instruments, Newest, ProcessMessages, exit_events,
@@ -59,14 +59,15 @@ pub(super) async fn monitor(
         return idle(&nothing, &export, stopped).await;
     }
     let client = Client::new(export.target.clone()).map_err(|error| named(&settings, error))?;
-    let observer = observer(&settings, &|what| tracing::warn!("{what}"))?.with_attributes(export.attributes);
-    if let Some(pinned) = observer.kernel().and_then(Kernel::pinned) {
+    let collector =
+        collector(&settings, &|what| tracing::warn!("{what}"))?.with_attributes(export.attributes);
+    if let Some(pinned) = collector.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
     }
-    capabilities::for_looks(|| observer.kernel().is_none_or(Kernel::reaches_maps));
-    tell_what_is_in_force(&settings, &export, &observer);
+    capabilities::for_looks(|| collector.kernel().is_none_or(Kernel::reaches_maps));
+    tell_what_is_in_force(&settings, &export, &collector);
     let counts = Arc::new(Counts::default());
-    let patterns: Vec<String> = observer.selector().patterns().map(str::to_owned).collect();
+    let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let (end, ends) = watch::channel(None);
     let (exits, logs) = if export.exits {
         let client = Client::for_logs(&export.target, &export.resource);
@@ -91,17 +92,17 @@ pub(super) async fn monitor(
         tokio::spawn(exporter.drop_all(newest))
     };
     let service =
-        Service::new(observer, reporter, instruments, settings.interval, sender, counts).with_exits(exits);
+        Service::new(collector, reporter, instruments, settings.interval, sender, counts).with_exits(exits);
     let stopping = stopped.clone();
     tokio::spawn(hand_end(stopping, end));
-    let observer = tokio::select! {
+    let collector = tokio::select! {
         biased;
         // An agent that looks and never exports would be of no use; one that ends is started again.
         broken = &mut delivery => {
             broken.context(BROKE_OFF)?;
             bail!(BROKE_OFF);
         }
-        observer = service.run(stopped) => observer,
+        collector = service.run(stopped) => collector,
     };
     if let Err(error) = delivery.await {
         tracing::error!("the last export broke off: {error}");
@@ -111,7 +112,7 @@ pub(super) async fn monitor(
         let _ = logs.await;
     }
     // Detaches the programs and removes the pins.
-    drop(observer);
+    drop(collector);
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
 }
@@ -204,8 +205,8 @@ fn aside(what: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().spawn(what);
 }
 
-fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observer) {
-    let sources = observer.sources();
+fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Collector) {
+    let sources = collector.sources();
     let target = &export.target;
     let compression = match target.compression {
         Compression::Gzip => "gzip",
@@ -217,7 +218,7 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
         "m8refsvr-agent {}: every {} s processes matching {}, context switches from {}, block I/O from {}, lifecycle from {}",
         env!("CARGO_PKG_VERSION"),
         settings.interval.as_secs_f64(),
-        observer.selector().in_words(),
+        collector.selector().in_words(),
         sources.context_switches.name(),
         sources.block_io.name(),
         sources.lifecycle.name(),
@@ -258,7 +259,7 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, observer: &Observ
     if let Some(off_by) = export.off_by {
         tracing::warn!("no metrics are exported: {off_by}");
     }
-    for problem in observer.kernel().map(Kernel::problems).unwrap_or_default() {
+    for problem in collector.kernel().map(Kernel::problems).unwrap_or_default() {
         tracing::warn!("{problem}");
     }
 }

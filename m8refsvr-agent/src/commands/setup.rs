@@ -1,4 +1,4 @@
-//! What commands work with, made from the settings: the runtime, an observer, and what it is told between two looks.
+//! What commands work with, made from the settings: the runtime, a collector, and what it is told between two looks.
 
 use std::{fmt::Display, fs::File, io, process::ExitCode, time::Duration};
 
@@ -12,15 +12,15 @@ use super::{
 use crate::{
     bpf::Kernel,
     cli::Ebpf,
-    collector::Observer,
+    collector::Collector,
     config::Settings,
     export::otlp::{TlsError, keep_panics_of_requests},
     proc::{Proc, is_proc},
-    service::event_wakeup::Told,
+    service::event_wakeup::EventWakeup,
     sys::capabilities,
 };
 
-/// What failed where an observer could not look.
+/// What failed where a collector could not look.
 pub(super) const READING: &str = "cannot read /proc";
 
 /// Looks are in the thread that blocks on it; what waits for the network is in the other.
@@ -44,8 +44,8 @@ fn enough_descriptors() -> io::Result<()> {
     (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
 }
 
-/// An observer of what the settings say, with the kernel's side as they want it.
-pub(super) fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> anyhow::Result<Observer> {
+/// A collector of what the settings say, with the kernel's side as they want it.
+pub(super) fn collector(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> anyhow::Result<Collector> {
     let proc = proc_of(settings)?;
     let kernel = match settings.ebpf {
         Ebpf::Off => None,
@@ -63,7 +63,7 @@ pub(super) fn observer(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> anyh
     if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
         tracing::debug!("`debug dump` will not find this agent: {problem}");
     }
-    Ok(Observer::new(proc, settings.selector.clone(), kernel))
+    Ok(Collector::new(proc, settings.selector.clone(), kernel))
 }
 
 /// The /proc that the settings name.
@@ -87,12 +87,12 @@ pub(super) fn named(settings: &Settings, error: TlsError) -> anyhow::Error {
 
 /// Takes in what the programs tell for a while, or until a signal ends it; then how.
 pub(super) async fn follow(
-    observer: &mut Observer,
+    collector: &mut Collector,
     signals: &mut Handed,
     time: Duration,
 ) -> anyhow::Result<Option<ExitCode>> {
     let end = tokio::time::Instant::now() + time;
-    let told = Told::new(observer).context("cannot wait")?;
+    let told = EventWakeup::new(collector).context("cannot wait")?;
     loop {
         tokio::select! {
             biased;
@@ -100,6 +100,6 @@ pub(super) async fn follow(
             () = tokio::time::sleep_until(end) => return Ok(None),
             () = told.wait() => {}
         }
-        observer.follow().context(READING)?;
+        collector.follow().context(READING)?;
     }
 }

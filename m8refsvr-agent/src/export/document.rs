@@ -260,10 +260,10 @@ fn metrics(
         block_write_operations: block.map(|block| block.write_operations),
         voluntary_ctx_switches: process.switches.map(|switches| switches.voluntary),
         nonvoluntary_ctx_switches: process.switches.map(|switches| switches.involuntary),
-        open_files_limit_usage: process.headroom.open_files.map(ratio),
-        user_processes_limit_usage: process.headroom.user_processes.map(ratio),
-        cgroup_pids_limit_usage: process.headroom.cgroup_pids.map(ratio),
-        cgroup_memory_limit_usage: process.headroom.cgroup_memory.map(ratio),
+        open_files_limit_usage: process.limits_used.open_files.map(ratio),
+        user_processes_limit_usage: process.limits_used.user_processes.map(ratio),
+        cgroup_pids_limit_usage: process.limits_used.cgroup_pids.map(ratio),
+        cgroup_memory_limit_usage: process.limits_used.cgroup_memory.map(ratio),
     }
 }
 
@@ -378,7 +378,7 @@ mod tests {
     use crate::{
         model::{
             exit::Exit,
-            limit_utilization::Headroom,
+            limit_utilization::LimitUtilization,
             sample::{
                 Identity,
                 fixtures::{ended, vanished},
@@ -411,7 +411,7 @@ mod tests {
             switches: None,
             block: None,
             first: None,
-            headroom: Headroom::default(),
+            limits_used: LimitUtilization::default(),
         }
     }
 

@@ -8,7 +8,7 @@ const REMINDER: Duration = Duration::from_secs(10 * 60);
 
 /// From its beginning to its end.
 #[derive(Debug, Default)]
-pub struct Episode {
+pub struct Throttle {
     running: Option<Running>,
 }
 
@@ -35,7 +35,7 @@ pub enum Say {
     },
 }
 
-impl Episode {
+impl Throttle {
     /// It happened, for this reason; whether and what is to be said of it. A reason that is new is said at once.
     pub fn happened(&mut self, now: Instant, reason: &str) -> Option<Say> {
         let Some(running) = &mut self.running else {
@@ -75,7 +75,7 @@ mod tests {
     fn it_is_said_at_its_beginning_now_and_then_and_at_its_end() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut episode = Episode::default();
+        let mut episode = Throttle::default();
         assert_eq!(episode.over(start), None);
         assert_eq!(episode.happened(start, "refused"), Some(Say::Once));
         assert_eq!(episode.happened(at(1), "refused"), None);
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn reasons_that_are_always_new_are_not_said_without_end() {
         let now = Instant::now();
-        let mut episode = Episode::default();
+        let mut episode = Throttle::default();
         let said = (0..1000).filter(|n| episode.happened(now, &n.to_string()).is_some()).count();
         assert_eq!(said, 8);
     }

@@ -18,7 +18,7 @@ use crate::{
 
 /// The totals of each group, and of each process that matches.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Accumulator {
     /// When everything was 0.
     started: SystemTime,
     groups: Vec<Group>,
@@ -48,7 +48,7 @@ struct Entry {
     account: Account,
 }
 
-impl Ledger {
+impl Accumulator {
     /// An empty one for so many groups, at the agent's start.
     pub fn new(started: SystemTime, groups: usize) -> Self {
         Self {
@@ -182,35 +182,36 @@ mod tests {
         account.now.get(Counter::CpuUser).unwrap() / 1_000_000_000
     }
 
-    fn user_or_none(ledger: &Ledger, identity: Identity) -> Option<u64> {
-        ledger.process(&identity).now.get(Counter::CpuUser)
+    fn user_or_none(accumulator: &Accumulator, identity: Identity) -> Option<u64> {
+        accumulator.process(&identity).now.get(Counter::CpuUser)
     }
 
-    fn ledger(samples: &[Sample]) -> Ledger {
-        let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
-        samples.iter().for_each(|sample| ledger.record(sample));
-        ledger
+    fn accumulator(samples: &[Sample]) -> Accumulator {
+        let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+        samples.iter().for_each(|sample| accumulator.record(sample));
+        accumulator
     }
 
     #[test]
     fn what_a_process_did_before_the_first_look_does_not_count() {
-        let ledger = ledger(&[sample(100, [process(1, 50, 70)]), sample(200, [process(1, 50, 75)])]);
-        assert_eq!(user(&ledger.group(0)), 5);
-        assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 50 })), 5);
+        let accumulator =
+            accumulator(&[sample(100, [process(1, 50, 70)]), sample(200, [process(1, 50, 75)])]);
+        assert_eq!(user(&accumulator.group(0)), 5);
+        assert_eq!(user(&accumulator.process(&Identity { pid: 1, start_ticks: 50 })), 5);
     }
 
     #[test]
     fn all_that_a_process_did_counts_that_started_later() {
-        let ledger = ledger(&[sample(100, []), sample(200, [young(1, 150, 7)])]);
-        assert_eq!(user(&ledger.group(0)), 7);
+        let accumulator = accumulator(&[sample(100, []), sample(200, [young(1, 150, 7)])]);
+        assert_eq!(user(&accumulator.group(0)), 7);
     }
 
     #[test]
     fn an_old_process_that_only_now_matches_counts_from_now_on() {
         let young_to_us =
             [sample(100, []), sample(200, [process(1, 50, 70)]), sample(300, [process(1, 50, 72)])];
-        assert_eq!(user(&ledger(&young_to_us[..2]).group(0)), 0);
-        assert_eq!(user(&ledger(&young_to_us).group(0)), 2);
+        assert_eq!(user(&accumulator(&young_to_us[..2]).group(0)), 0);
+        assert_eq!(user(&accumulator(&young_to_us).group(0)), 2);
     }
 
     #[test]
@@ -221,29 +222,29 @@ mod tests {
             sample(300, []),
             sample(400, [young(1, 150, 8)]),
         ];
-        assert_eq!(user(&ledger(&looks).group(0)), 8);
+        assert_eq!(user(&accumulator(&looks).group(0)), 8);
     }
 
     #[test]
     fn what_an_ended_process_did_stays_in_the_total_and_its_id_begins_anew() {
-        let ledger = ledger(&[
+        let accumulator = accumulator(&[
             sample(100, [process(1, 50, 70)]),
             sample(200, [process(1, 50, 75)]),
             Sample { over: vec![vanished(1, 50)], ..sample(300, []) },
             sample(400, [young(1, 350, 3)]),
         ]);
-        assert_eq!(user(&ledger.group(0)), 8);
-        assert_eq!(user(&ledger.process(&Identity { pid: 1, start_ticks: 350 })), 3);
-        assert_eq!(user_or_none(&ledger, Identity { pid: 1, start_ticks: 50 }), None);
+        assert_eq!(user(&accumulator.group(0)), 8);
+        assert_eq!(user(&accumulator.process(&Identity { pid: 1, start_ticks: 350 })), 3);
+        assert_eq!(user_or_none(&accumulator, Identity { pid: 1, start_ticks: 50 }), None);
     }
 
     #[test]
     fn what_a_process_did_after_the_last_look_at_it_counts_when_its_end_is_known() {
-        let ledger = ledger(&[
+        let accumulator = accumulator(&[
             sample(100, [process(1, 50, 70)]),
             Sample { over: vec![ended(1, 50, 73)], ..sample(200, []) },
         ]);
-        assert_eq!(user(&ledger.group(0)), 3);
+        assert_eq!(user(&accumulator.group(0)), 3);
     }
 
     #[test]
@@ -256,22 +257,22 @@ mod tests {
             });
             over
         };
-        let ledger = ledger(&[
+        let accumulator = accumulator(&[
             sample(100, []),
             sample(200, [young(1, 150, 5)]),
             Sample { over: vec![cpu(3, 4)], ..sample(300, []) },
         ]);
-        let total = ledger.group(0).now;
-        assert_eq!(user(&ledger.group(0)), 5);
+        let total = accumulator.group(0).now;
+        assert_eq!(user(&accumulator.group(0)), 5);
         assert_eq!(total.get(Counter::CpuSystem), Some(2_000_000_000));
     }
 
     #[test]
     fn a_process_that_no_look_saw_counts_whole() {
         let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| Over { first: nothing(), ..over });
-        let ledger = ledger(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
-        assert_eq!(user(&ledger.group(0)), 9);
-        let turnover = ledger.turnover(0).unwrap();
+        let accumulator = accumulator(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
+        assert_eq!(user(&accumulator.group(0)), 9);
+        let turnover = accumulator.turnover(0).unwrap();
         assert_eq!((turnover.starts, turnover.restarts, turnover.exits().next().unwrap().1), (2, 1, 2));
     }
 
@@ -282,21 +283,22 @@ mod tests {
             first: Some(process(1, 150, 6).totals()),
             ..process(1, 150, 9)
         };
-        let ledger = ledger(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
+        let accumulator =
+            accumulator(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
         // 4 until it left, and what it did since it matches again.
-        assert_eq!(user(&ledger.group(0)), 7);
+        assert_eq!(user(&accumulator.group(0)), 7);
         // It never ended, and the child that soon became another program was no start.
-        let turnover = ledger.turnover(0).unwrap();
+        let turnover = accumulator.turnover(0).unwrap();
         assert_eq!((turnover.starts, turnover.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
     }
 
     #[test]
     fn processes_of_the_first_look_did_not_start() {
-        let ledger = ledger(&[
+        let accumulator = accumulator(&[
             sample(100, [process(1, 50, 70)]),
             sample(200, [process(1, 50, 70), process(2, 150, 0)]),
         ]);
-        assert_eq!(ledger.turnover(0).unwrap().starts, 1);
+        assert_eq!(accumulator.turnover(0).unwrap().starts, 1);
     }
 
     #[test]
@@ -307,28 +309,29 @@ mod tests {
             sample(100, [process])
         };
         // As when a thread ends whose switches only it knew.
-        let ledger = ledger(&[with(100), with(150), with(20), with(25)]);
-        assert_eq!(ledger.group(0).now.get(Counter::Voluntary), Some(55));
+        let accumulator = accumulator(&[with(100), with(150), with(20), with(25)]);
+        assert_eq!(accumulator.group(0).now.get(Counter::Voluntary), Some(55));
     }
 
     #[test]
     fn what_could_never_be_read_has_no_total_and_what_could_once_keeps_it() {
         let mut unreadable = process(1, 50, 1);
         unreadable.storage = None;
-        let mut ledger = ledger(&[sample(100, [unreadable.clone()]), sample(200, [unreadable.clone()])]);
-        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), None);
+        let mut accumulator =
+            accumulator(&[sample(100, [unreadable.clone()]), sample(200, [unreadable.clone()])]);
+        assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), None);
         let mut readable = unreadable.clone();
         readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1000 });
-        ledger.record(&sample(300, [readable.clone()]));
+        accumulator.record(&sample(300, [readable.clone()]));
         // What it had before it could be read is not known to be of our time.
-        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), Some(0));
-        ledger.record(&sample(400, [unreadable]));
+        assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(0));
+        accumulator.record(&sample(400, [unreadable]));
         readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1500 });
-        ledger.record(&sample(500, [readable]));
-        assert_eq!(ledger.group(0).now.get(Counter::StorageWrite), Some(500));
+        accumulator.record(&sample(500, [readable]));
+        assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(500));
     }
 
-    /// A process as it is: what it really did, and what of it the ledger can know.
+    /// A process as it is: what it really did, and what of it the accumulator can know.
     #[derive(Clone, Copy, Debug)]
     struct Real {
         start_ticks: u64,
@@ -410,7 +413,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in whatever order: no total falls, nothing counts twice, and all that the ledger was told of
+        /// Whatever comes in whatever order: no total falls, nothing counts twice, and all that the accumulator was told of
         /// counts.
         #[test]
         fn totals_never_fall_and_hold_what_was_told(
@@ -419,7 +422,7 @@ mod tests {
                 1..20,
             ),
         ) {
-            let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+            let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
             let mut real: [Option<Real>; 4] = [None; 4];
             // By process: work that surely was told while it matched, and the most of its work that can be known.
             let mut surely: HashMap<Identity, u64> = HashMap::new();
@@ -491,17 +494,17 @@ mod tests {
                         seen.push(process);
                     }
                 }
-                ledger.record(&Sample { over: told, ..sample(began, seen) });
-                let now = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+                accumulator.record(&Sample { over: told, ..sample(began, seen) });
+                let now = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
                 prop_assert!(now >= total, "fell from {total} to {now}");
                 total = now;
-                let counted = ledger.turnover(0).unwrap();
+                let counted = accumulator.turnover(0).unwrap();
                 let exits = counted.exits().map(|(_, count)| count).sum::<u64>();
                 prop_assert!(counted.starts >= turnover.0 && exits >= turnover.1 && counted.restarts <= counted.starts);
                 turnover = (counted.starts, exits);
             }
-            ledger.record(&Sample { over: late, ..sample(1_000_000, []) });
-            total = ledger.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
+            accumulator.record(&Sample { over: late, ..sample(1_000_000, []) });
+            total = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
             prop_assert!(total <= at_most.values().sum::<u64>(), "counted too much: {total} of {at_most:?}");
             prop_assert!(total >= surely.values().sum::<u64>(), "lost: {total} of {surely:?}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     model::{
         counters::{Account, Counter, Totals},
-        limit_utilization::Headroom,
+        limit_utilization::LimitUtilization,
         sample::ProcessSample,
     },
     sys::boot_clock::of_ticks,
@@ -121,7 +121,7 @@ pub struct Figures {
     /// Of the oldest, seconds.
     uptime: Option<f64>,
     /// Of those that are nearest to their limits.
-    headroom: Headroom,
+    limits_used: LimitUtilization,
 }
 
 /// One look, as far as it concerns every set of processes alike.
@@ -171,7 +171,7 @@ impl Figures {
             resident: sum(|process| process.resident_bytes),
             virtual_bytes: sum(|process| process.virtual_bytes),
             // Not by the clock, which may be set.
-            headroom: Headroom::worst(processes.clone().map(|process| process.headroom)),
+            limits_used: LimitUtilization::worst(processes.clone().map(|process| process.limits_used)),
             uptime: processes
                 .clone()
                 .map(|process| process.identity.start_ticks)
@@ -212,7 +212,8 @@ impl Figures {
             Figure::MemoryPercent => of_memory(100.0).map(Value::Double),
             Figure::Uptime => self.uptime.map(Value::Double),
             Figure::Used(limit) => {
-                let Headroom { open_files, user_processes, cgroup_pids, cgroup_memory } = self.headroom;
+                let LimitUtilization { open_files, user_processes, cgroup_pids, cgroup_memory } =
+                    self.limits_used;
                 let used = match limit {
                     Limit::OpenFiles => open_files,
                     Limit::UserProcesses => user_processes,

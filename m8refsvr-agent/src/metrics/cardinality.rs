@@ -4,7 +4,7 @@
 use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
 use crate::{
-    metrics::accumulator::Ledger,
+    metrics::accumulator::Accumulator,
     model::{
         counters::{Account, Totals},
         sample::{Identity, ProcessSample, Sample},
@@ -51,7 +51,7 @@ impl Listing {
 
     /// Chooses those with the most CPU time. What one that is new to the list did until the look before was told with
     /// the others; what one that leaves it does from the look before is told with them.
-    pub fn choose<'a>(&mut self, sample: &'a Sample, ledger: &Ledger) -> Vec<Own<'a>> {
+    pub fn choose<'a>(&mut self, sample: &'a Sample, accumulator: &Accumulator) -> Vec<Own<'a>> {
         let mut largest: Vec<&ProcessSample> = sample.processes.iter().collect();
         let rank =
             |process: &&ProcessSample| (Reverse(process.cpu_user + process.cpu_system), process.identity);
@@ -59,11 +59,11 @@ impl Listing {
             largest.sort_unstable_by_key(rank);
             largest.truncate(self.most);
         }
-        let since = ledger.looked_before().unwrap_or(ledger.started());
+        let since = accumulator.looked_before().unwrap_or(accumulator.started());
         let mut earlier = std::mem::replace(&mut self.listed, HashMap::with_capacity(largest.len()));
         let mut chosen = Vec::with_capacity(largest.len());
         for process in largest {
-            let account = ledger.process(&process.identity);
+            let account = accumulator.process(&process.identity);
             let group = process.group;
             let anew = || Box::new(Listed { since, group, base: account.before, told: Totals::default() });
             let mut listed = match earlier.remove(&process.identity) {
@@ -121,10 +121,10 @@ mod tests {
     #[test]
     fn those_with_the_most_cpu_time_are_listed() {
         let looked = sample(100, [process(1, 50, 5), process(2, 50, 9), process(3, 50, 7)]);
-        let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
-        ledger.record(&looked);
+        let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+        accumulator.record(&looked);
         let pids = |most: usize| {
-            let own = Listing::new(most).choose(&looked, &ledger);
+            let own = Listing::new(most).choose(&looked, &accumulator);
             let mut pids: Vec<u32> = own.iter().map(|own| own.process.identity.pid).collect();
             pids.sort_unstable();
             pids
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_process_that_started_between_two_looks_brings_all_that_it_did() {
-        let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+        let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
         let mut listing = Listing::new(5);
         let first = sample(100, []);
-        ledger.record(&first);
-        assert!(listing.choose(&first, &ledger).is_empty());
+        accumulator.record(&first);
+        assert!(listing.choose(&first, &accumulator).is_empty());
         let second = sample(200, [young(1, 150, 4)]);
-        ledger.record(&second);
-        let own = listing.choose(&second, &ledger);
+        accumulator.record(&second);
+        let own = listing.choose(&second, &accumulator);
         assert_eq!(number(&own[0].account.now), 4_000_000_000);
         assert_eq!(own[0].since, first.at);
     }
@@ -154,7 +154,7 @@ mod tests {
             steps in prop::collection::vec(prop::collection::vec(prop::option::of(0_u64..9), 5), 1..20),
             most in 1_usize..4,
         ) {
-            let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, 1);
+            let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
             let mut listing = Listing::new(most);
             let mut used = [0; 5];
             // What each series told last, those that are over included.
@@ -169,10 +169,10 @@ mod tests {
                     // Some were there before the first look.
                     looked.processes.push(process(pid, u64::from(pid) * 60, used[pid as usize]));
                 }
-                ledger.record(&looked);
-                let own = listing.choose(&looked, &ledger);
+                accumulator.record(&looked);
+                let own = listing.choose(&looked, &accumulator);
                 prop_assert!(own.len() <= most);
-                let others = number(&listing.others(0, ledger.group(0), &own).now);
+                let others = number(&listing.others(0, accumulator.group(0), &own).now);
                 let of_own = own.iter().map(|own| {
                     (Some((own.process.identity.pid, own.since)), number(&own.account.now))
                 });
@@ -180,7 +180,7 @@ mod tests {
                     let before = series.insert(name, value);
                     prop_assert!(before.unwrap_or_default() <= value, "{:?} fell", name);
                 }
-                let total = number(&ledger.group(0).now);
+                let total = number(&accumulator.group(0).now);
                 prop_assert_eq!(series.values().sum::<u64>(), total);
                 prop_assert!(total >= total_before);
                 prop_assert!(total <= used.iter().sum::<u64>() * 1_000_000_000, "counted twice");

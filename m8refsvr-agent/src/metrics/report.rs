@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     metrics::{
-        accumulator::Ledger,
+        accumulator::Accumulator,
         aggregate::{Figures, Machine, Moment, Value},
         cardinality::Listing,
         churn::Turnover,
@@ -128,7 +128,7 @@ pub struct Reporter {
     /// When the agent started, by a clock that nobody sets.
     began: Instant,
     patterns: Vec<Arc<str>>,
-    ledger: Ledger,
+    accumulator: Accumulator,
     listing: Option<Listing>,
 }
 
@@ -137,7 +137,7 @@ impl Reporter {
     pub fn new(started: SystemTime, patterns: Vec<String>, listed: Option<usize>) -> Self {
         Self {
             began: Instant::now(),
-            ledger: Ledger::new(started, patterns.len()),
+            accumulator: Accumulator::new(started, patterns.len()),
             patterns: patterns.into_iter().map(Arc::from).collect(),
             listing: listed.map(Listing::new),
         }
@@ -145,17 +145,17 @@ impl Reporter {
 
     /// Takes in a look, and makes the report of it.
     pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: Agent) -> Report {
-        self.ledger.record(sample);
-        if sample.at < self.ledger.started() {
-            self.ledger.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
+        self.accumulator.record(sample);
+        if sample.at < self.accumulator.started() {
+            self.accumulator.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
         }
         let moment = Moment {
             began_ticks: sample.began_ticks,
-            elapsed: self.ledger.elapsed(),
+            elapsed: self.accumulator.elapsed(),
             machine,
             has_block_io: agent.sources.block_io != Source::None,
         };
-        let own = self.listing.as_mut().map(|listing| listing.choose(sample, &self.ledger));
+        let own = self.listing.as_mut().map(|listing| listing.choose(sample, &self.accumulator));
         let processes = own.map(|mut own| {
             own.sort_unstable_by_key(|own| own.process.identity);
             own
@@ -163,7 +163,7 @@ impl Reporter {
         agent.unlisted = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
         let single = |pattern: &Arc<str>| (self.patterns.len() > 1).then(|| Arc::clone(pattern));
         let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
-            let account = self.ledger.group(place);
+            let account = self.accumulator.group(place);
             let members = sample.processes.iter().filter(move |process| process.group == place);
             let others = self.listing.as_ref().zip(processes.as_ref()).map(|(listing, own)| {
                 let is_listed = |process: &ProcessSample| {
@@ -176,15 +176,15 @@ impl Reporter {
             Group {
                 pattern: single(pattern),
                 figures: Figures::of(members, &account, &moment),
-                turnover: self.ledger.turnover(place).cloned().unwrap_or_default(),
+                turnover: self.accumulator.turnover(place).cloned().unwrap_or_default(),
                 others: others.filter(|others| !others.is_nothing()),
             }
         });
         let groups: Vec<Group> = groups.collect();
-        let all = (0..self.patterns.len()).map(|place| self.ledger.group(place));
+        let all = (0..self.patterns.len()).map(|place| self.accumulator.group(place));
         let all = all.fold(Account::default(), |all, group| all.plus(&group));
         Report {
-            started: self.ledger.started(),
+            started: self.accumulator.started(),
             at: sample.at,
             all: Figures::of(sample.processes.iter(), &all, &moment),
             groups,

@@ -25,7 +25,7 @@ pub struct Usage {
 /// Which part of each limit is used: 1 when nothing more can be had. `None` where there is no limit, or the limit
 /// or what is used of it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Headroom {
+pub struct LimitUtilization {
     /// File descriptors of the process.
     pub open_files: Option<f64>,
     /// Threads of the process's user. At least: threads of processes that are not seen count for the kernel too.
@@ -39,7 +39,7 @@ pub struct Headroom {
     pub cgroup_memory: Option<f64>,
 }
 
-impl Headroom {
+impl LimitUtilization {
     /// That of one process; `None` for what of its limits could not be read.
     pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&Bounds>) -> Self {
         let user_threads = usage.user.filter(|&user| user != ROOT).and(usage.user_threads);
@@ -77,62 +77,62 @@ mod tests {
     const LIMITS: Limits = Limits { open_files: Limit::Of(1024), processes: Limit::Of(100) };
     const BOUNDS: Bounds = Bounds { pids: Some(Pids { current: 9, max: 10 }), memory_bytes: Some(4 << 20) };
 
-    fn headroom(ratios: [Option<f64>; 4]) -> Headroom {
+    fn used(ratios: [Option<f64>; 4]) -> LimitUtilization {
         let [open_files, user_processes, cgroup_pids, cgroup_memory] = ratios;
-        Headroom { open_files, user_processes, cgroup_pids, cgroup_memory }
+        LimitUtilization { open_files, user_processes, cgroup_pids, cgroup_memory }
     }
 
     #[test]
     fn each_use_is_divided_by_its_own_limit() {
-        let expected = headroom([Some(0.25), Some(0.5), Some(0.9), Some(0.75)]);
-        assert_eq!(Headroom::of(&USAGE, Some(&LIMITS), Some(&BOUNDS)), expected);
+        let expected = used([Some(0.25), Some(0.5), Some(0.9), Some(0.75)]);
+        assert_eq!(LimitUtilization::of(&USAGE, Some(&LIMITS), Some(&BOUNDS)), expected);
     }
 
     #[test]
     fn where_there_is_no_limit_there_is_no_ratio() {
         let limits = Limits { open_files: Limit::Unlimited, processes: Limit::Unlimited };
         let bounds = Bounds { pids: None, memory_bytes: None };
-        assert_eq!(Headroom::of(&USAGE, Some(&limits), Some(&bounds)), Headroom::default());
+        assert_eq!(LimitUtilization::of(&USAGE, Some(&limits), Some(&bounds)), LimitUtilization::default());
     }
 
     #[test]
     fn what_is_not_known_takes_its_own_ratio_away_and_no_other() {
-        let cgroups = headroom([None, None, Some(0.9), Some(0.75)]);
-        assert_eq!(Headroom::of(&USAGE, None, Some(&BOUNDS)), cgroups);
-        let own = headroom([Some(0.25), Some(0.5), None, None]);
-        assert_eq!(Headroom::of(&USAGE, Some(&LIMITS), None), own);
-        let pids = headroom([None, None, Some(0.9), None]);
-        assert_eq!(Headroom::of(&Usage::default(), Some(&LIMITS), Some(&BOUNDS)), pids);
-        let user_unknown = headroom([Some(0.25), None, Some(0.9), Some(0.75)]);
+        let cgroups = used([None, None, Some(0.9), Some(0.75)]);
+        assert_eq!(LimitUtilization::of(&USAGE, None, Some(&BOUNDS)), cgroups);
+        let own = used([Some(0.25), Some(0.5), None, None]);
+        assert_eq!(LimitUtilization::of(&USAGE, Some(&LIMITS), None), own);
+        let pids = used([None, None, Some(0.9), None]);
+        assert_eq!(LimitUtilization::of(&Usage::default(), Some(&LIMITS), Some(&BOUNDS)), pids);
+        let user_unknown = used([Some(0.25), None, Some(0.9), Some(0.75)]);
         let usage = Usage { user: None, ..USAGE };
-        assert_eq!(Headroom::of(&usage, Some(&LIMITS), Some(&BOUNDS)), user_unknown);
+        assert_eq!(LimitUtilization::of(&usage, Some(&LIMITS), Some(&BOUNDS)), user_unknown);
     }
 
     #[test]
     fn root_is_not_bound_by_the_limit_of_processes() {
         let usage = Usage { user: Some(0), ..USAGE };
-        let headroom = Headroom::of(&usage, Some(&LIMITS), None);
-        assert_eq!((headroom.open_files, headroom.user_processes), (Some(0.25), None));
+        let limits_used = LimitUtilization::of(&usage, Some(&LIMITS), None);
+        assert_eq!((limits_used.open_files, limits_used.user_processes), (Some(0.25), None));
     }
 
     #[test]
     fn limits_of_0_are_used_up() {
         let limits = Limits { open_files: Limit::Of(0), processes: Limit::Of(0) };
         let bounds = Bounds { pids: Some(Pids { current: 0, max: 0 }), memory_bytes: Some(0) };
-        let used_up = headroom([Some(1.0); 4]);
-        assert_eq!(Headroom::of(&USAGE, Some(&limits), Some(&bounds)), used_up);
+        let used_up = used([Some(1.0); 4]);
+        assert_eq!(LimitUtilization::of(&USAGE, Some(&limits), Some(&bounds)), used_up);
     }
 
     #[test]
     fn the_worst_of_several_is_taken_field_by_field() {
         let several = [
-            headroom([Some(0.1), Some(0.9), None, None]),
-            headroom([Some(0.3), Some(0.2), None, Some(0.0)]),
-            headroom([None, None, None, None]),
+            used([Some(0.1), Some(0.9), None, None]),
+            used([Some(0.3), Some(0.2), None, Some(0.0)]),
+            used([None, None, None, None]),
         ];
-        let expected = headroom([Some(0.3), Some(0.9), None, Some(0.0)]);
-        assert_eq!(Headroom::worst(several), expected);
-        assert_eq!(Headroom::worst(several.into_iter().rev()), expected);
-        assert_eq!(Headroom::worst([]), Headroom::default());
+        let expected = used([Some(0.3), Some(0.9), None, Some(0.0)]);
+        assert_eq!(LimitUtilization::worst(several), expected);
+        assert_eq!(LimitUtilization::worst(several.into_iter().rev()), expected);
+        assert_eq!(LimitUtilization::worst([]), LimitUtilization::default());
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         counters::{Counter, Totals, nanoseconds},
         exit::Over,
-        limit_utilization::Headroom,
+        limit_utilization::LimitUtilization,
         missing::Absences,
     },
     proc::{io::StorageIo, process_attributes::ProcessAttributes},
@@ -92,7 +92,7 @@ pub struct ProcessSample {
     /// known.
     pub first: Option<Totals>,
     /// How near it is to its limits.
-    pub headroom: Headroom,
+    pub limits_used: LimitUtilization,
 }
 
 impl ProcessSample {
@@ -172,7 +172,7 @@ pub(crate) mod fixtures {
             switches: None,
             block: None,
             first: None,
-            headroom: Headroom::default(),
+            limits_used: LimitUtilization::default(),
         }
     }
 

@@ -4,23 +4,23 @@ use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
 
 use tokio::{io::unix::AsyncFd, time::sleep};
 
-use crate::collector::Observer;
+use crate::collector::Collector;
 
 /// How long to wait for more to be told: what happens in quick succession is then taken in at once.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What the programs tell, as something to wait for.
 #[derive(Debug, Default)]
-pub struct Told(Option<AsyncFd<OwnedFd>>);
+pub struct EventWakeup(Option<AsyncFd<OwnedFd>>);
 
-impl Told {
-    /// Of the programs of an observer. Must be called within a runtime.
-    pub fn new(observer: &Observer) -> io::Result<Self> {
+impl EventWakeup {
+    /// Of the programs of a collector. Must be called within a runtime.
+    pub fn new(collector: &Collector) -> io::Result<Self> {
         #[expect(
             deprecated,
             reason = "wrong only for a type that shows another descriptor later; what replaces it is unsafe"
         )]
-        observer.descriptor()?.map(AsyncFd::new).transpose().map(Self)
+        collector.descriptor()?.map(AsyncFd::new).transpose().map(Self)
     }
 
     /// Returns when something was told; never where nothing ever is.

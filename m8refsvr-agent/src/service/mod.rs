@@ -17,17 +17,17 @@ use tokio::{
 };
 
 use crate::{
-    collector::Observer,
+    collector::Collector,
     export::otlp::{Counts, ExitEvents, Instruments, Newest, Payload},
     logging::{
         exits::Ends,
-        throttle::{Episode, Say, in_words},
+        throttle::{Say, Throttle, in_words},
     },
     metrics::report::Reporter,
     model::{exit::Over, missing::Key, sample::Sample},
     service::{
-        event_wakeup::Told,
-        schedule::Grid,
+        event_wakeup::EventWakeup,
+        schedule::Schedule,
         sd_notify::Manager,
         self_stats::{Looks, SkippedRuns},
     },
@@ -43,14 +43,14 @@ pub const LAST_EXPORT: Duration = Duration::from_secs(4);
 /// Looks, again and again.
 #[derive(Debug)]
 pub struct Service {
-    observer: Observer,
+    collector: Collector,
     reporter: Reporter,
     instruments: Instruments,
     interval: Duration,
     newest: watch::Sender<Newest>,
     counts: Arc<Counts>,
     looks: Looks,
-    unreadable: Episode,
+    unreadable: Throttle,
     skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
@@ -60,10 +60,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Looks by `observer` at this interval, and hands what `reporter` and `instruments` make of it to who holds the
+    /// Looks by `collector` at this interval, and hands what `reporter` and `instruments` make of it to who holds the
     /// other end of `newest`.
     pub fn new(
-        observer: Observer,
+        collector: Collector,
         reporter: Reporter,
         instruments: Instruments,
         interval: Duration,
@@ -71,14 +71,14 @@ impl Service {
         counts: Arc<Counts>,
     ) -> Self {
         Self {
-            observer,
+            collector,
             reporter,
             instruments,
             interval,
             newest,
             counts,
             looks: Looks::default(),
-            unreadable: Episode::default(),
+            unreadable: Throttle::default(),
             skipped_runs: SkippedRuns::default(),
             is_alone: None,
             said: BTreeSet::new(),
@@ -95,19 +95,19 @@ impl Service {
     }
 
     /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
-    /// look, with the observer, which still counts.
-    pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Observer {
-        let told = Told::new(&self.observer)
+    /// look, with the collector, which still counts.
+    pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Collector {
+        let wakeup = EventWakeup::new(&self.collector)
             .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
             .unwrap_or_default();
-        let mut grid = Grid::new(self.interval);
+        let mut schedule = Schedule::new(self.interval);
         self.look(None);
-        self.looks.skipped += grid.skipped(self.looks.last);
+        self.looks.skipped += schedule.skipped(self.looks.last);
         heap::give_back();
         let mut is_second = true;
         loop {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let wait = grid.wait(now);
+            let wait = schedule.wait(now);
             let due = Instant::now() + wait;
             self.manager.turns();
             loop {
@@ -119,12 +119,12 @@ impl Service {
                         self.manager.ends();
                         self.look(Some(since + LAST_EXPORT));
                         self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
-                        return self.observer;
+                        return self.collector;
                     }
                     () = sleep_until(due) => break,
                     // From here alone: one who looks for too long, or hangs, gives none.
                     () = self.manager.due() => self.manager.turns(),
-                    () = told.wait() => self.follow(),
+                    () = wakeup.wait() => self.follow(),
                 }
             }
             self.look(None);
@@ -132,7 +132,7 @@ impl Service {
                 // By now there was a first export too, most often.
                 heap::give_back();
             }
-            let skipped = grid.skipped(Instant::now().saturating_duration_since(due));
+            let skipped = schedule.skipped(Instant::now().saturating_duration_since(due));
             if skipped > 0 {
                 tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);
             }
@@ -142,7 +142,7 @@ impl Service {
 
     /// Takes in what the programs told, and says who ended.
     fn follow(&mut self) {
-        match self.observer.follow() {
+        match self.collector.follow() {
             Ok(over) => {
                 tell_ends(over, &mut self.ends, self.exits.as_ref());
                 if over.len() >= ENDS_KEPT {
@@ -157,7 +157,7 @@ impl Service {
     /// One look, handed over. Where it fails, there is nothing new to tell.
     fn look(&mut self, last_by: Option<Instant>) {
         let began = Instant::now();
-        let outcome = self.observer.look();
+        let outcome = self.collector.look();
         self.looks.last = began.elapsed();
         let now = std::time::Instant::now();
         let payload = match outcome {
@@ -166,11 +166,11 @@ impl Service {
                     tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
                 }
                 self.tell(&sample);
-                let agent = self_stats::agent(&self.observer, self.looks, self.counts.now());
+                let agent = self_stats::agent(&self.collector, self.looks, self.counts.now());
                 if let Some(sentence) = self.skipped_runs.news(&agent.programs, now) {
                     tracing::warn!("{sentence}");
                 }
-                let machine = self_stats::machine(&self.observer);
+                let machine = self_stats::machine(&self.collector);
                 let report = self.reporter.report(&sample, machine, agent);
                 self.instruments
                     .collect(report)
@@ -206,7 +206,7 @@ impl Service {
         tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
         self.ends.looked();
         let is_alone = sample.processes.is_empty();
-        let selector = self.observer.selector();
+        let selector = self.collector.selector();
         let found = || match sample.processes.len() {
             0 => format!("No processes found matching {}", selector.in_words()),
             1 => format!("1 process matches {}", selector.in_words()),

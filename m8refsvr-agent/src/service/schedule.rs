@@ -19,13 +19,13 @@ pub fn turn(interval: Duration, host: u32) -> Duration {
 
 /// The moments at which looks are due.
 #[derive(Clone, Copy, Debug)]
-pub struct Grid {
+pub struct Schedule {
     interval: Duration,
     /// The multiple that was last waited for.
     last: Option<u128>,
 }
 
-impl Grid {
+impl Schedule {
     /// With this interval, which is not 0.
     pub fn new(interval: Duration) -> Self {
         Self { interval: interval.max(Duration::from_nanos(1)), last: None }
@@ -61,27 +61,27 @@ mod tests {
 
     #[test]
     fn looks_are_at_multiples_of_the_interval_whatever_a_look_takes() {
-        let mut grid = Grid::new(ms(1000));
-        assert_eq!(grid.wait(ms(5300)), ms(700));
-        assert_eq!(grid.wait(ms(6001)), ms(999));
-        assert_eq!(grid.wait(ms(7800)), ms(200));
-        assert_eq!(Grid::new(ms(250)).wait(ms(1_763_800_000_100)), ms(150));
+        let mut schedule = Schedule::new(ms(1000));
+        assert_eq!(schedule.wait(ms(5300)), ms(700));
+        assert_eq!(schedule.wait(ms(6001)), ms(999));
+        assert_eq!(schedule.wait(ms(7800)), ms(200));
+        assert_eq!(Schedule::new(ms(250)).wait(ms(1_763_800_000_100)), ms(150));
     }
 
     #[test]
     fn a_timer_that_fires_early_does_not_make_two_looks_of_one() {
-        let mut grid = Grid::new(ms(1000));
-        assert_eq!(grid.wait(ms(5300)), ms(700));
-        assert_eq!(grid.wait(ms(5999)), ms(1001));
-        assert_eq!(grid.wait(ms(7000)), ms(1000));
+        let mut schedule = Schedule::new(ms(1000));
+        assert_eq!(schedule.wait(ms(5300)), ms(700));
+        assert_eq!(schedule.wait(ms(5999)), ms(1001));
+        assert_eq!(schedule.wait(ms(7000)), ms(1000));
     }
 
     #[test]
     fn a_clock_that_was_set_does_not_stop_the_looks() {
-        let mut grid = Grid::new(ms(1000));
-        grid.wait(ms(5_000_300));
-        assert_eq!(grid.wait(ms(300)), ms(700));
-        assert_eq!(grid.wait(ms(90_000_300)), ms(700));
+        let mut schedule = Schedule::new(ms(1000));
+        schedule.wait(ms(5_000_300));
+        assert_eq!(schedule.wait(ms(300)), ms(700));
+        assert_eq!(schedule.wait(ms(90_000_300)), ms(700));
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn moments_that_a_look_overran_are_counted() {
-        let grid = Grid::new(ms(100));
-        assert_eq!([0, 99, 100, 250, 1000].map(|late| grid.skipped(ms(late))), [0, 0, 1, 2, 10]);
+        let schedule = Schedule::new(ms(100));
+        assert_eq!([0, 99, 100, 250, 1000].map(|late| schedule.skipped(ms(late))), [0, 0, 1, 2, 10]);
     }
 }

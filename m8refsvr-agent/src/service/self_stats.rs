@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::{
     bpf::Kernel,
-    collector::Observer,
+    collector::Collector,
     metrics::{
         aggregate::Machine,
         report::{Agent, Exports, Program},
@@ -35,18 +35,18 @@ pub struct Looks {
 }
 
 /// What the machine has, at this moment.
-pub fn machine(observer: &Observer) -> Machine {
-    Machine { memory_bytes: memory_bytes(observer.proc()), cpus: online_cpus() }
+pub fn machine(collector: &Collector) -> Machine {
+    Machine { memory_bytes: memory_bytes(collector.proc()), cpus: online_cpus() }
 }
 
 /// What the agent costs and lost, at this moment.
-pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
+pub fn agent(collector: &Collector, looks: Looks, exports: Exports) -> Agent {
     let mut buffer = Vec::new();
     let this = u32::try_from(getpid().as_raw_nonzero().get())
         .ok()
         // The agent's own files, wherever the watched processes' are.
         .and_then(|pid| Proc::new("/proc").process(pid).ok());
-    let programs = observer.kernel().map(Kernel::programs).unwrap_or_default();
+    let programs = collector.kernel().map(Kernel::programs).unwrap_or_default();
     let programs = programs.into_iter().map(|(name, descriptor)| {
         let info = this.as_ref().and_then(|this| ProgramInfo::read(this, descriptor, &mut buffer).ok());
         Program { name, runs: info.and_then(|info| info.runs), missed: info.and_then(|info| info.missed) }
@@ -59,12 +59,12 @@ pub fn agent(observer: &Observer, looks: Looks, exports: Exports) -> Agent {
         cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
         resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
         programs,
-        slots: observer.kernel().map(Kernel::slots),
-        losses: observer.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),
+        slots: collector.kernel().map(Kernel::slots),
+        losses: collector.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),
         exports,
-        corrections: observer.corrections(),
+        corrections: collector.corrections(),
         unlisted: None,
-        sources: observer.sources(),
+        sources: collector.sources(),
     }
 }
 

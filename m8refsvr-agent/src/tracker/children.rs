@@ -2,14 +2,14 @@
 
 use m8refsvr_common::record::{Bytes, State};
 
-use crate::tracker::Roster;
+use crate::tracker::Tracker;
 use crate::{
     bpf::Holder,
     proc::{signals::ignores_child_ends, stat::Stat},
     tracker::{idle::Rest, storage_io::Offset},
 };
 
-impl Roster {
+impl Tracker {
     /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
     /// now on.
     pub(super) fn has_child(&mut self, parent: Option<u32>) {

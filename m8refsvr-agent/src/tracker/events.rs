@@ -5,7 +5,7 @@ use std::{collections::HashSet, io, time::Duration};
 use m8refsvr_common::record::{Counts, Form, Life, State};
 use rustix::param::page_size;
 
-use crate::tracker::{Match, Roster, exhausted};
+use crate::tracker::{Match, Tracker, exhausted};
 use crate::{
     bpf::{Happened, Holder},
     model::{
@@ -17,7 +17,7 @@ use crate::{
     sys::boot_clock::{of_ticks, since_boot},
 };
 
-impl Roster {
+impl Tracker {
     /// Takes in what the programs told.
     pub(crate) fn follow(&mut self) -> io::Result<()> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };

@@ -15,7 +15,7 @@ const LONG: u32 = 8;
 
 /// What was read of a process that has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Memo {
+pub(crate) struct CachedReading {
     pub(crate) stat: Stat,
     pub(crate) storage: Option<StorageIo>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Rest {
     switches: Option<u64>,
     /// Its CPU clock before that. It is asked for where there was no switch alone.
     cpu: Option<Duration>,
-    memo: Option<Memo>,
+    cached: Option<CachedReading>,
     /// Looks since.
     looks: u32,
 }
@@ -35,24 +35,24 @@ pub(crate) struct Rest {
 impl Rest {
     /// What was read of the process, where it has not run since. Else `switches`, and its clock at this moment, are those
     /// of what is read and kept next.
-    pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<Memo> {
+    pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<CachedReading> {
         let moved = switches.is_none() || switches != self.switches;
         let cpu = if moved { None } else { cpu_clock::read(process) };
         let is_same = cpu.is_some() && cpu == self.cpu;
-        let memo = self.memo.filter(|memo| is_same && process.threads() == Ok(memo.stat.threads));
-        if memo.is_none() {
+        let cached = self.cached.filter(|cached| is_same && process.threads() == Ok(cached.stat.threads));
+        if cached.is_none() {
             *self = Self { switches, cpu, ..Self::default() };
             return None;
         }
         self.looks = self.looks.saturating_add(1);
-        memo
+        cached
     }
 
     /// What was read of the process after [`begin_look`](Self::begin_look). Where something could not be read, it is to
     /// be tried again.
-    pub(crate) fn keep(&mut self, memo: Memo) {
-        let is_whole = memo.storage.is_some() && !memo.stat.has_no_leader();
-        self.memo = (is_whole && self.cpu.is_some()).then_some(memo);
+    pub(crate) fn keep(&mut self, cached: CachedReading) {
+        let is_whole = cached.storage.is_some() && !cached.stat.has_no_leader();
+        self.cached = (is_whole && self.cpu.is_some()).then_some(cached);
     }
 
     /// Whether it is at rest for long.
@@ -84,14 +84,14 @@ mod tests {
         }
     }
 
-    fn read(process: &Process) -> Memo {
+    fn read(process: &Process) -> CachedReading {
         let mut buffer = Vec::new();
         let storage = StorageIo::read(process, &mut buffer).ok();
-        Memo { stat: Stat::read(process, &mut buffer).unwrap(), storage }
+        CachedReading { stat: Stat::read(process, &mut buffer).unwrap(), storage }
     }
 
     /// A process that waits, and what was read of it.
-    fn resting() -> (Running, Process, Memo) {
+    fn resting() -> (Running, Process, CachedReading) {
         let (running, process) = Running::start("sleep", &["60"]);
         // It is at rest once it has executed its program, and its clock stands.
         let comm = || std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap();
@@ -105,71 +105,71 @@ mod tests {
             }
             before = now;
         }
-        let memo = read(&process);
-        (running, process, memo)
+        let cached = read(&process);
+        (running, process, cached)
     }
 
     #[test]
     fn what_was_read_is_right_as_long_as_neither_switches_nor_clock_move() {
-        let (_running, process, memo) = resting();
+        let (_running, process, cached) = resting();
         let mut rest = Rest::default();
         // The clock is asked for at the second look, and known at the third.
-        for expected in [None, None, Some(memo), Some(memo)] {
+        for expected in [None, None, Some(cached), Some(cached)] {
             assert_eq!(rest.begin_look(&process, Some(5)), expected);
             if expected.is_none() {
-                rest.keep(memo);
+                rest.keep(cached);
             }
         }
         assert_eq!(rest.begin_look(&process, Some(6)), None, "a thread has left its CPU");
         for _ in 0..3 {
             assert_eq!(rest.begin_look(&process, None), None, "nobody counts");
-            rest.keep(memo);
+            rest.keep(cached);
         }
     }
 
     #[test]
     fn one_that_runs_is_never_at_rest() {
         let (_running, process) = Running::start("sh", &["-c", "while :; do :; done"]);
-        let memo = read(&process);
+        let cached = read(&process);
         let mut rest = Rest::default();
         for _ in 0..10 {
             // Many ticks, also where it has to share its CPU.
             std::thread::sleep(Duration::from_millis(100));
             assert_eq!(rest.begin_look(&process, Some(5)), None);
-            rest.keep(memo);
+            rest.keep(cached);
         }
     }
 
     #[test]
     fn one_whose_threads_are_fewer_or_more_is_read_again() {
-        let (_running, process, memo) = resting();
-        for threads in [memo.stat.threads + 1, memo.stat.threads - 1] {
+        let (_running, process, cached) = resting();
+        for threads in [cached.stat.threads + 1, cached.stat.threads - 1] {
             let mut rest = Rest::default();
             for _ in 0..5 {
                 assert_eq!(rest.begin_look(&process, Some(5)), None);
-                rest.keep(Memo { stat: Stat { threads, ..memo.stat }, ..memo });
+                rest.keep(CachedReading { stat: Stat { threads, ..cached.stat }, ..cached });
             }
         }
     }
 
     #[test]
     fn what_could_not_be_read_is_tried_again() {
-        let (_running, process, memo) = resting();
+        let (_running, process, cached) = resting();
         let mut rest = Rest::default();
         for _ in 0..5 {
             assert_eq!(rest.begin_look(&process, Some(5)), None);
-            rest.keep(Memo { storage: None, ..memo });
+            rest.keep(CachedReading { storage: None, ..cached });
         }
     }
 
     #[test]
     fn a_long_rest_ends_when_the_process_runs() {
-        let (_running, process, memo) = resting();
+        let (_running, process, cached) = resting();
         let mut rest = Rest::default();
         let mut looks = 0;
         while !rest.is_long() {
             if rest.begin_look(&process, Some(5)).is_none() {
-                rest.keep(memo);
+                rest.keep(cached);
             }
             looks += 1;
         }

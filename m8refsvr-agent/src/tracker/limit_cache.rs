@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     model::{
-        limit_utilization::{Headroom, Usage},
+        limit_utilization::{LimitUtilization, Usage},
         sample::ProcessSample,
     },
     proc::{
@@ -115,7 +115,7 @@ impl Bounds {
                 user_threads: bound.user.and_then(|user| threads.get(&user).copied()),
                 resident_bytes: process.resident_bytes,
             };
-            process.headroom = Headroom::of(&usage, bound.limits.as_ref(), bound.cgroup.as_ref());
+            process.limits_used = LimitUtilization::of(&usage, bound.limits.as_ref(), bound.cgroup.as_ref());
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         // Threads are one more than the process id.
         let mut processes = [process(1, 5, 0), process(2, 5, 0), process(3, 5, 0)];
         Bounds::end_look(&mut processes, &[bound(7), bound(7), bound(8)]);
-        let ratios = processes.map(|process| process.headroom.user_processes);
+        let ratios = processes.map(|process| process.limits_used.user_processes);
         assert_eq!(ratios, [Some(0.5), Some(0.5), Some(0.4)]);
     }
 

@@ -50,7 +50,7 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The matching processes.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub(crate) struct Tracker {
     pub(crate) proc: Proc,
     pub(crate) selector: Selector,
     pub(crate) kernel: Option<Kernel>,
@@ -141,7 +141,7 @@ impl Member {
     }
 }
 
-impl Roster {
+impl Tracker {
     pub(crate) fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
         let own_pid = fs::read_link(proc.root().join("self"))
             .ok()
@@ -374,13 +374,13 @@ mod tests {
     #[test]
     fn another_program_takes_the_place_of_the_one_before_until_the_process_is_described() {
         let selector = Selector::new(&["M8RefSvr".into()], &[]).unwrap();
-        let mut roster = Roster::new(Proc::new("/nowhere"), selector, None);
+        let mut tracker = Tracker::new(Proc::new("/nowhere"), selector, None);
         let mut executes = |command: &str, is_described: bool| {
             let command = Some(command.into());
             let invocation = Some(Box::new(Invocation { command, ..Invocation::default() }));
             let name = "another".into();
-            roster.admit(Match { invocation, name, ..found(50) }, false, true);
-            let member = roster.members.get_mut(&found(50).identity).unwrap();
+            tracker.admit(Match { invocation, name, ..found(50) }, false, true);
+            let member = tracker.members.get_mut(&found(50).identity).unwrap();
             if is_described {
                 member.attributes = Some(Arc::default());
                 member.invocation = None;
@@ -397,21 +397,21 @@ mod tests {
     #[test]
     fn all_that_a_process_did_counts_if_it_started_since_the_look_before_it_matched() {
         let selector = Selector::new(&["M8RefSvr".into()], &[]).unwrap();
-        let mut roster = Roster::new(Proc::new("/nowhere"), selector, None);
-        let first = |roster: &mut Roster, start_ticks| {
-            roster.admit(found(start_ticks), false, true);
-            roster.members[&found(start_ticks).identity].first
+        let mut tracker = Tracker::new(Proc::new("/nowhere"), selector, None);
+        let first = |tracker: &mut Tracker, start_ticks| {
+            tracker.admit(found(start_ticks), false, true);
+            tracker.members[&found(start_ticks).identity].first
         };
-        assert_eq!(first(&mut roster, 50), None, "before the first look");
-        roster.looked = Some(100);
-        assert_eq!(first(&mut roster, 99), None);
-        assert_eq!(first(&mut roster, 100), nothing());
+        assert_eq!(first(&mut tracker, 50), None, "before the first look");
+        tracker.looked = Some(100);
+        assert_eq!(first(&mut tracker, 99), None);
+        assert_eq!(first(&mut tracker, 100), nothing());
         // One that comes back began to match with what it had then.
         let identity = found(100).identity;
-        roster.finish(identity, How::Left, Totals::default());
-        assert_eq!(first(&mut roster, 100), None);
-        roster.finish(identity, How::Left, Totals::default());
-        roster.take_over();
-        assert_eq!(first(&mut roster, 100), None);
+        tracker.finish(identity, How::Left, Totals::default());
+        assert_eq!(first(&mut tracker, 100), None);
+        tracker.finish(identity, How::Left, Totals::default());
+        tracker.take_over();
+        assert_eq!(first(&mut tracker, 100), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use m8refsvr_common::record::Form;
 
-use crate::tracker::{Match, Roster};
+use crate::tracker::{Match, Tracker};
 use crate::{
     bpf::{NotWatched, Switches, Watch},
     model::{counters::Totals, sample::Identity},
@@ -16,7 +16,7 @@ use crate::{
     tracker::storage_io,
 };
 
-impl Roster {
+impl Tracker {
     /// Whether a process matches.
     pub(super) fn find(&mut self, pid: u32) -> Result<Option<Match>, Unreadable> {
         if pid == self.own_pid {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, io, time::Instant};
 
 use m8refsvr_common::record::State;
 
-use crate::tracker::{Roster, exhausted};
+use crate::tracker::{Tracker, exhausted};
 use crate::{
     model::{
         counters::Totals,
@@ -18,7 +18,7 @@ use crate::{
 /// How often it is asked for processes that have come since, at most.
 const SCANS: usize = 5;
 
-impl Roster {
+impl Tracker {
     /// Looks at all processes.
     pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();

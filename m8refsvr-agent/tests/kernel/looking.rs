@@ -7,9 +7,9 @@ use std::{
 
 use m8refsvr_agent::{
     bpf::{Kernel, Options},
-    collector::Observer,
+    collector::Collector,
     export::document::{Context, Document},
-    metrics::{accumulator::Ledger, churn::Turnover},
+    metrics::{accumulator::Accumulator, churn::Turnover},
     model::{
         counters::Counter,
         exit::Over,
@@ -27,42 +27,42 @@ use serde_json::Value;
 
 use crate::brief::STARTING;
 
-/// An observer of the processes with this name, with the programs attached as `options` say.
-pub(crate) fn observer_with(name: &str, options: &Options) -> Observer {
+/// A collector of the processes with this name, with the programs attached as `options` say.
+pub(crate) fn collector_with(name: &str, options: &Options) -> Collector {
     let selector = selector(name);
     let kernel = Kernel::attach(&Options { comms: selector.comms(), ..options.clone() }).unwrap();
     assert_eq!(kernel.problems(), [""; 0]);
-    Observer::new(Proc::new("/proc"), selector, Some(kernel))
+    Collector::new(Proc::new("/proc"), selector, Some(kernel))
 }
 
-/// As [`observer_with`], as the agent attaches by itself, with maps for a few processes.
-pub(crate) fn observer(name: &str) -> Observer {
-    observer_with(name, &Options { capacity: 16, bpf_fs: None, ..Options::default() })
+/// As [`collector_with`], as the agent attaches by itself, with maps for a few processes.
+pub(crate) fn collector(name: &str) -> Collector {
+    collector_with(name, &Options { capacity: 16, bpf_fs: None, ..Options::default() })
 }
 
-/// An observer without programs.
-pub(crate) fn observer_of_proc(name: &str) -> Observer {
-    Observer::new(Proc::new("/proc"), selector(name), None)
+/// A collector without programs.
+pub(crate) fn collector_of_proc(name: &str) -> Collector {
+    Collector::new(Proc::new("/proc"), selector(name), None)
 }
 
 fn selector(name: &str) -> Selector {
     Selector::new(&[name.to_owned()], &[]).unwrap()
 }
 
-/// An observer that looks now and then, takes in what the programs tell in between, and adds it up.
+/// A collector that looks now and then, takes in what the programs tell in between, and adds it up.
 pub(crate) struct Watching {
-    pub(crate) observer: Observer,
-    pub(crate) ledger: Ledger,
+    pub(crate) collector: Collector,
+    pub(crate) accumulator: Accumulator,
     told: Option<OwnedFd>,
     /// All that was over.
     pub(crate) over: Vec<Over>,
 }
 
 impl Watching {
-    pub(crate) fn new(observer: Observer) -> Self {
-        let told = observer.descriptor().unwrap();
+    pub(crate) fn new(collector: Collector) -> Self {
+        let told = collector.descriptor().unwrap();
         let mut watching =
-            Self { observer, ledger: Ledger::new(SystemTime::now(), 1), told, over: Vec::new() };
+            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), told, over: Vec::new() };
         watching.look();
         watching
     }
@@ -70,9 +70,9 @@ impl Watching {
     pub(crate) fn look(&mut self) -> Sample {
         let sample = {
             let _nobody_starts = STARTING.lock().unwrap();
-            self.observer.look().unwrap()
+            self.collector.look().unwrap()
         };
-        self.ledger.record(&sample);
+        self.accumulator.record(&sample);
         self.over.extend(sample.over.iter().cloned());
         sample
     }
@@ -96,7 +96,7 @@ impl Watching {
         let time = Timespec::try_from(time).unwrap();
         if poll(&mut [PollFd::new(told, PollFlags::IN)], Some(&time)).unwrap() > 0 {
             std::thread::sleep(Duration::from_millis(2));
-            self.observer.follow().unwrap();
+            self.collector.follow().unwrap();
         }
     }
 
@@ -104,12 +104,12 @@ impl Watching {
     /// end and may be long after who waits for a process knows, and looks until so many have ended.
     pub(crate) fn until_ended(&mut self, processes: u64) {
         let end = Instant::now() + Duration::from_secs(10);
-        let lives = |observer: &Observer| {
-            let kernel = observer.kernel().unwrap();
+        let lives = |collector: &Collector| {
+            let kernel = collector.kernel().unwrap();
             let mut holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
             holders.any(|holder| holder.state == State::Living)
         };
-        while lives(&self.observer) && Instant::now() < end {
+        while lives(&self.collector) && Instant::now() < end {
             std::thread::yield_now();
         }
         self.look();
@@ -120,11 +120,11 @@ impl Watching {
     }
 
     pub(crate) fn total(&self, counter: Counter) -> u64 {
-        self.ledger.group(0).now.get(counter).unwrap()
+        self.accumulator.group(0).now.get(counter).unwrap()
     }
 
     pub(crate) fn turnover(&self) -> &Turnover {
-        self.ledger.turnover(0).unwrap()
+        self.accumulator.turnover(0).unwrap()
     }
 
     pub(crate) fn exits(&self) -> u64 {
@@ -139,12 +139,12 @@ pub(crate) fn of(sample: &Sample, pid: u32) -> &ProcessSample {
 }
 
 /// The document of two looks.
-pub(crate) fn document(observer: &Observer, first: &Sample, second: &Sample) -> Value {
+pub(crate) fn document(collector: &Collector, first: &Sample, second: &Sample) -> Value {
     let context = Context {
         host: &Host::this(),
-        memory_bytes: memory_bytes(observer.proc()),
-        sources: observer.sources(),
-        patterns: observer.selector().patterns().map(str::to_owned).collect(),
+        memory_bytes: memory_bytes(collector.proc()),
+        sources: collector.sources(),
+        patterns: collector.selector().patterns().map(str::to_owned).collect(),
         problems: &[],
     };
     serde_json::to_value(Document::new(first, second, context)).unwrap()

@@ -31,7 +31,7 @@ use super::{
     transport::{Client, ExportError, Records},
 };
 use crate::{
-    logging::throttle::{Episode, Say, in_words},
+    logging::throttle::{Say, Throttle, in_words},
     model::exit::{Exit, How, Over},
 };
 
@@ -66,7 +66,7 @@ pub struct LogSender {
     dropped: Dropped,
     /// By when all must be over, once the agent ends.
     end: watch::Receiver<Option<Instant>>,
-    unreachable: Episode,
+    unreachable: Throttle,
 }
 
 /// How many records were not sent.
@@ -97,7 +97,7 @@ pub fn exit_events(
     let provider =
         SdkLoggerProvider::builder().with_resource(resource.for_sdk()).with_log_processor(processor).build();
     let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
-    let sender = LogSender { queue, client, dropped, end, unreachable: Episode::default() };
+    let sender = LogSender { queue, client, dropped, end, unreachable: Throttle::default() };
     (ExitEvents { logger: provider.logger_with_scope(scope), groups }, sender)
 }
 

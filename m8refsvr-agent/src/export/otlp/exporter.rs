@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{Client, Dropped, ExportError, Payload, ProcessMessages, messages, transport::Rejected};
 use crate::{
-    logging::throttle::{Episode, Say, in_words},
+    logging::throttle::{Say, Throttle, in_words},
     metrics::report::Exports,
 };
 
@@ -91,9 +91,9 @@ pub struct Exporter {
     messages: ProcessMessages,
     delay: Duration,
     counts: Arc<Counts>,
-    unreachable: Episode,
-    not_accepted: Episode,
-    old_certificates: Episode,
+    unreachable: Throttle,
+    not_accepted: Throttle,
+    old_certificates: Throttle,
 }
 
 impl Exporter {
@@ -105,9 +105,9 @@ impl Exporter {
             messages,
             delay,
             counts,
-            unreachable: Episode::default(),
-            not_accepted: Episode::default(),
-            old_certificates: Episode::default(),
+            unreachable: Throttle::default(),
+            not_accepted: Throttle::default(),
+            old_certificates: Throttle::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    collector::Observer,
+    collector::Collector,
     export::otlp::{
         Client, Compression, Counts, Exporter, Instruments, Names, Newest, Place, ProcessMessages, Protocol,
         Target, resource,
@@ -39,7 +39,7 @@ struct Delivery {
     runtime: Runtime,
     task: JoinHandle<()>,
     newest: watch::Sender<Newest>,
-    observer: Observer,
+    collector: Collector,
     reporter: Reporter,
     instruments: Instruments,
     counts: Arc<Counts>,
@@ -75,16 +75,16 @@ impl Delivery {
         );
         let task = runtime.spawn(exporter.run(handed));
         let selector = Selector::new(&["no-process-is-called-like-this".to_owned()], &[]).unwrap();
-        let observer = Observer::new(Proc::new("/proc"), selector, None);
+        let collector = Collector::new(Proc::new("/proc"), selector, None);
         let reporter = Reporter::new(SystemTime::now(), vec![String::new()], None);
-        Self { runtime, task, newest, observer, reporter, instruments, counts }
+        Self { runtime, task, newest, collector, reporter, instruments, counts }
     }
 
     /// One more look; the last one, where it must be delivered by then.
     fn look(&mut self, last_by: Option<Instant>) {
-        let sample = self.observer.look().unwrap();
-        let agent = self_stats::agent(&self.observer, Looks::default(), self.counts.now());
-        let report = self.reporter.report(&sample, self_stats::machine(&self.observer), agent);
+        let sample = self.collector.look().unwrap();
+        let agent = self_stats::agent(&self.collector, Looks::default(), self.counts.now());
+        let report = self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
         let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
             newest.number += 1;

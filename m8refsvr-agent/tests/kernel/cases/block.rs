@@ -12,7 +12,7 @@ use crate::{
     Case,
     Need::{Bpf, Disk, Tracefs},
     actor::{Actor, BLOCK, work_folder},
-    looking::{document, metrics, observer, observer_with, of},
+    looking::{collector, collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -77,11 +77,11 @@ fn dd_is_counted(forms: &[BlockForm]) {
     // After the first block dd has surely its name, and its file exists.
     input.write_all(&vec![1; BLOCK]).unwrap();
     let options = Options { capacity: 16, bpf_fs: None, block_forms: forms.to_vec(), ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_dd", &options);
+    let mut collector = collector_with("M8RefSvr_dd", &options);
     while fs::metadata(folder.path().join("written")).map_or(0, |file| file.len()) < MIB {
         std::thread::yield_now();
     }
-    let first = observer.look().unwrap();
+    let first = collector.look().unwrap();
     assert_eq!(of(&first, dd.id()).block.unwrap().write_bytes, 0);
     for _ in 0..100 {
         input.write_all(&vec![2; BLOCK]).unwrap();
@@ -89,8 +89,8 @@ fn dd_is_counted(forms: &[BlockForm]) {
     while fs::metadata(folder.path().join("written")).unwrap().len() < 101 * MIB {
         std::thread::yield_now();
     }
-    let second = observer.look().unwrap();
-    let document = document(&observer, &first, &second);
+    let second = collector.look().unwrap();
+    let document = document(&collector, &first, &second);
     drop(input);
     dd.wait().unwrap();
     let metrics = metrics(&document, dd.id());
@@ -102,8 +102,8 @@ fn dd_is_counted(forms: &[BlockForm]) {
 
 fn two_at_once() {
     let (mut one, mut other) = (Actor::start("M8RefSvr_two"), Actor::start("M8RefSvr_two"));
-    let mut observer = observer("M8RefSvr_two");
-    observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_two");
+    collector.look().unwrap();
     let write = |actor: &mut Actor, blocks: u64| {
         let folder = actor.folder().display().to_string();
         actor.tell(&format!("write 1 {blocks} {folder}"));
@@ -112,18 +112,18 @@ fn two_at_once() {
         scope.spawn(|| write(&mut one, 100));
         scope.spawn(|| write(&mut other, 60));
     });
-    let sample = observer.look().unwrap();
+    let sample = collector.look().unwrap();
     assert_eq!(of(&sample, one.pid()).block.unwrap().write_bytes, 100 * MIB);
     assert_eq!(of(&sample, other.pid()).block.unwrap().write_bytes, 60 * MIB);
 }
 
 fn four_threads() {
     let mut actor = Actor::start("M8RefSvr_four");
-    let mut observer = observer("M8RefSvr_four");
-    observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_four");
+    collector.look().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 4 50 {folder}"));
-    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
 }
 
@@ -133,11 +133,11 @@ fn preempted_threads() {
     const TIMES: u64 = 1000;
     const BYTES: u64 = 4096;
     let mut actor = Actor::start("M8RefSvr_preempt");
-    let mut observer = observer("M8RefSvr_preempt");
-    observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_preempt");
+    collector.look().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("rewrite {THREADS} {TIMES} {BYTES} {folder}"));
-    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
 
@@ -145,10 +145,10 @@ fn reads() {
     let mut actor = Actor::start("M8RefSvr_reads");
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 1 100 {folder}"));
-    let mut observer = observer("M8RefSvr_reads");
-    observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_reads");
+    collector.look().unwrap();
     actor.tell(&format!("read {folder}/written-{}-0", actor.pid()));
-    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.read_bytes, 100 * MIB);
     assert_eq!((block.write_bytes, block.write_operations), (0, 0));
     assert!(block.read_operations >= 100, "{block:?}");

@@ -11,7 +11,7 @@ use crate::{
     Case,
     Need::{Bpf, Disk},
     actor::Actor,
-    looking::{document, metrics, observer_with, of},
+    looking::{collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -65,22 +65,22 @@ fn released() {
 
 fn exchanged() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_exchange", &options);
+    let mut collector = collector_with("M8RefSvr_exchange", &options);
     let earlier = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
-    observer.look().unwrap();
+    collector.look().unwrap();
     drop(earlier);
     let later = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
-    let sample = observer.look().unwrap();
+    let sample = collector.look().unwrap();
     assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches.is_some()));
-    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 0);
+    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
 }
 
 fn id_comes_again() {
-    let mut observer =
-        observer_with("M8RefSvr_again", &Options { capacity: 4, bpf_fs: None, ..Options::default() });
+    let mut collector =
+        collector_with("M8RefSvr_again", &Options { capacity: 4, bpf_fs: None, ..Options::default() });
     let first = Actor::start("M8RefSvr_again");
     let pid = first.pid();
-    let started = of(&observer.look().unwrap(), pid).identity;
+    let started = of(&collector.look().unwrap(), pid).identity;
     drop(first);
     let mut second = (0..1000)
         .find_map(|_| {
@@ -89,30 +89,30 @@ fn id_comes_again() {
             Some(Actor::start("M8RefSvr_again")).filter(|actor| actor.pid() == pid)
         })
         .unwrap();
-    let before = of(&observer.look().unwrap(), pid).clone();
+    let before = of(&collector.look().unwrap(), pid).clone();
     assert!(before.identity.start_ticks > started.start_ticks);
     second.tell("work 1 100");
     let sum = |switches: Switches| switches.voluntary + switches.involuntary;
     let least = sum(second.usage());
-    let after = of(&observer.look().unwrap(), pid).clone();
+    let after = of(&collector.look().unwrap(), pid).clone();
     let most = sum(second.usage());
     let seen = after.switches.map(sum).unwrap();
     assert!((least..=most).contains(&seen), "{seen} of {least} to {most}: {before:?}, then {after:?}");
     assert!(seen > before.switches.map(sum).unwrap());
-    let slots: Vec<u32> = observer.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
+    let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [pid]);
 }
 
 fn one_too_many() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_slots", &options);
+    let mut collector = collector_with("M8RefSvr_slots", &options);
     let mut actors: Vec<Actor> = (0..3).map(|_| Actor::start("M8RefSvr_slots")).collect();
     actors.sort_by_key(Actor::pid);
-    let first = observer.look().unwrap();
+    let first = collector.look().unwrap();
     // A loss is counted once, not at each look.
-    let second = observer.look().unwrap();
-    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 1);
-    let shown = document(&observer, &first, &second);
+    let second = collector.look().unwrap();
+    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
+    let shown = document(&collector, &first, &second);
     assert_eq!(shown["metrics"]["process_count"], 3);
     let lost = metrics(&shown, actors[2].pid());
     assert_eq!(lost.get("voluntary_ctx_switches"), None);
@@ -130,18 +130,18 @@ fn one_too_many() {
     // The slot of one that ends goes to the one that waits, which does not inherit its counts.
     let folder = actors[0].folder().display().to_string();
     actors[0].tell(&format!("write 1 4 {folder}"));
-    assert_eq!(of(&observer.look().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
+    assert_eq!(of(&collector.look().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
     drop(actors.remove(0));
     // Its last switch, by which the programs see its end, may be later than what its parent was told.
     let end = Instant::now() + Duration::from_secs(10);
     let waited = loop {
-        let waited = of(&observer.look().unwrap(), actors[1].pid()).clone();
+        let waited = of(&collector.look().unwrap(), actors[1].pid()).clone();
         if waited.block.is_some() || Instant::now() > end {
             break waited;
         }
     };
     assert_eq!(waited.block.unwrap().write_bytes, 0);
     assert!(waited.switches.unwrap().voluntary > 0);
-    assert_eq!(observer.snapshot().unwrap().slots.len(), 2);
-    assert_eq!(observer.snapshot().unwrap().losses.no_free_slot, 1);
+    assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
+    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
 }

@@ -14,7 +14,7 @@ use crate::{
     Case,
     Need::{Bpf, BpfFs, Disk},
     actor::Actor,
-    looking::{document, metrics, observer_with},
+    looking::{collector_with, document, metrics},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -69,19 +69,19 @@ fn json(output: &Output) -> Value {
 fn agrees() {
     let mut actor = Actor::start("M8RefSvr_dump");
     let options = Options { capacity: 16, ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_dump", &options);
-    let first = observer.look().unwrap();
+    let mut collector = collector_with("M8RefSvr_dump", &options);
+    let first = collector.look().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 2 5 {folder}"));
     actor.tell("work 4 20");
     // The same before and after the dump is the same at its moment.
     let (dumped, document) = (0..100)
         .find_map(|_| {
-            let before = observer.look().unwrap();
+            let before = collector.look().unwrap();
             let dumped = json(&dump(&["--json", "--agent", &std::process::id().to_string()]));
-            let after = observer.look().unwrap();
+            let after = collector.look().unwrap();
             let same = before.processes[0].switches == after.processes[0].switches;
-            same.then(|| (dumped, document(&observer, &first, &after)))
+            same.then(|| (dumped, document(&collector, &first, &after)))
         })
         .expect("the process rests");
     assert_eq!(dumped["agent"]["running"], true);
@@ -193,7 +193,7 @@ fn folders_of_others() {
     std::os::unix::fs::symlink(victim.path(), &folder).unwrap();
     let options = Options { capacity: 1, ..Options::default() };
     let problem =
-        || observer_with("M8RefSvr_none", &options).kernel().unwrap().pin_problem().map(ToString::to_string);
+        || collector_with("M8RefSvr_none", &options).kernel().unwrap().pin_problem().map(ToString::to_string);
     assert!(problem().unwrap().contains("belongs to another user"));
     std::fs::remove_file(&folder).unwrap();
     std::fs::create_dir(&folder).unwrap();

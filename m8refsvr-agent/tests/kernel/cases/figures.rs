@@ -14,7 +14,7 @@ use crate::{
     Case,
     Need::{Bpf, SecondCpu},
     actor::Actor,
-    looking::{document, metrics, observer, observer_of_proc, of},
+    looking::{collector, collector_of_proc, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
 fn cpu() {
     let mut actor = Actor::start("M8RefSvr_cpu");
     let pid = actor.pid();
-    let mut observer = observer_of_proc("M8RefSvr_cpu");
+    let mut collector = collector_of_proc("M8RefSvr_cpu");
     // As the scheduler has it.
     let seconds = || {
         let schedstat = |task: fs::DirEntry| fs::read_to_string(task.path().join("schedstat")).unwrap();
@@ -61,10 +61,10 @@ fn cpu() {
         tasks.map(|text| text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9).sum::<f64>()
     };
     let mut usage = || {
-        let (first, before, start) = (observer.look().unwrap(), seconds(), Instant::now());
+        let (first, before, start) = (collector.look().unwrap(), seconds(), Instant::now());
         thread::sleep(Duration::from_secs(1));
-        let (second, after, end) = (observer.look().unwrap(), seconds(), Instant::now());
-        let usage = metrics(&document(&observer, &first, &second), pid)["cpu_usage"].as_f64().unwrap();
+        let (second, after, end) = (collector.look().unwrap(), seconds(), Instant::now());
+        let usage = metrics(&document(&collector, &first, &second), pid)["cpu_usage"].as_f64().unwrap();
         (usage, (after - before) / (end - start).as_secs_f64() * 100.0)
     };
     assert_eq!(usage().0, 0.0, "of one that waits");
@@ -79,8 +79,8 @@ fn cpu() {
 fn memory() {
     // An estimate is right by chance.
     let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_memory")).collect();
-    let mut observer = observer_of_proc("M8RefSvr_memory");
-    let sample = observer.look().unwrap();
+    let mut collector = collector_of_proc("M8RefSvr_memory");
+    let sample = collector.look().unwrap();
     for actor in &actors {
         let status = fs::read_to_string(format!("/proc/{}/status", actor.pid())).unwrap();
         let bytes = |name| {
@@ -96,8 +96,8 @@ fn memory() {
 fn files() {
     let mut actor = Actor::start("M8RefSvr_files");
     let pid = actor.pid();
-    let mut observer = observer_of_proc("M8RefSvr_files");
-    let mut count = || of(&observer.look().unwrap(), pid).open_files.unwrap();
+    let mut collector = collector_of_proc("M8RefSvr_files");
+    let mut count = || of(&collector.look().unwrap(), pid).open_files.unwrap();
     let before = count();
     // 25 pipes and 25 pairs of sockets, two descriptors each.
     actor.tell("open 25");
@@ -108,25 +108,25 @@ fn files() {
 
 fn many_files() {
     let mut actor = Actor::start("M8RefSvr_many");
-    let mut observer = observer_of_proc("M8RefSvr_many");
-    let before = of(&observer.look().unwrap(), actor.pid()).open_files.unwrap();
+    let mut collector = collector_of_proc("M8RefSvr_many");
+    let before = of(&collector.look().unwrap(), actor.pid()).open_files.unwrap();
     actor.tell("open 2500");
-    assert_eq!(of(&observer.look().unwrap(), actor.pid()).open_files.unwrap(), before + 10_000);
+    assert_eq!(of(&collector.look().unwrap(), actor.pid()).open_files.unwrap(), before + 10_000);
 }
 
 fn ended() {
     let (staying, ending) = (Actor::start("M8RefSvr_ends"), Actor::start("M8RefSvr_ends"));
-    let mut observer = observer("M8RefSvr_ends");
-    let first = observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_ends");
+    let first = collector.look().unwrap();
     assert_eq!(first.processes.len(), 2);
-    assert_eq!(observer.snapshot().unwrap().slots.len(), 2);
+    assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
     drop(ending);
-    let second = observer.look().unwrap();
-    let document = document(&observer, &first, &second);
+    let second = collector.look().unwrap();
+    let document = document(&collector, &first, &second);
     assert_eq!(document["metrics"]["process_count"], 1);
     assert_eq!(document["processes"][0]["pid"], staying.pid());
     assert_eq!(document["agent"]["warnings"].as_array().unwrap().len(), 0, "{document}");
-    let slots: Vec<u32> = observer.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
+    let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [staying.pid()]);
 }
 
@@ -135,14 +135,14 @@ fn without_leader() {
     let name = "M8RefSvr_leader_of_threads";
     let mut actor = Actor::start(name);
     let pid = actor.pid();
-    let mut observer = observer_of_proc(name);
+    let mut collector = collector_of_proc(name);
     actor.tell("open 5");
-    let before = of(&observer.look().unwrap(), pid).clone();
+    let before = of(&collector.look().unwrap(), pid).clone();
     actor.tell("end-leader");
     while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
         thread::yield_now();
     }
-    let sample = observer.look().unwrap();
+    let sample = collector.look().unwrap();
     let after = of(&sample, pid);
     assert_eq!(&*after.name, name);
     assert_eq!(after.open_files, before.open_files);
@@ -152,11 +152,11 @@ fn without_leader() {
 }
 
 fn came_between() {
-    let mut observer = observer("M8RefSvr_came");
-    let first = observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_came");
+    let first = collector.look().unwrap();
     let actor = Actor::start("M8RefSvr_came");
-    let second = observer.look().unwrap();
-    let document = document(&observer, &first, &second);
+    let second = collector.look().unwrap();
+    let document = document(&collector, &first, &second);
     let metrics = metrics(&document, actor.pid());
     assert_eq!(metrics.get("block_write_bytes"), None);
     assert!(metrics["cpu_usage"].as_f64().is_some() && metrics["voluntary_ctx_switches"].as_u64().is_some());
@@ -204,13 +204,13 @@ fn with_few_descriptors() {
         }
     }
     // Where they become too few while files are kept open, one look fails, and the next has those descriptors.
-    let mut observer = observer_of_proc("M8RefSvr_few");
-    assert_eq!(observer.look().unwrap().processes.len(), actors.len());
+    let mut collector = collector_of_proc("M8RefSvr_few");
+    assert_eq!(collector.look().unwrap().processes.len(), actors.len());
     let limit = getrlimit(Resource::Nofile);
     let next = fs::File::open("/").unwrap();
     let next = u64::try_from(next.as_raw_fd()).unwrap();
     setrlimit(Resource::Nofile, Rlimit { current: Some(next), ..limit }).unwrap();
-    let outcomes = [observer.look(), observer.look()];
+    let outcomes = [collector.look(), collector.look()];
     setrlimit(Resource::Nofile, limit).unwrap();
     let [first, second] = outcomes;
     assert!(first.is_err());
@@ -219,11 +219,11 @@ fn with_few_descriptors() {
 
 fn zombie() {
     let actor = Actor::start("M8RefSvr_zombie");
-    let mut observer = observer_of_proc("M8RefSvr_zombie");
-    assert_eq!(observer.look().unwrap().processes.len(), 1);
+    let mut collector = collector_of_proc("M8RefSvr_zombie");
+    assert_eq!(collector.look().unwrap().processes.len(), 1);
     actor.signal(Signal::KILL);
     // Waits for its end without taking it in.
     actor.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     assert!(std::path::Path::new(&format!("/proc/{}", actor.pid())).exists());
-    assert_eq!(observer.look().unwrap().processes.len(), 0);
+    assert_eq!(collector.look().unwrap().processes.len(), 0);
 }

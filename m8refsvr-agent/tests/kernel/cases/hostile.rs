@@ -115,5 +115,5 @@ fn deep() {
     fs::write(groups.innermost().join("cgroup.procs"), child.id().to_string()).unwrap();
     let sample = watching.look();
     end(&mut child);
-    assert_eq!(of(&sample, child.id()).headroom.cgroup_pids, part(1, 4));
+    assert_eq!(of(&sample, child.id()).limits_used.cgroup_pids, part(1, 4));
 }

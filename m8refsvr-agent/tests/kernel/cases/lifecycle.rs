@@ -25,7 +25,7 @@ use crate::{
     actor::work_folder,
     brief::{Programs, Usage, own},
     harness::memory_group,
-    looking::{Watching, observer_of_proc, observer_with},
+    looking::{Watching, collector_of_proc, collector_with},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -118,7 +118,7 @@ fn watching(capacity: u32) -> Watching {
 
 pub(crate) fn watching_for(name: &str, capacity: u32) -> Watching {
     let options = Options { capacity, bpf_fs: None, ..Options::default() };
-    Watching::new(observer_with(&own(name), &options))
+    Watching::new(collector_with(&own(name), &options))
 }
 
 /// Follows what a thread does until it is done, looking at each interval.
@@ -150,7 +150,7 @@ fn equals(watching: &mut Watching, usage: &Usage) {
 }
 
 fn losses(watching: &Watching) -> m8refsvr_common::record::Losses {
-    watching.observer.kernel().unwrap().losses()
+    watching.collector.kernel().unwrap().losses()
 }
 
 fn four_hundred() {
@@ -188,7 +188,7 @@ fn too_few_slots() {
     with_slot.run(64, || programs.command(NAME, "burn 5"));
     usage.run(4936, || programs.command(NAME, "exit 0"));
     // What they had waits in their slots, for a dump to be seen too.
-    let waiting = watching.observer.snapshot().unwrap().over;
+    let waiting = watching.collector.snapshot().unwrap().over;
     assert_eq!(waiting.len(), 64);
     assert!(waiting.iter().all(|over| over.life.status == 0 && over.life.last.runtime >= 5_000_000));
     equals(&mut watching, &with_slot);
@@ -277,8 +277,8 @@ fn found_once() {
         end(&mut child);
         let (pids, _) = settled(&mut watching, 0);
         assert_eq!(pids.len(), 0, "{what}: {pids:?}");
-        assert_eq!(watching.observer.kernel().unwrap().slots().0, 0, "{what}");
-        assert_eq!(watching.observer.corrections(), 0, "{what}");
+        assert_eq!(watching.collector.kernel().unwrap().slots().0, 0, "{what}");
+        assert_eq!(watching.collector.corrections(), 0, "{what}");
         let exits = watching.exits();
         assert!(exits <= watching.turnover().starts && exits >= expected as u64, "{what}");
     }
@@ -325,7 +325,7 @@ fn takes_a_name() {
         let mut child = programs.command(OTHER, words).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         // Nobody has looked, and a program knew what the process had until then.
-        let kernel = watching.observer.kernel().unwrap();
+        let kernel = watching.collector.kernel().unwrap();
         let holder = kernel.holder(kernel.slot(child.id()).unwrap()).unwrap();
         let first = holder.life.first;
         assert!(first.voluntary > 0, "{words}: {first:?}");
@@ -345,10 +345,10 @@ fn other_agent() {
     let mut child = programs.command(NAME, "hold").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     // The programs know its `comm` alone.
-    assert!(watching.observer.kernel().unwrap().slot(child.id()).is_some());
+    assert!(watching.collector.kernel().unwrap().slot(child.id()).is_some());
     let (pids, _) = settled(&mut watching, 0);
     assert_eq!(pids, [0; 0]);
-    assert_eq!((watching.turnover().starts, watching.observer.kernel().unwrap().slots().0), (0, 0));
+    assert_eq!((watching.turnover().starts, watching.collector.kernel().unwrap().slots().0), (0, 0));
     end(&mut child);
 }
 
@@ -368,7 +368,7 @@ fn leaves() {
         assert_eq!(pids, [0; 0], "{words}");
         assert_eq!(watching.over.last().unwrap().how, How::Left, "{words}");
         assert_eq!((watching.turnover().starts, watching.exits()), (1, 0), "{words}");
-        assert_eq!(watching.observer.kernel().unwrap().slots().0, 0, "{words}");
+        assert_eq!(watching.collector.kernel().unwrap().slots().0, 0, "{words}");
         end(&mut child);
         watching.look();
         // What it did under the other name is not ours.
@@ -417,7 +417,7 @@ fn there_and_back() {
     let identities = [&before, &sample].map(|sample| sample.processes.first().map(|it| it.identity));
     assert!(identities[0].is_some() && identities[0] == identities[1], "{identities:?}");
     assert!(is_near(&watching, ours(&used)), "{}, {used:?}", cpu(&watching));
-    let of_process = watching.ledger.process(&identities[0].unwrap()).now.get(Counter::CpuUser).unwrap();
+    let of_process = watching.accumulator.process(&identities[0].unwrap()).now.get(Counter::CpuUser).unwrap();
     assert_eq!(of_process, watching.total(Counter::CpuUser));
     drop(child.stdin.take());
     let rest = numbers(&mut told, 1)[0] - used[2];
@@ -527,7 +527,7 @@ fn leader_ends_first() {
 
 fn without_bpf() {
     let programs = Programs::new(&[NAME, OTHER]);
-    let mut watching = Watching::new(observer_of_proc(&own(NAME)));
+    let mut watching = Watching::new(collector_of_proc(&own(NAME)));
     let mut child = programs.command(NAME, "burn 100 hold").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     while watching

@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use m8refsvr_agent::model::{limit_utilization::Headroom, sample::ProcessSample};
+use m8refsvr_agent::model::{limit_utilization::LimitUtilization, sample::ProcessSample};
 
 use crate::{
     Case,
@@ -59,11 +59,11 @@ fn own_limits() {
     // A user that nobody else is, whom the limit binds.
     let process = look("limit 10 become 54321");
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let Headroom { open_files, user_processes, .. } = process.headroom;
+    let LimitUtilization { open_files, user_processes, .. } = process.limits_used;
     assert_eq!(user_processes, part(1, 10));
     assert_eq!(open_files, files.and_then(|files| part(process.open_files.unwrap(), files)));
     // Root may have as many as it wants.
-    assert_eq!(look("limit 10").headroom.user_processes, None);
+    assert_eq!(look("limit 10").limits_used.user_processes, None);
 }
 
 /// A control group within another, which is removed in the end.
@@ -100,7 +100,7 @@ fn memory() {
     let group = Group::new(&root);
     fs::write(group.0.join(limit), (256_u64 << 20).to_string()).unwrap();
     let process = look(&format!("join {}", group.inner().display()));
-    assert_eq!(process.headroom.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
+    assert_eq!(process.limits_used.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
 }
 
 /// Where control groups with a limit of threads can be made.
@@ -120,5 +120,5 @@ fn threads() {
     let group = Group::new(&thread_group().unwrap());
     fs::write(group.0.join("pids.max"), "4").unwrap();
     let process = look(&format!("join {}", group.inner().display()));
-    assert_eq!(process.headroom.cgroup_pids, part(1, 4));
+    assert_eq!(process.limits_used.cgroup_pids, part(1, 4));
 }

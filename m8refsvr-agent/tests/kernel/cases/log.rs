@@ -12,7 +12,7 @@ use crate::{
     Case,
     Need::{Bpf, Disk, LogObject},
     actor::Actor,
-    looking::observer_with,
+    looking::collector_with,
 };
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -56,9 +56,9 @@ fn forwarded() {
     log::set_max_level(log::LevelFilter::Debug);
     let options =
         Options { capacity: 16, bpf_fs: None, object: Some(object().unwrap()), ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_log", &options);
+    let mut collector = collector_with("M8RefSvr_log", &options);
     let mut actor = Actor::start("M8RefSvr_log");
-    observer.look().unwrap();
+    collector.look().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 1 1 {folder}"));
     let start = format!("process {}: ", actor.pid());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    collector::Observer,
+    collector::Collector,
     proc::{Proc, io::StorageIo, stat::Stat},
     sys::boot_clock::of_ticks,
 };
@@ -26,7 +26,7 @@ use crate::{
     Case,
     Need::{Bpf, SecondCpu},
     actor::Actor,
-    looking::{observer, of},
+    looking::{collector, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -60,9 +60,9 @@ fn kept(pid: u32) -> Vec<String> {
 }
 
 /// Looks until the process is taken to be at rest for long.
-fn let_rest(observer: &mut Observer, pid: u32) {
+fn let_rest(collector: &mut Collector, pid: u32) {
     for _ in 0..100 {
-        observer.look().unwrap();
+        collector.look().unwrap();
         if kept(pid) == ["fd", "statm", "task"] {
             return;
         }
@@ -74,10 +74,10 @@ fn let_rest(observer: &mut Observer, pid: u32) {
 fn wakes() {
     let mut actor = Actor::start("M8RefSvr_wakes");
     let pid = actor.pid();
-    let mut observer = observer("M8RefSvr_wakes");
-    let before = of(&observer.look().unwrap(), pid).clone();
+    let mut collector = collector("M8RefSvr_wakes");
+    let before = of(&collector.look().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
-    let_rest(&mut observer, pid);
+    let_rest(&mut collector, pid);
     actor.tell("burn 50");
     actor.tell("start 3");
     actor.tell("open 25");
@@ -88,7 +88,7 @@ fn wakes() {
         thread::sleep(Duration::from_millis(1));
     }
     actor.stop();
-    let after = of(&observer.look().unwrap(), pid).clone();
+    let after = of(&collector.look().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     assert_eq!(after.open_files.unwrap(), before.open_files.unwrap() + 100);
     let process = Proc::new("/proc").process(pid).unwrap();
@@ -107,7 +107,7 @@ fn wakes() {
 
 fn spins() {
     let mut actor = Actor::start("M8RefSvr_spins");
-    let mut observer = observer("M8RefSvr_spins");
+    let mut collector = collector("M8RefSvr_spins");
     // Where this thread is, so that it does not disturb what it looks at.
     let all = sched_getaffinity(None).unwrap();
     let mut first = CpuSet::new();
@@ -115,7 +115,7 @@ fn spins() {
     sched_setaffinity(None, &first).unwrap();
     actor.tell("spin-for-ever 1");
     let mut look = || {
-        let sample = observer.look().unwrap();
+        let sample = collector.look().unwrap();
         let process = of(&sample, actor.pid());
         (process.switches.unwrap(), process.cpu_user)
     };
@@ -141,9 +141,9 @@ fn spins() {
 fn traced() {
     let mut actor = Actor::start("M8RefSvr_traced");
     let pid = actor.pid();
-    let mut observer = observer("M8RefSvr_traced");
-    let threads = |observer: &mut Observer| of(&observer.look().unwrap(), pid).threads;
-    let before = threads(&mut observer);
+    let mut collector = collector("M8RefSvr_traced");
+    let threads = |collector: &mut Collector| of(&collector.look().unwrap(), pid).threads;
+    let before = threads(&mut collector);
     actor.tell("start 2");
     let ids: Vec<Pid> = fs::read_dir(format!("/proc/{pid}/task"))
         .unwrap()
@@ -153,13 +153,13 @@ fn traced() {
         .collect();
     ids.iter().for_each(|&thread| ptrace::seize(thread, ptrace::Options::empty()).unwrap());
     actor.tell("rest");
-    let_rest(&mut observer, pid);
-    assert_eq!((ids.len(), threads(&mut observer)), (2, before + 2), "nobody has waited for them");
+    let_rest(&mut collector, pid);
+    assert_eq!((ids.len(), threads(&mut collector)), (2, before + 2), "nobody has waited for them");
     for thread in ids {
         let ended = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
         assert!(matches!(ended, WaitStatus::Exited(..)), "{ended:?}");
     }
-    assert_eq!(threads(&mut observer), before);
+    assert_eq!(threads(&mut collector), before);
 }
 
 fn memory() {
@@ -167,9 +167,9 @@ fn memory() {
     let pid = actor.pid();
     // The stack of a thread that has ended stays for the next one.
     actor.tell("work 1 1");
-    let mut observer = observer("M8RefSvr_given");
-    let_rest(&mut observer, pid);
-    let before = of(&observer.look().unwrap(), pid).resident_bytes.unwrap();
+    let mut collector = collector("M8RefSvr_given");
+    let_rest(&mut collector, pid);
+    let before = of(&collector.look().unwrap(), pid).resident_bytes.unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let unused = maps.lines().find_map(|line| {
         let (from, rest) = line.split_once('-')?;
@@ -183,7 +183,7 @@ fn memory() {
         memory.write_all_at(&[0], unused.unwrap() + page * 4096).unwrap();
     }
     drop(memory);
-    let after = of(&observer.look().unwrap(), pid).resident_bytes.unwrap();
+    let after = of(&collector.look().unwrap(), pid).resident_bytes.unwrap();
     // Between Linux 6.2 and the middle of 2025 the kernel has but an estimate.
     assert!(after >= before + (PAGES - 64) * 4096, "{after} after {before}");
     assert_eq!(kept(pid), ["fd", "statm", "task"], "it has not run");

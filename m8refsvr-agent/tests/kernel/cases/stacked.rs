@@ -10,7 +10,7 @@ use crate::{
     Case,
     Need::{Bpf, DeviceMapper, Lvm, Md},
     actor::{Actor, work_folder},
-    looking::{observer, of},
+    looking::{collector, of},
     release,
 };
 
@@ -106,12 +106,12 @@ fn completed(disks: &[PathBuf]) -> Writes {
 /// A process that matches writes to a device past the page cache: what is counted for it, and what its disks had to do.
 fn write_to(device: &str, disks: &[PathBuf]) -> (Writes, Writes) {
     let mut actor = Actor::start("M8RefSvr_stacked");
-    let mut observer = observer("M8RefSvr_stacked");
-    observer.look().unwrap();
+    let mut collector = collector("M8RefSvr_stacked");
+    collector.look().unwrap();
     let before = completed(disks);
     actor.tell(&format!("overwrite {device} {BLOCKS}"));
     let after = completed(disks);
-    let block = of(&observer.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
     (
         Writes { bytes: block.write_bytes, operations: block.write_operations },
         Writes { bytes: after.bytes - before.bytes, operations: after.operations - before.operations },

@@ -2,14 +2,14 @@
 
 use m8refsvr_agent::{
     bpf::{Options, SwitchForm, Switches},
-    collector::Observer,
+    collector::Collector,
 };
 
 use crate::{
     Case,
     Need::{Bpf, Linux, Taskstats as Accounting, Tracefs},
     actor::Actor,
-    looking::{observer, observer_of_proc, observer_with, of},
+    looking::{collector, collector_of_proc, collector_with, of},
     taskstats::Taskstats,
 };
 
@@ -53,11 +53,11 @@ pub(crate) const CASES: &[Case] = &[
 
 fn equal_the_kernels(form: SwitchForm) {
     let options = Options { capacity: 16, bpf_fs: None, switch_forms: vec![form], ..Options::default() };
-    let mut observer = observer_with("M8RefSvr_switch", &options);
+    let mut collector = collector_with("M8RefSvr_switch", &options);
     let accounting = Taskstats::connect().unwrap();
     let mut actor = Actor::start("M8RefSvr_switch");
     let pid = actor.pid();
-    look(&mut observer, pid);
+    look(&mut collector, pid);
 
     // Four threads that wait and spin while we look at them.
     actor.tell("start 4");
@@ -66,7 +66,7 @@ fn equal_the_kernels(form: SwitchForm) {
     let (mut before, mut seen) = (Switches::default(), Switches::default());
     for _ in 0..50 {
         before = accounting.of(pid).unwrap();
-        seen = look(&mut observer, pid);
+        seen = look(&mut collector, pid);
         let after = accounting.of(pid).unwrap();
         let is_between = |kind: fn(&Switches) -> u64| {
             (kind(&before).saturating_sub(in_flight)..=kind(&after)).contains(&kind(&seen))
@@ -80,9 +80,9 @@ fn equal_the_kernels(form: SwitchForm) {
     // These end, and others after them.
     actor.tell("rest");
     actor.tell("work 4 50");
-    equals_usage(&mut observer, &mut actor);
+    equals_usage(&mut collector, &mut actor);
     let accounted = accounting.of(pid).unwrap();
-    let seen = look(&mut observer, pid);
+    let seen = look(&mut collector, pid);
     if accounted.voluntary < before.voluntary {
         // Taskstats of Linux 5.10 to 6.12 forget threads that have ended; `getrusage` does not.
         return;
@@ -99,30 +99,30 @@ fn continue_without_gap() {
         let mut actor = Actor::start(&name);
         actor.tell("start 4");
         // Busy from long before the first look until after it.
-        let mut observer = observer(&name);
-        look(&mut observer, actor.pid());
+        let mut collector = collector(&name);
+        look(&mut collector, actor.pid());
         actor.tell("rest");
-        equals_usage(&mut observer, &mut actor);
+        equals_usage(&mut collector, &mut actor);
     }
 }
 
 fn two_hundred_threads() {
     let mut actor = Actor::start("M8RefSvr_threads");
-    let mut observer = observer("M8RefSvr_threads");
-    look(&mut observer, actor.pid());
+    let mut collector = collector("M8RefSvr_threads");
+    look(&mut collector, actor.pid());
     for _ in 0..20 {
         actor.tell("work 10 2");
     }
-    let seen = equals_usage(&mut observer, &mut actor);
+    let seen = equals_usage(&mut collector, &mut actor);
     assert!(seen.voluntary > 400, "{seen:?}");
 }
 
 fn living_threads() {
-    let mut observer = observer_of_proc("M8RefSvr_living");
+    let mut collector = collector_of_proc("M8RefSvr_living");
     let mut actor = Actor::start("M8RefSvr_living");
-    equals_usage(&mut observer, &mut actor);
+    equals_usage(&mut collector, &mut actor);
     actor.tell("work 2 50");
-    let seen = look(&mut observer, actor.pid());
+    let seen = look(&mut collector, actor.pid());
     let truth = actor.usage();
     // Those of the two threads that ended are lost, which is why programs count.
     assert!(seen.voluntary + 50 < truth.voluntary, "{seen:?} {truth:?}");
@@ -130,14 +130,14 @@ fn living_threads() {
 
 /// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
 /// the next command, which is one switch, is looked at, and asks again.
-fn equals_usage(observer: &mut Observer, actor: &mut Actor) -> Switches {
+fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
     let mut before = actor.usage();
     for attempt in 0..1000 {
         if attempt >= 100 {
             // On a busy machine we are woken on the CPU of the actor, and look before it waits.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let seen = look(observer, actor.pid());
+        let seen = look(collector, actor.pid());
         let after = actor.usage();
         let waited_once = after.voluntary == before.voluntary + 1 && seen != before;
         if waited_once && after.involuntary == before.involuntary {
@@ -153,6 +153,6 @@ fn equals_usage(observer: &mut Observer, actor: &mut Actor) -> Switches {
     panic!("process {} never rests", actor.pid());
 }
 
-fn look(observer: &mut Observer, pid: u32) -> Switches {
-    of(&observer.look().unwrap(), pid).switches.unwrap()
+fn look(collector: &mut Collector, pid: u32) -> Switches {
+    of(&collector.look().unwrap(), pid).switches.unwrap()
 }

@@ -1,5 +1,5 @@
 //! What taking in a look costs, making the report of it, collecting it by the SDK, and the messages of that:
-//! `cargo bench -p m8refsvr-agent --bench ledger`.
+//! `cargo bench -p m8refsvr-agent --bench accumulator`.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
 
@@ -10,10 +10,10 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::{
-    collector::Observer,
+    collector::Collector,
     export::otlp::{self, Instruments, LIMIT, Names, Place, ProcessMessages},
     metrics::{
-        accumulator::Ledger,
+        accumulator::Accumulator,
         report::{Exports, Reporter},
     },
     model::sample::Sample,
@@ -24,11 +24,11 @@ use m8refsvr_agent::{
 use prost::Message as _;
 
 /// A look at so many processes, all like one that is there; and who looked.
-fn look(processes: u32) -> (Observer, Sample) {
+fn look(processes: u32) -> (Collector, Sample) {
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let selector = Selector::new(&["cat".into()], &[]).unwrap();
-    let mut observer = Observer::new(Proc::new("/proc"), selector, None);
-    let mut sample = observer.look().unwrap();
+    let mut collector = Collector::new(Proc::new("/proc"), selector, None);
+    let mut sample = collector.look().unwrap();
     drop(child.stdin.take());
     child.wait().unwrap();
     let one = sample.processes.pop().unwrap();
@@ -38,7 +38,7 @@ fn look(processes: u32) -> (Observer, Sample) {
         process
     };
     sample.processes = (1..=processes).map(like).collect();
-    (observer, sample)
+    (collector, sample)
 }
 
 /// The same a moment later, when each has done something.
@@ -49,17 +49,17 @@ fn later(sample: &mut Sample) {
     sample.at += Duration::from_secs(1);
 }
 
-fn ledger(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("ledger");
+fn accumulator(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("accumulator");
     for processes in [1, 1000] {
         let (_, mut sample) = look(processes);
-        let mut ledger = Ledger::new(SystemTime::now(), 1);
+        let mut accumulator = Accumulator::new(SystemTime::now(), 1);
         group.bench_function(BenchmarkId::new("record", processes), |bencher| {
             let next = || {
                 later(&mut sample);
                 sample.clone()
             };
-            bencher.iter_batched_ref(next, |sample| ledger.record(sample), BatchSize::SmallInput);
+            bencher.iter_batched_ref(next, |sample| accumulator.record(sample), BatchSize::SmallInput);
         });
     }
     group.finish();
@@ -68,13 +68,13 @@ fn ledger(criterion: &mut Criterion) {
 fn report(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("report");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
-        let (observer, mut sample) = look(1000);
+        let (collector, mut sample) = look(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
         group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
             let next = || {
                 later(&mut sample);
-                let agent = self_stats::agent(&observer, Looks::default(), Exports::default());
-                (sample.clone(), agent, self_stats::machine(&observer))
+                let agent = self_stats::agent(&collector, Looks::default(), Exports::default());
+                (sample.clone(), agent, self_stats::machine(&collector))
             };
             bencher.iter_batched(
                 next,
@@ -91,10 +91,10 @@ fn export(criterion: &mut Criterion) {
     let resource = otlp::resource(&Host::this(), None, None).unwrap();
     let mut group = criterion.benchmark_group("export");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
-        let (observer, sample) = look(1000);
+        let (collector, sample) = look(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
-        let agent = self_stats::agent(&observer, Looks::default(), Exports::default());
-        let report = reporter.report(&sample, self_stats::machine(&observer), agent);
+        let agent = self_stats::agent(&collector, Looks::default(), Exports::default());
+        let report = reporter.report(&sample, self_stats::machine(&collector), agent);
         let mut instruments = Instruments::new(names, &resource, 1);
         group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {
             bencher.iter_batched(
@@ -113,5 +113,5 @@ fn export(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ledger, report, export);
+criterion_group!(benches, accumulator, report, export);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! What taking in a look costs, making the report of it, collecting it by the SDK, and the messages of that:
+//! What taking in a collection costs, making the report of it, collecting it by the SDK, and the messages of that:
 //! `cargo bench -p m8refsvr-agent --bench accumulator`.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
@@ -18,17 +18,17 @@ use m8refsvr_agent::{
     },
     model::sample::Sample,
     proc::{Proc, system::Host},
-    service::self_stats::{self, Looks},
+    service::self_stats::{self, Collections},
     tracker::selector::Selector,
 };
 use prost::Message as _;
 
-/// A look at so many processes, all like one that is there; and who looked.
-fn look(processes: u32) -> (Collector, Sample) {
+/// A collection at so many processes, all like one that is there; and who looked.
+fn collect(processes: u32) -> (Collector, Sample) {
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let selector = Selector::new(&["cat".into()], &[]).unwrap();
     let mut collector = Collector::new(Proc::new("/proc"), selector, None);
-    let mut sample = collector.look().unwrap();
+    let mut sample = collector.collect().unwrap();
     drop(child.stdin.take());
     child.wait().unwrap();
     let one = sample.processes.pop().unwrap();
@@ -52,7 +52,7 @@ fn later(sample: &mut Sample) {
 fn accumulator(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("accumulator");
     for processes in [1, 1000] {
-        let (_, mut sample) = look(processes);
+        let (_, mut sample) = collect(processes);
         let mut accumulator = Accumulator::new(SystemTime::now(), 1);
         group.bench_function(BenchmarkId::new("record", processes), |bencher| {
             let next = || {
@@ -68,12 +68,12 @@ fn accumulator(criterion: &mut Criterion) {
 fn report(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("report");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
-        let (collector, mut sample) = look(1000);
+        let (collector, mut sample) = collect(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
         group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
             let next = || {
                 later(&mut sample);
-                let agent = self_stats::agent(&collector, Looks::default(), Exports::default());
+                let agent = self_stats::agent(&collector, Collections::default(), Exports::default());
                 (sample.clone(), agent, self_stats::machine(&collector))
             };
             bencher.iter_batched(
@@ -91,9 +91,9 @@ fn export(criterion: &mut Criterion) {
     let resource = otlp::resource(&Host::this(), None, None).unwrap();
     let mut group = criterion.benchmark_group("export");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
-        let (collector, sample) = look(1000);
+        let (collector, sample) = collect(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
-        let agent = self_stats::agent(&collector, Looks::default(), Exports::default());
+        let agent = self_stats::agent(&collector, Collections::default(), Exports::default());
         let report = reporter.report(&sample, self_stats::machine(&collector), agent);
         let mut instruments = Instruments::new(names, &resource, 1);
         group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {

@@ -1,4 +1,4 @@
-//! What a look costs in CPU time: what the service does at each interval but for the export, on the processes that run.
+//! What a collection costs in CPU time: what the service does at each interval but for the export, on the processes that run.
 //! Beside it the least that asking /proc for the same takes: files that are opened each time, and files that are kept
 //! open. `cargo xtask bench` runs it, starts the processes, and reads the line of JSON that it prints.
 //!
@@ -23,7 +23,7 @@ use m8refsvr_agent::{
     collector::Collector,
     metrics::report::{Exports, Reporter},
     proc::{Proc, stat::Stat, statm::Memory},
-    service::self_stats::{self, Looks},
+    service::self_stats::{self, Collections},
     sys::heap,
     tracker::selector::Selector,
 };
@@ -46,14 +46,14 @@ const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
 const PROCESSES: usize = 200;
 /// How many looks memory is watched for, and from which on: by then all buffers have their size.
-const LOOKS: usize = 10_000;
+const COLLECTIONS: usize = 10_000;
 const SETTLED: usize = 100;
 
 /// The agent's side of the service, without the ways out.
 struct Agent {
     collector: Collector,
     reporter: Reporter,
-    looks: Looks,
+    looks: Collections,
 }
 
 impl Agent {
@@ -64,14 +64,14 @@ impl Agent {
         Self {
             collector: Collector::new(Proc::new("/proc"), selector, Some(kernel)),
             reporter: Reporter::new(SystemTime::now(), vec![name.to_owned()], None),
-            looks: Looks::default(),
+            looks: Collections::default(),
         }
     }
 
-    /// One look and its report; how many processes matched.
-    fn look(&mut self) -> usize {
+    /// One collection and its report; how many processes matched.
+    fn collect(&mut self) -> usize {
         let began = Instant::now();
-        let sample = self.collector.look().unwrap();
+        let sample = self.collector.collect().unwrap();
         self.looks.last = began.elapsed();
         let agent = self_stats::agent(&self.collector, self.looks, Exports::default());
         self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
@@ -79,7 +79,7 @@ impl Agent {
     }
 }
 
-/// The files of all processes that a look needs, opened by path each time.
+/// The files of all processes that a collection needs, opened by path each time.
 fn open_each_time(buffer: &mut [u8]) {
     for folder in processes() {
         // One may have ended by now.
@@ -126,7 +126,7 @@ impl Kept {
     }
 }
 
-/// What the iterator tells of each task: less than a look needs, which wants memory and descriptors too.
+/// What the iterator tells of each task: less than a collection needs, which wants memory and descriptors too.
 const TOLD: [&[&str]; 12] = [
     &["tgid"],
     &["start_boottime"],
@@ -189,31 +189,31 @@ fn main() {
 /// Nanoseconds of CPU time for each way.
 fn costs(name: &str, reference: &str) {
     let mut agent = Agent::new(name);
-    let matching = (0..WARM_UP).map(|_| agent.look()).last().unwrap();
+    let matching = (0..WARM_UP).map(|_| agent.collect()).last().unwrap();
     let mut bare = Bare::start(name, reference);
     let folders = matching_processes(name);
     assert_eq!(folders.len(), matching, "other processes are named {name} too");
     let times = times(matching);
     let mut costs = Costs { matching, processes: processes().count() - 1, ..Costs::default() };
     costs.look = cpu_times(times, || {
-        agent.look();
+        agent.collect();
     });
     costs.kept = bare.measure("kept");
     costs.opened = bare.measure("opened");
     costs.iterated = bare.measure("iterated");
     for _ in 0..AFTER_LONG {
         (0..WARM_UP).for_each(|_| {
-            agent.look();
+            agent.collect();
         });
         wake(&folders);
         costs.look_at_roused.push(cpu_time_once(|| {
-            agent.look();
+            agent.collect();
         }));
     }
     for _ in 0..MEASUREMENTS {
         wake(&folders);
         costs.look_at_woken.push(cpu_time_once(|| {
-            agent.look();
+            agent.collect();
         }));
         wake(&folders);
         costs.kept_of_woken.extend(bare.measure("kept once"));
@@ -292,7 +292,7 @@ fn times(matching: usize) -> usize {
 struct Costs {
     matching: usize,
     processes: usize,
-    /// A look, where no process has run since the one before.
+    /// A collection, where no process has run since the one before.
     look: Vec<u128>,
     /// Their files, kept open.
     kept: Vec<u128>,
@@ -300,9 +300,9 @@ struct Costs {
     opened: Vec<u128>,
     /// All tasks, by an iterator.
     iterated: Vec<u128>,
-    /// A look, where all threads of all matching processes have run, for the first time since many looks.
+    /// A collection, where all threads of all matching processes have run, for the first time since many looks.
     look_at_roused: Vec<u128>,
-    /// A look, where they have run since the one before.
+    /// A collection, where they have run since the one before.
     look_at_woken: Vec<u128>,
     /// Their files then.
     kept_of_woken: Vec<u128>,
@@ -340,17 +340,17 @@ fn cpu_time_once(work: impl FnOnce()) -> u128 {
     (now() - before).as_nanos()
 }
 
-/// Resident bytes from one look on, and after many more.
+/// Resident bytes from one collection on, and after many more.
 fn growth(agent: &mut Agent) {
     let resident = || {
         let this = Proc::new("/proc").process(std::process::id()).unwrap();
         Memory::read(&this, &mut Vec::new()).unwrap().resident_bytes
     };
     (0..SETTLED).for_each(|_| {
-        agent.look();
+        agent.collect();
     });
     let before = resident();
-    let matching = (0..LOOKS).map(|_| agent.look()).last().unwrap();
+    let matching = (0..COLLECTIONS).map(|_| agent.collect()).last().unwrap();
     let after = resident();
-    println!("{{\"matching\":{matching},\"looks\":{LOOKS},\"before\":{before},\"after\":{after}}}");
+    println!("{{\"matching\":{matching},\"looks\":{COLLECTIONS},\"before\":{before},\"after\":{after}}}");
 }

@@ -53,7 +53,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
     let cases: [(&[&str], &str); 22] = [
         (&["--interval", "0.01"], "give between 0.1 and 86400 seconds"),
         (&["--interval", "1m"], "give a number of seconds"),
-        (&["--max-processes", "0"], "0 is not in 1.."),
+        (&["--max-series-processes", "0"], "0 is not in 1.."),
         (&["--protocol", "http/json"], "grpc, http/protobuf"),
         (&["--endpoint", "ftp://a"], "neither http nor https"),
         (&["--agent-port", "0"], "0 is not in 1..=65535"),
@@ -68,7 +68,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
         (&["--once", "--process", " "], "give a part of the name"),
         (&["--once", "--process", "/opt/M8RefSvr"], "give \"M8RefSvr\""),
         (&["--once", "--process-regex", "("], "unclosed group"),
-        (&["--once", "--capacity", "0"], "from 1 to 65535"),
+        (&["--once", "--max-tracked-processes", "0"], "from 1 to 65535"),
         (&["--once", "--ebpf", "maybe"], "auto, require, off"),
         (&["--once", "--log-level", "loud"], "trace, debug, info, warning, error, critical"),
         (&["--no-export"], "--once"),

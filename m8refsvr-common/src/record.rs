@@ -4,7 +4,7 @@
 use core::mem::{align_of, offset_of, size_of};
 
 /// The layout of all records here. A dump refuses the maps of an agent with another layout.
-pub const LAYOUT: u64 = 2;
+pub const LAYOUT: u64 = 3;
 
 /// What the kernel counts for a process.
 #[repr(C)]
@@ -54,25 +54,25 @@ impl Counts {
 
 /// What was counted for one slot on one CPU: `COUNTERS`. One cache line, so that no two CPUs write to the same.
 ///
-/// Counts up from the load of the programs and is never reset: see [`Target::offset`].
+/// Counts up from the load of the programs and is never reset: see [`ProcessRecord::offset`].
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct CountsRecord {
     /// The counts.
     pub counts: Counts,
     /// Fills the cache line.
     pub reserved: [u64; 2],
 }
 
-/// Who holds a slot: `TARGETS`, by slot - 1. Written by whoever gives the slot out: the programs, or the agent.
+/// Who holds a slot: `PROCESSES`, by slot - 1. Written by whoever gives the slot out: the programs, or the agent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub struct ProcessRecord {
     /// The process id in the initial PID namespace; 0 when the slot is free.
     pub tgid: u64,
     /// Start of the process in clock ticks after boot, as in `/proc/PID/stat`.
     pub start_ticks: u64,
-    /// A [`State`].
+    /// A [`ProcessState`].
     pub state: u64,
     /// The process that forked it, where it got the slot as the child of a process that has one; else 0.
     pub parent: u64,
@@ -86,25 +86,25 @@ pub struct Target {
 /// Where the holder of a slot is in its life.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ProcessState {
     /// There is none.
     Free = 0,
     /// It lives, and is counted for.
     Living = 1,
     /// Its last thread has ended.
-    Ended = 2,
+    Exited = 2,
     /// It goes on as another program, which does not match by its `comm`.
-    Left = 3,
+    Deselected = 3,
 }
 
-impl State {
-    /// From its number in [`Target`]; `None` for a number that no state has.
+impl ProcessState {
+    /// From its number in [`ProcessRecord`]; `None` for a number that no state has.
     pub const fn from_word(word: u64) -> Option<Self> {
         match word {
             0 => Some(Self::Free),
             1 => Some(Self::Living),
-            2 => Some(Self::Ended),
-            3 => Some(Self::Left),
+            2 => Some(Self::Exited),
+            3 => Some(Self::Deselected),
             _ => None,
         }
     }
@@ -114,7 +114,7 @@ impl State {
 /// kernel at hand does not have is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct Accounting {
     /// Time on a CPU, nanoseconds: exact.
     pub runtime: u64,
     /// Of it in user mode, by the clock tick: says how the exact time is to be divided.
@@ -135,11 +135,11 @@ pub struct Figures {
     pub involuntary: u64,
 }
 
-/// Beginning and end of who holds a slot: `LIVES`, by slot - 1. Written by the programs when they give out a slot, and
+/// Beginning and end of who holds a slot: `EXITS`, by slot - 1. Written by the programs when they give out a slot, and
 /// when its holder is over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Life {
+pub struct ExitRecord {
     /// Start of the process, nanoseconds after boot; 0 where its first thread is gone.
     pub start: u64,
     /// When its last thread began to exit, or when it left, nanoseconds after boot.
@@ -151,31 +151,31 @@ pub struct Life {
     /// The same when it got the slot, of the program that it was before.
     pub first_peak_pages: u64,
     /// What it had when it got the slot.
-    pub first: Figures,
+    pub first: Accounting,
     /// What it had when it ended or left.
-    pub last: Figures,
+    pub last: Accounting,
     /// Storage I/O of its threads that have ended, which is not in what the kernel adds to a process that waits for
     /// the end of its children.
-    pub own: Bytes,
+    pub own: StorageBytes,
 }
 
 /// Bytes moved to and from storage.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct StorageBytes {
     /// Fetched from it.
     pub read: u64,
     /// Of pages made dirty.
     pub written: u64,
 }
 
-/// In [`Life::status`]: the kernel ended the process for want of memory.
+/// In [`ExitRecord::status`]: the kernel ended the process for want of memory.
 pub const OOM_VICTIM: u64 = 1 << 16;
 
 /// What the programs tell the agent: a record of `EVENTS`, a hint to look, and never a measurement.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct EventRecord {
     /// An [`EventKind`].
     pub kind: u32,
     /// The slot, or the process id.
@@ -187,32 +187,32 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// A process got a slot, or executes another program that matches by its `comm`; the subject is the slot.
-    Began = 1,
+    Tracked = 1,
     /// The holder of a slot ended, left, or lost its id to another process; the subject is the slot.
-    Over = 2,
+    Ended = 2,
     /// The agent has to decide whether a process matches; the subject is the process id.
-    Unclear = 3,
+    Undecided = 3,
     /// The same of a process that matches by its `comm`, but found no free slot.
-    NoSlot = 4,
+    NoFreeSlot = 4,
 }
 
 impl EventKind {
-    /// From its number in [`Event`]; `None` for a number that no kind has.
+    /// From its number in [`EventRecord`]; `None` for a number that no kind has.
     pub const fn from_word(word: u32) -> Option<Self> {
         match word {
-            1 => Some(Self::Began),
-            2 => Some(Self::Over),
-            3 => Some(Self::Unclear),
-            4 => Some(Self::NoSlot),
+            1 => Some(Self::Tracked),
+            2 => Some(Self::Ended),
+            3 => Some(Self::Undecided),
+            4 => Some(Self::NoFreeSlot),
             _ => None,
         }
     }
 }
 
-/// What could not be counted: `LOSSES`, one record. Programs and agent add to it in one step.
+/// What could not be counted: `DROPS`, one record. Programs and agent add to it in one step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
+pub struct DropsRecord {
     /// Matching processes that found no free slot.
     pub no_free_slot: u64,
     /// Matching processes whose id is beyond the `kernel.pid_max` of the load.
@@ -221,10 +221,10 @@ pub struct Losses {
     pub events: u64,
 }
 
-/// How a source is read, as stored in [`Settings`].
+/// How a source is read, as stored in [`SettingsRecord`].
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Variant {
     /// Nothing is read.
     None = 0,
     /// A raw tracepoint.
@@ -233,8 +233,8 @@ pub enum Form {
     Tracepoint = 2,
 }
 
-impl Form {
-    /// From its number in [`Settings`]; `None` for a number that no form has.
+impl Variant {
+    /// From its number in [`SettingsRecord`]; `None` for a number that no form has.
     pub const fn from_word(word: u64) -> Option<Self> {
         match word {
             0 => Some(Self::None),
@@ -248,7 +248,7 @@ impl Form {
 /// What the maps were made with: `SETTINGS`, one record, written once by the agent for those who dump.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct SettingsRecord {
     /// [`LAYOUT`] of the agent that made the maps.
     pub layout: u64,
     /// Slots, which is the number of processes that can be watched at once.
@@ -257,11 +257,11 @@ pub struct Settings {
     pub cpus: u64,
     /// `kernel.pid_max` when the maps were made.
     pub pid_max: u64,
-    /// The [`Form`] in which context switches are counted.
+    /// The [`Variant`] in which context switches are counted.
     pub context_switches: u64,
-    /// The [`Form`] in which block I/O is counted.
+    /// The [`Variant`] in which block I/O is counted.
     pub block_io: u64,
-    /// The [`Form`] in which processes are followed as they start and end.
+    /// The [`Variant`] in which processes are followed as they start and end.
     pub lifecycle: u64,
 }
 
@@ -274,48 +274,48 @@ const _: () = {
     assert!(offset_of!(Counts, read_operations) == 32);
     assert!(offset_of!(Counts, write_operations) == 40);
 
-    assert!(size_of::<Counters>() == 64 && align_of::<Counters>() == 64);
-    assert!(offset_of!(Counters, counts) == 0);
-    assert!(offset_of!(Counters, reserved) == 48);
+    assert!(size_of::<CountsRecord>() == 64 && align_of::<CountsRecord>() == 64);
+    assert!(offset_of!(CountsRecord, counts) == 0);
+    assert!(offset_of!(CountsRecord, reserved) == 48);
 
-    assert!(size_of::<Target>() == 96 && align_of::<Target>() == 8);
-    assert!(offset_of!(Target, tgid) == 0);
-    assert!(offset_of!(Target, start_ticks) == 8);
-    assert!(offset_of!(Target, state) == 16);
-    assert!(offset_of!(Target, parent) == 24);
-    assert!(offset_of!(Target, comm) == 32);
-    assert!(offset_of!(Target, offset) == 48);
+    assert!(size_of::<ProcessRecord>() == 96 && align_of::<ProcessRecord>() == 8);
+    assert!(offset_of!(ProcessRecord, tgid) == 0);
+    assert!(offset_of!(ProcessRecord, start_ticks) == 8);
+    assert!(offset_of!(ProcessRecord, state) == 16);
+    assert!(offset_of!(ProcessRecord, parent) == 24);
+    assert!(offset_of!(ProcessRecord, comm) == 32);
+    assert!(offset_of!(ProcessRecord, offset) == 48);
 
-    assert!(size_of::<Figures>() == 72 && align_of::<Figures>() == 8);
-    assert!(offset_of!(Figures, runtime) == 0);
-    assert!(offset_of!(Figures, involuntary) == 64);
+    assert!(size_of::<Accounting>() == 72 && align_of::<Accounting>() == 8);
+    assert!(offset_of!(Accounting, runtime) == 0);
+    assert!(offset_of!(Accounting, involuntary) == 64);
 
-    assert!(size_of::<Life>() == 200 && align_of::<Life>() == 8);
-    assert!(offset_of!(Life, start) == 0);
-    assert!(offset_of!(Life, end) == 8);
-    assert!(offset_of!(Life, peak_pages) == 16);
-    assert!(offset_of!(Life, status) == 24);
-    assert!(offset_of!(Life, first_peak_pages) == 32);
-    assert!(offset_of!(Life, first) == 40);
-    assert!(offset_of!(Life, last) == 112);
-    assert!(offset_of!(Life, own) == 184);
-    assert!(size_of::<Bytes>() == 16);
+    assert!(size_of::<ExitRecord>() == 200 && align_of::<ExitRecord>() == 8);
+    assert!(offset_of!(ExitRecord, start) == 0);
+    assert!(offset_of!(ExitRecord, end) == 8);
+    assert!(offset_of!(ExitRecord, peak_pages) == 16);
+    assert!(offset_of!(ExitRecord, status) == 24);
+    assert!(offset_of!(ExitRecord, first_peak_pages) == 32);
+    assert!(offset_of!(ExitRecord, first) == 40);
+    assert!(offset_of!(ExitRecord, last) == 112);
+    assert!(offset_of!(ExitRecord, own) == 184);
+    assert!(size_of::<StorageBytes>() == 16);
 
-    assert!(size_of::<Event>() == 8);
+    assert!(size_of::<EventRecord>() == 8);
 
-    assert!(size_of::<Losses>() == 24 && align_of::<Losses>() == 8);
-    assert!(offset_of!(Losses, no_free_slot) == 0);
-    assert!(offset_of!(Losses, tgid_out_of_range) == 8);
-    assert!(offset_of!(Losses, events) == 16);
+    assert!(size_of::<DropsRecord>() == 24 && align_of::<DropsRecord>() == 8);
+    assert!(offset_of!(DropsRecord, no_free_slot) == 0);
+    assert!(offset_of!(DropsRecord, tgid_out_of_range) == 8);
+    assert!(offset_of!(DropsRecord, events) == 16);
 
-    assert!(size_of::<Settings>() == 56 && align_of::<Settings>() == 8);
-    assert!(offset_of!(Settings, layout) == 0);
-    assert!(offset_of!(Settings, capacity) == 8);
-    assert!(offset_of!(Settings, cpus) == 16);
-    assert!(offset_of!(Settings, pid_max) == 24);
-    assert!(offset_of!(Settings, context_switches) == 32);
-    assert!(offset_of!(Settings, block_io) == 40);
-    assert!(offset_of!(Settings, lifecycle) == 48);
+    assert!(size_of::<SettingsRecord>() == 56 && align_of::<SettingsRecord>() == 8);
+    assert!(offset_of!(SettingsRecord, layout) == 0);
+    assert!(offset_of!(SettingsRecord, capacity) == 8);
+    assert!(offset_of!(SettingsRecord, cpus) == 16);
+    assert!(offset_of!(SettingsRecord, pid_max) == 24);
+    assert!(offset_of!(SettingsRecord, context_switches) == 32);
+    assert!(offset_of!(SettingsRecord, block_io) == 40);
+    assert!(offset_of!(SettingsRecord, lifecycle) == 48);
 };
 
 #[cfg(test)]
@@ -333,19 +333,21 @@ mod tests {
 
     #[test]
     fn a_form_survives_its_number() {
-        for form in [Form::None, Form::RawTracepoint, Form::Tracepoint] {
-            assert_eq!(Form::from_word(form as u64), Some(form));
+        for form in [Variant::None, Variant::RawTracepoint, Variant::Tracepoint] {
+            assert_eq!(Variant::from_word(form as u64), Some(form));
         }
-        assert_eq!(Form::from_word(3), None);
+        assert_eq!(Variant::from_word(3), None);
     }
 
     #[test]
     fn a_state_and_a_kind_of_event_survive_their_numbers() {
-        for state in [State::Free, State::Living, State::Ended, State::Left] {
-            assert_eq!(State::from_word(state as u64), Some(state));
+        for state in
+            [ProcessState::Free, ProcessState::Living, ProcessState::Exited, ProcessState::Deselected]
+        {
+            assert_eq!(ProcessState::from_word(state as u64), Some(state));
         }
-        assert_eq!(State::from_word(4), None);
-        for kind in [EventKind::Began, EventKind::Over, EventKind::Unclear, EventKind::NoSlot] {
+        assert_eq!(ProcessState::from_word(4), None);
+        for kind in [EventKind::Tracked, EventKind::Ended, EventKind::Undecided, EventKind::NoFreeSlot] {
             assert_eq!(EventKind::from_word(kind as u32), Some(kind));
         }
         assert_eq!((EventKind::from_word(0), EventKind::from_word(5)), (None, None));

@@ -13,12 +13,14 @@ use aya_ebpf::{
 };
 use m8refsvr_common::{
     comm::{COMM_BYTES, MAX_NAMES, is_own, small, words},
-    record::{Bytes, Counts, EventKind, Figures, Life, OOM_VICTIM, State, Target},
+    record::{
+        Accounting, Counts, EventKind, ExitRecord, OOM_VICTIM, ProcessRecord, ProcessState, StorageBytes,
+    },
     slot::{UNDECIDED, first_counters, place_in, undecided_in},
 };
 
 use crate::maps::{
-    FREE_SLOTS, LIVES, NAMES, TARGETS, add, counts_at, current_tgid, element_of, lost, tell, tell_to_decide,
+    EXITS, FREE_SLOTS, NAMES, PROCESSES, add, counts_at, current_tgid, element_of, lost, tell, tell_to_decide,
 };
 
 /// `PF_KTHREAD` in a task's flags: a thread of the kernel. Source: `include/linux/sched.h`.
@@ -68,7 +70,7 @@ pub(crate) fn executed() {
     let tgid = current_tgid();
     // Beyond the table; the agent says so of those that match.
     let Some(element) = element_of(tgid) else {
-        tell(EventKind::Unclear, tgid);
+        tell(EventKind::Undecided, tgid);
         return;
     };
     // SAFETY: the look-up returned a whole element.
@@ -82,14 +84,14 @@ pub(crate) fn executed() {
             Some(slot) => begin(slot, tgid, comm, element),
             None => found_none(tgid, element),
         },
-        (0, false) => tell_to_decide(EventKind::Unclear, tgid, element),
+        (0, false) => tell_to_decide(EventKind::Undecided, tgid, element),
         (slot, true) => {
-            tell(EventKind::Began, slot);
+            tell(EventKind::Tracked, slot);
         }
         (slot, false) => {
             add(element.as_ptr(), u64::from(place).wrapping_neg());
-            over(slot, State::Left);
-            tell_to_decide(EventKind::Unclear, tgid, element);
+            over(slot, ProcessState::Deselected);
+            tell_to_decide(EventKind::Undecided, tgid, element);
         }
     }
 }
@@ -129,7 +131,7 @@ fn begin(slot: u32, tgid: u32, comm: [u64; 2], element: NonNull<u64>) {
         *voluntary = voluntary.wrapping_add((*life).first.voluntary);
         *involuntary = involuntary.wrapping_add((*life).first.involuntary);
     }
-    tell(EventKind::Began, slot);
+    tell(EventKind::Tracked, slot);
 }
 
 /// The running process has a new child, which has not run yet, or a new thread.
@@ -145,7 +147,7 @@ pub(crate) fn forked(child: u64) {
     let parent = element_of(parent_tgid).map_or(UNDECIDED, |parent| unsafe { parent.read_volatile() });
     let Some(element) = element_of(tgid) else {
         if parent != 0 {
-            tell(EventKind::Unclear, tgid);
+            tell(EventKind::Undecided, tgid);
         }
         return;
     };
@@ -156,7 +158,7 @@ pub(crate) fn forked(child: u64) {
         // SAFETY: as above.
         unsafe { element.write_volatile(0) };
         if place_in(old) != 0 {
-            tell(EventKind::Over, slot_at(place_in(old)));
+            tell(EventKind::Ended, slot_at(place_in(old)));
         }
     }
     if place_in(parent) != 0 {
@@ -165,13 +167,13 @@ pub(crate) fn forked(child: u64) {
         hold(slot, tgid, child, comm, parent_tgid);
         if let Some((_, life)) = records(slot) {
             // SAFETY: the look-up returned a whole record, which this program alone writes to.
-            unsafe { (*life).first = Figures::default() };
+            unsafe { (*life).first = Accounting::default() };
         }
         // SAFETY: the look-up returned a whole element.
         unsafe { element.write_volatile(first_counters(slot, CPUS.load()).into()) };
-        tell(EventKind::Began, slot);
+        tell(EventKind::Tracked, slot);
     } else if undecided_in(parent) != 0 {
-        tell_to_decide(EventKind::Unclear, tgid, element);
+        tell_to_decide(EventKind::Undecided, tgid, element);
     }
 }
 
@@ -205,7 +207,7 @@ pub(crate) fn renamed(task: u64, comm: u64) {
     }
     // It may match now, or no more, or for another pattern.
     if is_match != is_watched || ANY_COMM.load() != 0 {
-        tell_to_decide(EventKind::Unclear, tgid, element);
+        tell_to_decide(EventKind::Undecided, tgid, element);
     }
 }
 
@@ -278,12 +280,12 @@ pub(crate) fn threads_ended(element: NonNull<u64>, place: u32) {
 /// A function of its own in the kernel too, so that the programs of `sched_switch` stay small.
 #[inline(never)]
 fn ended(slot: u32) {
-    over(slot, State::Ended);
+    over(slot, ProcessState::Exited);
 }
 
 /// The holder of a slot, which is the running process, is over.
 #[inline(always)]
-fn over(slot: u32, how: State) {
+fn over(slot: u32, how: ProcessState) {
     let Some((target, life)) = records(slot) else { return };
     // SAFETY: the helper has no preconditions.
     let process = Process::of(unsafe { bpf_get_current_task() });
@@ -291,7 +293,7 @@ fn over(slot: u32, how: State) {
     unsafe {
         (*life).start = process.leader.map_or(0, |leader| word(leader, &TASK_START));
         process.write_figures(&raw mut (*life).last);
-        if let State::Ended = how {
+        if let ProcessState::Exited = how {
             (*life).peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
             (*life).status = process.status();
         } else {
@@ -301,7 +303,7 @@ fn over(slot: u32, how: State) {
         }
         (&raw mut (*target).state).write_volatile(how as u64);
     }
-    tell(EventKind::Over, slot);
+    tell(EventKind::Ended, slot);
 }
 
 /// Takes a free slot.
@@ -314,7 +316,7 @@ fn free_slot() -> Option<u32> {
 #[inline(always)]
 fn found_none(tgid: u32, element: NonNull<u64>) {
     lost(|losses| &raw mut losses.no_free_slot);
-    tell_to_decide(EventKind::NoSlot, tgid, element);
+    tell_to_decide(EventKind::NoFreeSlot, tgid, element);
 }
 
 /// Notes who holds a slot: a process of which `task` is a thread.
@@ -334,8 +336,8 @@ fn hold(slot: u32, tgid: u32, task: u64, comm: [u64; 2], parent: u32) {
         (*life).peak_pages = 0;
         (*life).first_peak_pages = 0;
         (*life).status = 0;
-        (*life).own = Bytes::default();
-        (&raw mut (*target).state).write_volatile(State::Living as u64);
+        (*life).own = StorageBytes::default();
+        (&raw mut (*target).state).write_volatile(ProcessState::Living as u64);
     }
 }
 
@@ -344,7 +346,7 @@ fn hold(slot: u32, tgid: u32, task: u64, comm: [u64; 2], parent: u32) {
 fn give_back(slot: u32) {
     if let Some((target, _)) = records(slot) {
         // SAFETY: the look-up returned a whole record, of a slot that is nobody else's.
-        unsafe { (&raw mut (*target).state).write_volatile(State::Free as u64) };
+        unsafe { (&raw mut (*target).state).write_volatile(ProcessState::Free as u64) };
     }
     // There is room for all slots that there are.
     let _ = FREE_SLOTS.push(slot, 0);
@@ -368,9 +370,9 @@ fn switches_at(place: u32) -> (u64, u64) {
 
 /// Who holds a slot, and its life.
 #[inline(always)]
-fn records(slot: u32) -> Option<(*mut Target, *mut Life)> {
+fn records(slot: u32) -> Option<(*mut ProcessRecord, *mut ExitRecord)> {
     let index = slot.wrapping_sub(1);
-    Some((TARGETS.get_ptr_mut(index)?, LIVES.get_ptr_mut(index)?))
+    Some((PROCESSES.get_ptr_mut(index)?, EXITS.get_ptr_mut(index)?))
 }
 
 /// The slot of which the counters begin at a place; 0 for none.
@@ -421,7 +423,7 @@ impl Process {
     /// # Safety
     /// `figures` is a record in a map that nobody else writes to.
     #[inline(always)]
-    unsafe fn write_figures(&self, figures: *mut Figures) {
+    unsafe fn write_figures(&self, figures: *mut Accounting) {
         let leader = self.leader.unwrap_or(0);
         // SAFETY: the caller's. The kernel is at work on them for the time of some additions; there is no loop here, as
         // the verifier of Linux 5.10 refuses one that begins after a call.
@@ -440,7 +442,7 @@ impl Process {
     /// # Safety
     /// As of [`Self::write_figures`].
     #[inline(always)]
-    unsafe fn write_first(&self, first: *mut Figures, place: u32, before: (u64, u64)) -> bool {
+    unsafe fn write_first(&self, first: *mut Accounting, place: u32, before: (u64, u64)) -> bool {
         let counted = switches_at(place);
         // SAFETY: the caller's.
         unsafe {
@@ -472,7 +474,7 @@ impl Process {
 /// # Safety
 /// As of [`Process::write_figures`].
 #[inline(never)]
-unsafe fn write_figures_at_once(signal: u64, leader: u64, figures: *mut Figures) -> bool {
+unsafe fn write_figures_at_once(signal: u64, leader: u64, figures: *mut Accounting) -> bool {
     let sequence = half(signal, &SIGNAL_STATS_LOCK);
     let leader = if half(signal, &SIGNAL_THREADS) == 0 { 0 } else { leader };
     let sum = |of_ended: &Global<u32>, of_leader: &Global<u32>| {

@@ -11,7 +11,9 @@ use aya_ebpf::{
 };
 use m8refsvr_common::{
     comm::Name,
-    record::{Counters, Counts, Event, EventKind, Life, Losses, Settings, Target},
+    record::{
+        Counts, CountsRecord, DropsRecord, EventKind, EventRecord, ExitRecord, ProcessRecord, SettingsRecord,
+    },
     slot::{
         EXITING, MOST_UNDECIDED, UNDECIDED, counters_of, has_exiting, needs_care, place_in, undecided_in,
     },
@@ -26,15 +28,15 @@ static SLOTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// (slot, CPU) → counters; user space sets the size by the capacity and the CPUs.
 #[map]
-static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static COUNTERS: Array<CountsRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Slot → who holds it.
 #[map]
-pub(crate) static TARGETS: Array<Target> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static PROCESSES: Array<ProcessRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Slot → beginning and end of who holds it.
 #[map]
-pub(crate) static LIVES: Array<Life> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static EXITS: Array<ExitRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Slots that nobody holds, and of which user space has taken the last figures.
 #[map]
@@ -50,11 +52,11 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
 /// What could not be counted.
 #[map]
-static LOSSES: Array<Losses> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static DROPS: Array<DropsRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What the maps were made with, for a dump.
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static SETTINGS: Array<SettingsRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// A process that is watched, by its element of `SLOTS`.
 #[derive(Clone, Copy)]
@@ -130,8 +132,8 @@ pub(crate) fn thread_ended() {
 /// Tells user space; whether there was room.
 #[inline(always)]
 pub(crate) fn tell(kind: EventKind, subject: u32) -> bool {
-    let event = Event { kind: kind as u32, subject };
-    let is_told = EVENTS.output::<Event>(event, 0).is_ok();
+    let event = EventRecord { kind: kind as u32, subject };
+    let is_told = EVENTS.output::<EventRecord>(event, 0).is_ok();
     if !is_told {
         lost(|losses| &raw mut losses.events);
     }
@@ -155,8 +157,8 @@ pub(crate) fn tell_to_decide(kind: EventKind, tgid: u32, element: NonNull<u64>) 
 
 /// Counts a loss.
 #[inline(always)]
-pub(crate) fn lost(word: impl FnOnce(&mut Losses) -> *mut u64) {
-    if let Some(losses) = LOSSES.get_ptr_mut(0) {
+pub(crate) fn lost(word: impl FnOnce(&mut DropsRecord) -> *mut u64) {
+    if let Some(losses) = DROPS.get_ptr_mut(0) {
         // SAFETY: the look-up returned a whole record, of which only an address is taken.
         add(word(unsafe { &mut *losses }), 1);
     }

@@ -9,7 +9,7 @@ use std::{
 
 use m8refsvr_agent::{
     bpf::{
-        Happened, OverSlot, Slot, Snapshot,
+        Event, OverSlot, Slot, Snapshot,
         btf::{Btf, Parameter},
         pins::PinnedAgent,
         tracefs::Format,
@@ -17,13 +17,13 @@ use m8refsvr_agent::{
     export::map_dump::Dump,
     model::{
         counters::Totals,
-        exit::{Exit, How, Over},
+        exit::{EndKind, Exit, ProcessEnd},
         sample::Identity,
     },
 };
 use m8refsvr_common::{
     comm,
-    record::{Counts, Figures, Life, Losses, Settings, State, Target},
+    record::{Accounting, Counts, DropsRecord, ExitRecord, ProcessRecord, ProcessState, SettingsRecord},
 };
 
 use super::tells;
@@ -65,16 +65,16 @@ pub(crate) fn tracefs(data: &[u8]) {
 }
 
 pub(crate) fn event(data: &[u8]) {
-    let Some(happened) = Happened::parse(data) else {
+    let Some(happened) = Event::parse(data) else {
         let known = data.len() == 8 && (1..=4).contains(&data[0]) && data[1..4] == [0; 3];
         assert!(!known, "{data:?} is an event");
         return;
     };
     let (kind, subject) = match happened {
-        Happened::Began(subject) => (1_u32, subject),
-        Happened::Over(subject) => (2, subject),
-        Happened::Unclear(subject) => (3, subject),
-        Happened::NoSlot(subject) => (4, subject),
+        Event::Tracked(subject) => (1_u32, subject),
+        Event::Ended(subject) => (2, subject),
+        Event::Undecided(subject) => (3, subject),
+        Event::NoFreeSlot(subject) => (4, subject),
     };
     assert_eq!(data, [kind.to_ne_bytes(), subject.to_ne_bytes()].concat());
 }
@@ -95,7 +95,7 @@ pub(crate) fn maps(data: &[u8]) {
         read_operations: word(),
         write_operations: word(),
     };
-    let target = Target {
+    let target = ProcessRecord {
         tgid: word(),
         start_ticks: word(),
         state: word(),
@@ -103,17 +103,17 @@ pub(crate) fn maps(data: &[u8]) {
         comm: [word(), word()],
         offset: counts(&mut word),
     };
-    let life = Life {
+    let life = ExitRecord {
         end: word(),
         peak_pages: word(),
         status: word(),
-        last: Figures { runtime: word(), ..Figures::default() },
-        ..Life::default()
+        last: Accounting { runtime: word(), ..Accounting::default() },
+        ..ExitRecord::default()
     };
     let cpus = vec![counts(&mut word), counts(&mut word)];
-    let settings = Settings { capacity: word(), context_switches: word(), ..Settings::default() };
-    let losses = Losses { no_free_slot: word(), ..Losses::default() };
-    assert!(State::from_word(target.state).is_none_or(|state| state as u64 == target.state));
+    let settings = SettingsRecord { capacity: word(), context_switches: word(), ..SettingsRecord::default() };
+    let losses = DropsRecord { no_free_slot: word(), ..DropsRecord::default() };
+    assert!(ProcessState::from_word(target.state).is_none_or(|state| state as u64 == target.state));
 
     let (bytes, length) = comm::bytes(target.comm);
     assert!(length <= bytes.len() && !bytes[..length].contains(&0));
@@ -130,12 +130,12 @@ pub(crate) fn maps(data: &[u8]) {
     let exit = Exit::of_status(life.status);
     assert_eq!(exit.code().is_some(), exit.reason() == "error");
     assert_eq!(exit.signal().is_some(), ["signal", "oom"].contains(&exit.reason()));
-    let over = Over {
+    let over = ProcessEnd {
         identity: Identity { pid: 1, start_ticks: target.start_ticks },
         name: String::from_utf8_lossy(&bytes[..length]).into(),
         executable: None,
         group: 0,
-        how: How::Ended(exit),
+        how: EndKind::Exited(exit),
         started: UNIX_EPOCH,
         at: UNIX_EPOCH,
         lasted: Duration::from_nanos(life.end),

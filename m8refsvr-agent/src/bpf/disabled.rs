@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use m8refsvr_common::record::{Bytes, Counts, Losses};
+use m8refsvr_common::record::{Counts, DropsRecord, StorageBytes};
 
 use crate::bpf::{
-    Forms, Holder, Hook, KernelError, News, NotWatched, Options, Snapshot, Switches,
+    Forms, Hook, KernelError, News, NotWatched, Options, Snapshot, Switches, TrackedProcess,
     pins::{PinError, PinnedAgent},
 };
 
@@ -96,7 +96,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn holder(&self, _slot: u32) -> Option<Holder> {
+    pub fn holder(&self, _slot: u32) -> Option<TrackedProcess> {
         match *self {}
     }
 
@@ -141,7 +141,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn own_storage(&self, _watch: &Watch) -> Option<Bytes> {
+    pub fn own_storage(&self, _watch: &Watch) -> Option<StorageBytes> {
         match *self {}
     }
 
@@ -166,7 +166,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn losses(&self) -> Losses {
+    pub fn losses(&self) -> DropsRecord {
         match *self {}
     }
 

@@ -9,15 +9,17 @@ use std::{
 
 use m8refsvr_common::{
     comm,
-    record::{Bytes, Counts, Form, LAYOUT, Losses, Settings, State, Target},
+    record::{
+        Counts, DropsRecord, LAYOUT, ProcessRecord, ProcessState, SettingsRecord, StorageBytes, Variant,
+    },
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::proc::system;
 use crate::{
     bpf::{
-        Forms, Happened, Holder, Hook, KernelError, News, NotWatched, Options, OverSlot, PASSED_OVER, Slot,
-        Snapshot, Switches,
+        Event, Forms, Hook, KernelError, News, NotWatched, Options, OverSlot, PASSED_OVER, Slot, Snapshot,
+        Switches, TrackedProcess,
         baseline::meeting_point,
         loader::{self, Attached, Events, FreeSlots, Loaded, Sizes},
         maps::{Maps, NotGiven},
@@ -81,8 +83,10 @@ impl Kernel {
         (1..=options.capacity).try_for_each(|slot| free.push(slot)).map_err(KernelError::Mapping)?;
         let switches = loaded.attach_switches(&options.switch_forms, &layout);
         let block = loaded.attach_block(&layout.order(&options.block_forms), &layout);
-        if let (Attached { form: Form::None, problem: Some(first) }, Attached { form: Form::None, .. }) =
-            (&switches, &block)
+        if let (
+            Attached { form: Variant::None, problem: Some(first) },
+            Attached { form: Variant::None, .. },
+        ) = (&switches, &block)
         {
             let rights = Rights::of_this_process();
             if rights.is_confidential() {
@@ -95,13 +99,13 @@ impl Kernel {
         }
         // Where switches are not counted, the end of a process would not be seen.
         let lifecycle = match switches.form {
-            Form::None => Attached { form: Form::None, problem: None },
+            Variant::None => Attached { form: Variant::None, problem: None },
             _ if options.lifecycle && has_own_boot_time() => {
                 let problem = "the agent runs in a time namespace of its own: run it in the host's";
-                Attached { form: Form::None, problem: Some(problem.into()) }
+                Attached { form: Variant::None, problem: Some(problem.into()) }
             }
             _ if options.lifecycle => loaded.attach_lifecycle(&layout),
-            _ => Attached { form: Form::None, problem: None },
+            _ => Attached { form: Variant::None, problem: None },
         };
         let forms =
             Forms { context_switches: switches.form, block_io: block.form, lifecycle: lifecycle.form };
@@ -113,7 +117,7 @@ impl Kernel {
         .into_iter()
         .filter_map(|(what, problem)| Some(format!("{what} in the kernel: {}", problem?)))
         .collect();
-        maps.set_settings(&Settings {
+        maps.set_settings(&SettingsRecord {
             layout: LAYOUT,
             capacity: sizes.capacity.into(),
             cpus: sizes.cpus.into(),
@@ -185,7 +189,7 @@ impl Kernel {
 
     /// Whether the programs tell of processes as they begin and end.
     pub fn follows_processes(&self) -> bool {
-        self.forms.lifecycle != Form::None
+        self.forms.lifecycle != Variant::None
     }
 
     /// Whether the storage I/O in [`Holder::life`] means anything.
@@ -204,7 +208,7 @@ impl Kernel {
             self.free(slot);
         }
         let mut happened = Vec::new();
-        while let Some(event) = self.events.next(Happened::parse) {
+        while let Some(event) = self.events.next(Event::parse) {
             happened.extend(event);
         }
         let lost = self.maps.losses().events;
@@ -213,14 +217,14 @@ impl Kernel {
     }
 
     /// Who holds a slot; `None` where nobody does.
-    pub fn holder(&self, slot: u32) -> Option<Holder> {
+    pub fn holder(&self, slot: u32) -> Option<TrackedProcess> {
         if self.cooling.contains(&slot) {
             return None;
         }
         let target = self.maps.target(slot);
-        let state = State::from_word(target.state).filter(|&state| state != State::Free)?;
+        let state = ProcessState::from_word(target.state).filter(|&state| state != ProcessState::Free)?;
         let (bytes, length) = comm::bytes(target.comm);
-        Some(Holder {
+        Some(TrackedProcess {
             tgid: u32::try_from(target.tgid).ok()?,
             start_ticks: target.start_ticks,
             state,
@@ -233,7 +237,7 @@ impl Kernel {
     /// All slots that somebody holds.
     pub fn holders(&self) -> Vec<u32> {
         (1..=self.maps.capacity())
-            .filter(|&slot| self.maps.target(slot).state != State::Free as u64)
+            .filter(|&slot| self.maps.target(slot).state != ProcessState::Free as u64)
             .filter(|slot| !self.cooling.contains(slot))
             .collect()
     }
@@ -271,12 +275,12 @@ impl Kernel {
         }
         let slot = self.free.pop().ok_or(NotWatched::NoFreeSlot)?;
         let earlier = self.maps.sum(slot);
-        let target = Target {
+        let target = ProcessRecord {
             tgid: tgid.into(),
             start_ticks,
-            state: State::Living as u64,
+            state: ProcessState::Living as u64,
             offset: Counts::default().minus(&earlier),
-            ..Target::default()
+            ..ProcessRecord::default()
         };
         self.maps.set_target(slot, &target);
         if let Err(reason) = self.maps.give(tgid, given, slot) {
@@ -288,7 +292,7 @@ impl Kernel {
                     None => Err(NotWatched::Gone),
                 },
                 NotGiven::OutOfRange => {
-                    self.maps.lose(&Losses { tgid_out_of_range: 1, ..Losses::default() });
+                    self.maps.lose(&DropsRecord { tgid_out_of_range: 1, ..DropsRecord::default() });
                     Err(NotWatched::OutOfRange)
                 }
             };
@@ -296,7 +300,7 @@ impl Kernel {
         self.held += 1;
         let Some(switches) = meeting_point(|| self.maps.sum(slot), before) else {
             let watch = Watch { tgid, slot };
-            if self.maps.target(slot).state != State::Living as u64 {
+            if self.maps.target(slot).state != ProcessState::Living as u64 {
                 // It just ended, and the programs saw it.
                 return Ok(watch);
             }
@@ -312,7 +316,7 @@ impl Kernel {
 
     /// Counts that a matching process found no free slot, unless a program has.
     pub fn lose_process(&self) {
-        self.maps.lose(&Losses { no_free_slot: 1, ..Losses::default() });
+        self.maps.lose(&DropsRecord { no_free_slot: 1, ..DropsRecord::default() });
     }
 
     /// Totals of a watched process.
@@ -322,7 +326,7 @@ impl Kernel {
 
     /// Storage I/O of the threads of a watched process that have ended since it is watched; `None` while one is just
     /// ending.
-    pub fn own_storage(&self, watch: &Watch) -> Option<Bytes> {
+    pub fn own_storage(&self, watch: &Watch) -> Option<StorageBytes> {
         let own = self.maps.life(watch.slot).own;
         (!self.maps.has_exiting(watch.tgid)).then_some(own)
     }
@@ -334,7 +338,7 @@ impl Kernel {
 
     /// Takes its slot from a process, of which nothing more is to be known.
     pub fn release(&mut self, watch: Watch) {
-        let is_living = self.maps.target(watch.slot).state == State::Living as u64;
+        let is_living = self.maps.target(watch.slot).state == ProcessState::Living as u64;
         // The id may already be that of another process, with a slot of its own.
         self.maps.take(watch.tgid, watch.slot);
         if self.maps.are_short() {
@@ -354,7 +358,7 @@ impl Kernel {
         // Its next holder begins with what is in the counters.
         let offset = Counts::default().minus(&self.maps.sum(slot));
         self.maps.clear_life(slot);
-        self.maps.set_target(slot, &Target { offset, ..Target::default() });
+        self.maps.set_target(slot, &ProcessRecord { offset, ..ProcessRecord::default() });
         if self.maps.are_short() {
             return;
         }
@@ -380,7 +384,7 @@ impl Kernel {
     }
 
     /// What could not be counted.
-    pub fn losses(&self) -> Losses {
+    pub fn losses(&self) -> DropsRecord {
         self.maps.losses()
     }
 
@@ -421,8 +425,9 @@ fn snapshot(maps: &Maps) -> Snapshot {
         })
         .collect();
     slots.sort_by_key(|slot| slot.tgid);
-    let is_over =
-        |target: &Target| matches!(State::from_word(target.state), Some(State::Ended | State::Left));
+    let is_over = |target: &ProcessRecord| {
+        matches!(ProcessState::from_word(target.state), Some(ProcessState::Exited | ProcessState::Deselected))
+    };
     let over = (1..=maps.capacity())
         .map(|slot| OverSlot { slot, target: maps.target(slot), life: maps.life(slot) })
         .filter(|over| is_over(&over.target))
@@ -432,9 +437,9 @@ fn snapshot(maps: &Maps) -> Snapshot {
 
 /// Whether a hook is a raw tracepoint at which a thread can be preempted, where the kernel allows that at all.
 fn has_preemptible(hooks: &[Hook]) -> bool {
-    // The kernel's scheduler has preemption off there, and a name that was missed is found by a look.
+    // The kernel's scheduler has preemption off there, and a name that was missed is found by a collection.
     const SAFE: [&str; 3] = ["sched_switch", "sched_wakeup_new", "task_rename"];
-    let is_unsafe = |hook: &Hook| hook.form == Form::RawTracepoint && !SAFE.contains(&hook.tracepoint);
+    let is_unsafe = |hook: &Hook| hook.form == Variant::RawTracepoint && !SAFE.contains(&hook.tracepoint);
     hooks.iter().any(is_unsafe)
 }
 

@@ -14,7 +14,7 @@ use aya::{
 };
 use m8refsvr_common::{
     comm::{MAX_NAMES, Name},
-    record::{Form, LAYOUT},
+    record::{LAYOUT, Variant},
     slot::counters_length,
 };
 use rustix::{
@@ -50,7 +50,7 @@ pub(crate) struct Loaded {
 
 /// What came of trying to attach the hooks of one source.
 pub(crate) struct Attached {
-    pub(crate) form: Form,
+    pub(crate) form: Variant,
     /// Why nothing could be attached.
     pub(crate) problem: Option<String>,
 }
@@ -105,16 +105,16 @@ impl Loaded {
             .override_global("NAME_COUNT", &name_count, true)
             .override_global("ANY_COMM", &any_comm, true)
             .map_max_entries("NAMES", MAX_NAMES)
-            .map_max_entries("LIVES", sizes.capacity)
+            .map_max_entries("EXITS", sizes.capacity)
             .map_max_entries("FREE_SLOTS", sizes.capacity)
             .map_max_entries("SLOTS", sizes.pid_max)
             .map_max_entries("COUNTERS", counters)
-            .map_max_entries("TARGETS", sizes.capacity)
+            .map_max_entries("PROCESSES", sizes.capacity)
             .load(object)
             .map_err(|error| match error {
                 EbpfError::ParseError(error) => KernelError::Object(with_causes(&error)),
                 error => refused(
-                    "the BPF maps could not be made (a smaller --capacity needs less memory)",
+                    "the BPF maps could not be made (a smaller --max-tracked-processes needs less memory)",
                     &error,
                     io_kind(&error),
                 ),
@@ -148,8 +148,8 @@ impl Loaded {
             None => Err("the kernel's BTF does not show what is needed".to_owned()),
         };
         match outcome {
-            Ok(()) => Attached { form: Form::RawTracepoint, problem: None },
-            Err(problem) => Attached { form: Form::None, problem: Some(problem) },
+            Ok(()) => Attached { form: Variant::RawTracepoint, problem: None },
+            Err(problem) => Attached { form: Variant::None, problem: Some(problem) },
         }
     }
 
@@ -184,7 +184,7 @@ impl Loaded {
         &mut self,
         forms: &[F],
         fits: impl Fn(F) -> Result<(), &'static str>,
-        name: impl Fn(F) -> Form,
+        name: impl Fn(F) -> Variant,
         attach: impl Fn(&mut Self, F) -> Result<(), KernelError>,
     ) -> Attached {
         let mut problems = Vec::new();
@@ -203,7 +203,7 @@ impl Loaded {
             }
         }
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
-        Attached { form: Form::None, problem }
+        Attached { form: Variant::None, problem }
     }
 
     /// Attaches programs of the scheduler; those that can be had by classic tracepoints too by these, where they are
@@ -263,9 +263,9 @@ impl Loaded {
     pub(crate) fn hooks(&self) -> Vec<Hook> {
         let of_program = |&(program, tracepoints): &(&'static str, &'static [&'static str])| {
             let form = match self.ebpf.program(program) {
-                Some(Program::RawTracePoint(_)) => Form::RawTracepoint,
-                Some(Program::TracePoint(_)) => Form::Tracepoint,
-                _ => Form::None,
+                Some(Program::RawTracePoint(_)) => Variant::RawTracepoint,
+                Some(Program::TracePoint(_)) => Variant::Tracepoint,
+                _ => Variant::None,
             };
             tracepoints.iter().map(move |tracepoint| Hook { tracepoint, program, form })
         };

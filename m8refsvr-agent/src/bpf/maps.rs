@@ -3,14 +3,14 @@
 use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
-    record::{Counters, Counts, Life, Losses, Settings, Target},
+    record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},
     slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of, undecided_in},
 };
 
 use crate::sys::mapped_array::{FEW, Record, SharedArray};
 
 /// Names of the maps, in the object and under the BPF file system.
-pub(crate) const NAMES: [&str; 6] = ["SLOTS", "COUNTERS", "TARGETS", "LIVES", "LOSSES", "SETTINGS"];
+pub(crate) const NAMES: [&str; 6] = ["SLOTS", "COUNTERS", "PROCESSES", "EXITS", "DROPS", "SETTINGS"];
 
 /// One of the maps, wherever it comes from.
 #[derive(Clone, Copy)]
@@ -24,11 +24,11 @@ pub(crate) struct Source<'a> {
 #[derive(Debug)]
 pub(crate) struct Maps {
     slots: SharedArray<u64>,
-    counters: SharedArray<Counters>,
-    targets: SharedArray<Target>,
-    lives: SharedArray<Life>,
-    losses: SharedArray<Losses>,
-    settings: SharedArray<Settings>,
+    counters: SharedArray<CountsRecord>,
+    targets: SharedArray<ProcessRecord>,
+    lives: SharedArray<ExitRecord>,
+    losses: SharedArray<DropsRecord>,
+    settings: SharedArray<SettingsRecord>,
 }
 
 impl Maps {
@@ -40,7 +40,7 @@ impl Maps {
         Ok(Self {
             // The longest by far, which is needed where a process begins to match or is over.
             slots: array(&slots, writable, FEW)?,
-            // Of those that are held, each look reads all.
+            // Of those that are held, each collection reads all.
             counters: array(&counters, false, usize::MAX)?,
             targets: array(&targets, writable, usize::MAX)?,
             lives: array(&lives, writable, FEW)?,
@@ -119,12 +119,12 @@ impl Maps {
     }
 
     /// Who holds a slot.
-    pub(crate) fn target(&self, slot: u32) -> Target {
+    pub(crate) fn target(&self, slot: u32) -> ProcessRecord {
         slot.checked_sub(1).and_then(|index| self.targets.load(index)).unwrap_or_default()
     }
 
     /// Writes down who holds a slot.
-    pub(crate) fn set_target(&self, slot: u32, target: &Target) {
+    pub(crate) fn set_target(&self, slot: u32, target: &ProcessRecord) {
         if let Some(index) = slot.checked_sub(1) {
             self.targets.store(index, target);
         }
@@ -134,19 +134,20 @@ impl Maps {
     pub(crate) fn set_offset(&self, slot: u32, offset: &Counts) {
         let now = self.target(slot).offset;
         if let Some(index) = slot.checked_sub(1) {
-            self.targets.add(index, &Target { offset: offset.minus(&now), ..Target::default() });
+            self.targets
+                .add(index, &ProcessRecord { offset: offset.minus(&now), ..ProcessRecord::default() });
         }
     }
 
     /// Beginning and end of who holds a slot.
-    pub(crate) fn life(&self, slot: u32) -> Life {
+    pub(crate) fn life(&self, slot: u32) -> ExitRecord {
         slot.checked_sub(1).and_then(|index| self.lives.load(index)).unwrap_or_default()
     }
 
     /// Forgets beginning and end of who held a slot.
     pub(crate) fn clear_life(&self, slot: u32) {
         if let Some(index) = slot.checked_sub(1) {
-            self.lives.store(index, &Life::default());
+            self.lives.store(index, &ExitRecord::default());
         }
     }
 
@@ -169,12 +170,12 @@ impl Maps {
     }
 
     /// What could not be counted.
-    pub(crate) fn losses(&self) -> Losses {
+    pub(crate) fn losses(&self) -> DropsRecord {
         self.losses.load(0).unwrap_or_default()
     }
 
     /// Counts what could not be counted. The programs may do the same at this moment.
-    pub(crate) fn lose(&self, losses: &Losses) {
+    pub(crate) fn lose(&self, losses: &DropsRecord) {
         self.losses.add(0, losses);
     }
 
@@ -187,12 +188,12 @@ impl Maps {
     }
 
     /// What the maps were made with.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> SettingsRecord {
         self.settings.load(0).unwrap_or_default()
     }
 
     /// Writes down what the maps were made with.
-    pub(crate) fn set_settings(&self, settings: &Settings) {
+    pub(crate) fn set_settings(&self, settings: &SettingsRecord) {
         self.settings.store(0, settings);
     }
 }

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use m8refsvr_common::{
-    record::{Event, EventKind, Form, Life, State},
+    record::{EventKind, EventRecord, ExitRecord, ProcessState, Variant},
     slot::{DEFAULT_CAPACITY, MAX_CAPACITY},
 };
 use thiserror::Error;
@@ -96,67 +96,67 @@ pub struct Comms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forms {
     /// Context switches.
-    pub context_switches: Form,
+    pub context_switches: Variant,
     /// Block I/O.
-    pub block_io: Form,
+    pub block_io: Variant,
     /// Beginning and end of processes.
-    pub lifecycle: Form,
+    pub lifecycle: Variant,
 }
 
 /// What the programs told.
 #[derive(Clone, Debug, Default)]
 pub struct News {
     /// In its order.
-    pub happened: Vec<Happened>,
+    pub happened: Vec<Event>,
     /// Whether something was not told for want of room.
     pub is_incomplete: bool,
 }
 
 /// Something that the programs told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum Event {
     /// A process got this slot, or executes another program and keeps it.
-    Began(u32),
+    Tracked(u32),
     /// The holder of this slot is over.
-    Over(u32),
+    Ended(u32),
     /// Whether this process matches is to be decided.
-    Unclear(u32),
+    Undecided(u32),
     /// The same, of one that found no free slot, which is counted already.
-    NoSlot(u32),
+    NoFreeSlot(u32),
 }
 
-impl Happened {
+impl Event {
     /// What the bytes of an event say; `None` for what no program writes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (kind, subject) = bytes.split_at_checked(size_of::<u32>())?;
-        let event = Event {
+        let event = EventRecord {
             kind: u32::from_ne_bytes(kind.try_into().ok()?),
             subject: u32::from_ne_bytes(subject.try_into().ok()?),
         };
         Some(match EventKind::from_word(event.kind)? {
-            EventKind::Began => Self::Began(event.subject),
-            EventKind::Over => Self::Over(event.subject),
-            EventKind::Unclear => Self::Unclear(event.subject),
-            EventKind::NoSlot => Self::NoSlot(event.subject),
+            EventKind::Tracked => Self::Tracked(event.subject),
+            EventKind::Ended => Self::Ended(event.subject),
+            EventKind::Undecided => Self::Undecided(event.subject),
+            EventKind::NoFreeSlot => Self::NoFreeSlot(event.subject),
         })
     }
 }
 
 /// Who holds a slot, as the programs or the agent noted it.
 #[derive(Clone, Debug)]
-pub struct Holder {
+pub struct TrackedProcess {
     /// Process id.
     pub tgid: u32,
     /// Start in clock ticks after boot.
     pub start_ticks: u64,
     /// Where it is in its life.
-    pub state: State,
+    pub state: ProcessState,
     /// Its `comm` when it got the slot.
     pub comm: Vec<u8>,
     /// The process that forked it, where that had a slot.
     pub parent: Option<u32>,
     /// Its beginning and end.
-    pub life: Life,
+    pub life: ExitRecord,
 }
 
 /// Context switches of a process.
@@ -223,7 +223,7 @@ pub enum KernelError {
         cause: String,
     },
     /// The maps would be too large.
-    #[error("a capacity of {capacity} is too much for {cpus} CPUs: give a smaller --capacity")]
+    #[error("a capacity of {capacity} is too much for {cpus} CPUs: give a smaller --max-tracked-processes")]
     TooMany {
         /// As set.
         capacity: u32,
@@ -277,7 +277,7 @@ pub struct Hook {
     /// The program.
     pub program: &'static str,
     /// How it is attached.
-    pub form: Form,
+    pub form: Variant,
 }
 
 /// Whether a capacity is possible.

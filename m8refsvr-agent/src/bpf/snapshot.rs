@@ -1,18 +1,18 @@
 //! The content of the maps at one moment, for people who look for an error.
 
-use m8refsvr_common::record::{Counts, Life, Losses, Settings, Target};
+use m8refsvr_common::record::{Counts, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
 
 /// All maps at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What the maps were made with.
-    pub settings: Settings,
+    pub settings: SettingsRecord,
     /// Every process that has a slot, by process id.
     pub slots: Vec<Slot>,
     /// Slots whose holder is over, and of which the agent has not yet taken the last figures.
     pub over: Vec<OverSlot>,
     /// What could not be counted.
-    pub losses: Losses,
+    pub losses: DropsRecord,
 }
 
 /// A slot whose holder is over.
@@ -21,9 +21,9 @@ pub struct OverSlot {
     /// The slot, from 1.
     pub slot: u32,
     /// Who held it.
-    pub target: Target,
+    pub target: ProcessRecord,
     /// Its beginning and end.
-    pub life: Life,
+    pub life: ExitRecord,
 }
 
 /// A process and its slot.
@@ -34,7 +34,7 @@ pub struct Slot {
     /// Its slot, from 1.
     pub slot: u32,
     /// Who holds the slot, as the agent knows it.
-    pub target: Target,
+    pub target: ProcessRecord,
     /// The counters of the slot, by CPU.
     pub cpus: Vec<Counts>,
 }
@@ -60,9 +60,9 @@ mod tests {
         let slot = Slot {
             tgid: 1,
             slot: 1,
-            target: Target {
+            target: ProcessRecord {
                 offset: Counts { voluntary: 0_u64.wrapping_sub(5), ..Counts::default() },
-                ..Target::default()
+                ..ProcessRecord::default()
             },
             cpus: vec![
                 Counts { voluntary: 7, ..Counts::default() },

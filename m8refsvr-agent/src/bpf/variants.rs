@@ -1,6 +1,6 @@
 //! In which form a hook is attached: decided from what the kernel tells of itself, cheapest first.
 
-use m8refsvr_common::record::Form;
+use m8refsvr_common::record::Variant;
 
 use crate::bpf::{
     btf::{Btf, Parameter},
@@ -44,10 +44,10 @@ impl SwitchForm {
     }
 
     /// What the user is told.
-    pub(crate) fn form(self) -> Form {
+    pub(crate) fn form(self) -> Variant {
         match self {
-            Self::RawWithState | Self::RawWithCurrent | Self::RawWithTask => Form::RawTracepoint,
-            Self::Classic => Form::Tracepoint,
+            Self::RawWithState | Self::RawWithCurrent | Self::RawWithTask => Variant::RawTracepoint,
+            Self::Classic => Variant::Tracepoint,
         }
     }
 
@@ -96,10 +96,10 @@ impl BlockForm {
     }
 
     /// What the user is told.
-    pub(crate) fn form(self) -> Form {
+    pub(crate) fn form(self) -> Variant {
         match self {
-            Self::Raw | Self::RawWithQueue => Form::RawTracepoint,
-            Self::Classic => Form::Tracepoint,
+            Self::Raw | Self::RawWithQueue => Variant::RawTracepoint,
+            Self::Classic => Variant::Tracepoint,
         }
     }
 
@@ -121,7 +121,7 @@ impl BlockForm {
 /// seen where switches are counted.
 ///
 /// A new name is not worth the record of a classic tracepoint, which does not tell whose it is: a process that executes
-/// a program is seen then too, and any other at the next look at all processes.
+/// a program is seen then too, and any other at the next collection at all processes.
 pub(crate) fn lifecycle(is_exec_classic: bool) -> [(&'static str, &'static [&'static str]); 3] {
     let exec = if is_exec_classic { "process_exec_classic" } else { "process_exec" };
     [

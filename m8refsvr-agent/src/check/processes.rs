@@ -1,4 +1,4 @@
-//! The processes that match, and what of them can be read. One look, with /proc alone.
+//! The processes that match, and what of them can be read. One collection, with /proc alone.
 
 use super::Finding;
 use crate::{
@@ -16,7 +16,7 @@ const SHOWN: usize = 20;
 pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
     let words = selector.in_words();
     let mut collector = Collector::new(proc, selector, None);
-    let sample = match collector.look() {
+    let sample = match collector.collect() {
         Ok(sample) => sample,
         Err(error) => return vec![Finding::failure(CHECK, format!("cannot read /proc: {error}"))],
     };

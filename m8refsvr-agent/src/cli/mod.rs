@@ -48,7 +48,7 @@ pub struct Cli {
     #[arg(long, requires = "once")]
     pub no_export: bool,
 
-    /// Seconds from one look to the next, from 0.1 to 86400; looks are at whole multiples of it on the clock
+    /// Seconds from one collection to the next, from 0.1 to 86400; looks are at whole multiples of it on the clock
     #[arg(
         long,
         value_name = "SECONDS",
@@ -92,7 +92,7 @@ pub struct Export {
         value_parser = clap::value_parser!(u32).range(1..),
         allow_negative_numbers = true
     )]
-    pub max_processes: u32,
+    pub max_series_processes: u32,
 
     /// With --per-process: where process.pid and process.executable.name stand
     #[arg(long, global = true, value_name = "PLACE", default_value = "resource")]
@@ -230,7 +230,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "RE")]
     pub process_regex: Vec<String>,
 
-    /// Seconds between the two looks; CPU usage is known to 10 ms of CPU time, and coarse when this is short
+    /// Seconds between the two collections; CPU usage is known to 10 ms of CPU time, and coarse when this is short
     #[arg(
         long,
         global = true,
@@ -254,7 +254,7 @@ pub struct Common {
         value_parser = capacity,
         allow_negative_numbers = true
     )]
-    pub capacity: u32,
+    pub max_tracked_processes: u32,
 
     /// The /proc to look at, as where the host's is mounted in a container
     #[arg(long, global = true, value_name = "PATH", default_value = "/proc")]

@@ -5,16 +5,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::proc::Process;
 
 /// Descriptors for files that are kept open, at most: of 4,096 processes at rest, or of 2,730 that run. Each costs the
-/// kernel memory for as long as it is open, and time where it is opened at each look (`cargo xtask bench memory`,
+/// kernel memory for as long as it is open, and time where it is opened at each collection (`cargo xtask bench memory`,
 /// `cargo xtask bench look`); all of them together are 40 MiB, which a service must be allowed.
 const MOST: usize = 16_384;
 
-/// Descriptors for all else: programs and maps, receivers, and the files that a look opens.
+/// Descriptors for all else: programs and maps, receivers, and the files that a collection opens.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// After a look that failed so many looks keep nothing open: what failed it may last. With so many more the room is twice
+/// After a collection that failed so many looks keep nothing open: what failed it may last. With so many more the room is twice
 /// as large again.
-const LOOKS_CLOSED: u32 = 60;
+const COLLECTIONS_CLOSED: u32 = 60;
 
 /// Room for processes, in descriptors.
 #[derive(Debug)]
@@ -44,15 +44,15 @@ impl Room {
         Self { all, most: all, left: 0, closed: 0, well: 0 }
     }
 
-    /// A look begins, with these processes held already.
-    pub(crate) fn begin_look<'a>(&mut self, held: impl Iterator<Item = &'a Process>) {
+    /// A collection begins, with these processes held already.
+    pub(crate) fn begin_collection<'a>(&mut self, held: impl Iterator<Item = &'a Process>) {
         if self.closed > 0 {
             self.closed -= 1;
             self.left = 0;
             return;
         }
         self.well += 1;
-        if self.well > LOOKS_CLOSED {
+        if self.well > COLLECTIONS_CLOSED {
             self.well = 0;
             self.most = self.all.min(self.most.max(1) * 2);
         }
@@ -76,13 +76,13 @@ impl Room {
         }
     }
 
-    /// A look failed, perhaps as descriptors or memory were too few: nothing is kept open for a while, and then of half
+    /// A collection failed, perhaps as descriptors or memory were too few: nothing is kept open for a while, and then of half
     /// as many processes.
     pub(crate) fn close(&mut self) {
         if self.closed == 0 {
             self.most /= 2;
         }
-        (self.left, self.closed, self.well) = (0, LOOKS_CLOSED, 0);
+        (self.left, self.closed, self.well) = (0, COLLECTIONS_CLOSED, 0);
     }
 }
 
@@ -105,9 +105,9 @@ mod tests {
         Room::of(processes * Process::KEPT_DESCRIPTORS)
     }
 
-    /// How many processes a look keeps open beside those that are held.
+    /// How many processes a collection keeps open beside those that are held.
     fn kept(room: &mut Room, held: &[Process]) -> usize {
-        room.begin_look(held.iter());
+        room.begin_collection(held.iter());
         (0..6).filter(|_| room.hold(this()).is_kept()).count()
     }
 
@@ -128,11 +128,11 @@ mod tests {
         held.iter_mut().for_each(Process::rest);
         assert_eq!(kept(&mut room, &held), 2);
         held.push(kept_process());
-        room.begin_look(held.iter());
+        room.begin_collection(held.iter());
         assert!(room.hold(this()).is_kept());
         held.iter_mut().for_each(|process| room.wake(process));
         assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 3, "there is no room left");
-        room.begin_look(held.iter());
+        room.begin_collection(held.iter());
         held.iter_mut().for_each(|process| room.wake(process));
         assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 0);
     }
@@ -144,13 +144,13 @@ mod tests {
         // However many looks one after the other fail.
         room.close();
         room.close();
-        for _ in 0..LOOKS_CLOSED {
+        for _ in 0..COLLECTIONS_CLOSED {
             assert_eq!(kept(&mut room, &[]), 0);
         }
-        for _ in 0..LOOKS_CLOSED {
+        for _ in 0..COLLECTIONS_CLOSED {
             assert_eq!(kept(&mut room, &[]), 2);
         }
-        for _ in 0..3 * LOOKS_CLOSED {
+        for _ in 0..3 * COLLECTIONS_CLOSED {
             assert_eq!(kept(&mut room, &[]), 4);
         }
     }

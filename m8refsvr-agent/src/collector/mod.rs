@@ -16,9 +16,9 @@ use crate::{
     bpf::{Kernel, Snapshot, Switches},
     collector::fd_budget::Room,
     model::{
-        exit::Over,
+        exit::ProcessEnd,
         limit_utilization::LimitUtilization,
-        missing::{Absences, Reason},
+        missing::{MissingValues, Reason},
         sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
         source::{Source, Sources},
     },
@@ -109,29 +109,29 @@ impl Collector {
         self.tracker.descriptor()
     }
 
-    /// Takes in which processes began to match and which are over. Returns those that are over since the last look.
-    pub fn follow(&mut self) -> io::Result<&[Over]> {
+    /// Takes in which processes began to match and which are over. Returns those that are over since the last collection.
+    pub fn follow(&mut self) -> io::Result<&[ProcessEnd]> {
         self.tracker.follow()?;
         Ok(self.tracker.over())
     }
 
-    /// One look. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
-    pub fn look(&mut self) -> io::Result<Sample> {
-        let outcome = self.look_now();
+    /// One collection. An error when /proc as a whole can't be read, or this process has no descriptors or memory left.
+    pub fn collect(&mut self) -> io::Result<Sample> {
+        let outcome = self.collect_now();
         if outcome.is_err() {
-            // The next look has the descriptors of what is held.
+            // The next collection has the descriptors of what is held.
             self.room.close();
             self.tracker.members.values_mut().for_each(|member| member.held = None);
         }
         outcome
     }
 
-    fn look_now(&mut self) -> io::Result<Sample> {
+    fn collect_now(&mut self) -> io::Result<Sample> {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
         let mut absences = self.tracker.update(began_ticks)?;
-        self.bounds.begin_look(self.tracker.members.len());
-        self.room.begin_look(self.tracker.members.values().filter_map(|member| member.held.as_ref()));
+        self.bounds.begin_collection(self.tracker.members.len());
+        self.room.begin_collection(self.tracker.members.values().filter_map(|member| member.held.as_ref()));
         let (mut reading, members) = self.reading();
         let mut processes = Vec::with_capacity(members.len());
         let mut bounds = Vec::with_capacity(members.len());
@@ -165,13 +165,13 @@ impl Collector {
             return Err(exhausted());
         }
         let over = self.tracker.take_over();
-        // One that matched at the beginning of the look may be over at its end.
+        // One that matched at the beginning of the collection may be over at its end.
         if !over.is_empty() {
             let mut left = processes.iter().map(|process| self.tracker.has(&process.identity));
             bounds.retain(|_| left.next().unwrap_or_default());
             processes.retain(|process| self.tracker.has(&process.identity));
         }
-        Bounds::end_look(&mut processes, &bounds);
+        Bounds::end_collection(&mut processes, &bounds);
         Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences })
     }
 
@@ -194,7 +194,7 @@ impl Collector {
 
     /// Reads those again of which it became known meanwhile that they have children: what these had may be in what was
     /// read, if they began and ended since. Of one that is gone by now its end tells it.
-    fn read_again(&mut self, processes: &mut [ProcessSample], absences: &mut Absences) {
+    fn read_again(&mut self, processes: &mut [ProcessSample], absences: &mut MissingValues) {
         let (mut reading, members) = self.reading();
         for member in members.values_mut().filter(|member| member.is_stale) {
             let place = processes.iter_mut().find(|process| process.identity == member.identity);
@@ -247,14 +247,14 @@ impl Reading<'_> {
         missing: &mut Missing,
     ) -> Result<(ProcessSample, Bound), Unreadable> {
         let identity = member.identity;
-        // Before anything is read: what happens meanwhile is found by the next look.
+        // Before anything is read: what happens meanwhile is found by the next collection.
         let counted = self.counted(member, missing);
         let is_counted = self.sources.context_switches != Source::Procfs;
         let of_kernel = counted
             .filter(|_| is_counted)
             .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
         let switches = if is_counted { of_kernel } else { self.switches(process, missing) };
-        let (at, cached) = match member.rest.begin_look(process, of_kernel.map(Switches::all)) {
+        let (at, cached) = match member.rest.begin_collection(process, of_kernel.map(Switches::all)) {
             Some(cached) => (Instant::now(), cached),
             None => self.read(member, process, missing)?,
         };
@@ -438,7 +438,7 @@ mod tests {
             Collector::new(Proc::new("/proc"), selector, None).with_attributes(set)
         };
         let look = |collector: &mut Collector| {
-            let mut processes = collector.look().unwrap().processes;
+            let mut processes = collector.collect().unwrap().processes;
             assert_eq!(processes.len(), 1);
             processes.remove(0)
         };

@@ -79,11 +79,11 @@ async fn of_own_programs(mut settings: Settings) -> Result<std::result::Result<D
         "no agent is running: loading the programs for {} seconds",
         settings.sample.as_secs_f64()
     ));
-    collector.look().context(READING)?;
+    collector.collect().context(READING)?;
     if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
         return Ok(Err(ended));
     }
-    collector.look().context(READING)?;
+    collector.collect().context(READING)?;
     let snapshot = collector.snapshot().ok_or_else(|| KernelPart("the programs are not loaded".into()))?;
     Ok(Ok(Dump::new(&snapshot, std::process::id(), false)))
 }

@@ -1,4 +1,4 @@
-//! `--once`: two looks, one document, one export.
+//! `--once`: two collections, one document, one export.
 
 use std::{
     process::ExitCode,
@@ -24,7 +24,7 @@ use crate::{
     metrics::report::{Exports, Report, Reporter},
     model::sample::Sample,
     proc::system::{Host, memory_bytes},
-    service::self_stats::{self, Looks},
+    service::self_stats::{self, Collections},
 };
 
 pub(super) async fn once(
@@ -64,12 +64,12 @@ pub(super) async fn once(
     let instruments =
         way_out.as_ref().map(|(_, export)| Instruments::new(export.names, &export.resource, patterns.len()));
     let mut reporter = Reporter::new(started, patterns.clone(), listed);
-    let (first, _) = look(&mut collector, &mut reporter)?;
-    tracing::debug!("first look: {} processes", first.processes.len());
+    let (first, _) = collect(&mut collector, &mut reporter)?;
+    tracing::debug!("first collection: {} processes", first.processes.len());
     if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
         return Ok(ended);
     }
-    let (second, report) = look(&mut collector, &mut reporter)?;
+    let (second, report) = collect(&mut collector, &mut reporter)?;
     let document = Document::new(
         &first,
         &second,
@@ -130,10 +130,10 @@ async fn send(mut client: Client, export: Export, mut instruments: Instruments, 
     }
 }
 
-fn look(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample, Report)> {
+fn collect(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample, Report)> {
     let began = Instant::now();
-    let sample = collector.look().context(READING)?;
-    let looks = Looks { last: began.elapsed(), ..Looks::default() };
+    let sample = collector.collect().context(READING)?;
+    let looks = Collections { last: began.elapsed(), ..Collections::default() };
     let agent = self_stats::agent(collector, looks, Exports::default());
     let report = reporter.report(&sample, self_stats::machine(collector), agent);
     Ok((sample, report))

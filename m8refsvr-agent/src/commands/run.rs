@@ -31,7 +31,7 @@ use crate::{
     sys::capabilities,
 };
 
-/// From the signal to the end, whatever hangs: a receiver, a look, the resolution of a name.
+/// From the signal to the end, whatever hangs: a receiver, a collection, the resolution of a name.
 const END: Duration = Duration::from_millis(4600);
 
 /// What failed where the task that exports ended by itself.
@@ -64,7 +64,7 @@ pub(super) async fn monitor(
     if let Some(pinned) = collector.kernel().and_then(Kernel::pinned) {
         pins.get_or_init(|| pinned.to_owned());
     }
-    capabilities::for_looks(|| collector.kernel().is_none_or(Kernel::reaches_maps));
+    capabilities::for_collections(|| collector.kernel().is_none_or(Kernel::reaches_maps));
     tell_what_is_in_force(&settings, &export, &collector);
     let counts = Arc::new(Counts::default());
     let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
@@ -83,7 +83,7 @@ pub(super) async fn monitor(
     let reporter = Reporter::new(started, patterns, export.listed);
     let (sender, newest) = watch::channel(Newest::default());
     let delay = schedule::turn(settings.interval, otlp::number(&Host::this()));
-    tracing::debug!("exports are {delay:?} after the looks");
+    tracing::debug!("exports are {delay:?} after the collections");
     let messages = ProcessMessages::new(export.names, export.resource, export.identity);
     let exporter = Exporter::new(client, messages, delay, Arc::clone(&counts));
     let mut delivery = if export.metrics {

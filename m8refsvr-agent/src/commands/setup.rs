@@ -1,4 +1,4 @@
-//! What commands work with, made from the settings: the runtime, a collector, and what it is told between two looks.
+//! What commands work with, made from the settings: the runtime, a collector, and what it is told between two collections.
 
 use std::{fmt::Display, fs::File, io, process::ExitCode, time::Duration};
 

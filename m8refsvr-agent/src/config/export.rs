@@ -200,7 +200,7 @@ impl Export {
             off_by,
             exits,
             names: Names { otel: cli.names != cli::Names::Instana, instana: cli.names != cli::Names::Otel },
-            listed: cli.per_process.then_some(cli.max_processes as usize),
+            listed: cli.per_process.then_some(cli.max_series_processes as usize),
             identity: match cli.process_attributes {
                 ProcessAttributes::Resource => Place::Resource,
                 ProcessAttributes::Point => Place::Points,

@@ -36,9 +36,9 @@ pub enum SettingsError {
 pub struct Settings {
     /// Which processes to watch.
     pub selector: Selector,
-    /// Time between the two looks of one document or dump.
+    /// Time between the two collections of one document or dump.
     pub sample: Duration,
-    /// Time from one look to the next.
+    /// Time from one collection to the next.
     pub interval: Duration,
     /// Whether to count in the kernel.
     pub ebpf: Ebpf,
@@ -66,7 +66,7 @@ impl Settings {
             interval: interval(cli, given, variable)?,
             ebpf: common.ebpf,
             kernel: Options {
-                capacity: common.capacity,
+                capacity: common.max_tracked_processes,
                 bpf_fs: Some(common.bpf_fs.clone()),
                 comms: selector.comms(),
                 proc_root: common.proc_root.clone(),

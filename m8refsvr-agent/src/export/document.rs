@@ -1,4 +1,4 @@
-//! The JSON document of one sample: two looks, compared. A pure function of what was seen.
+//! The JSON document of one sample: two collections, compared. A pure function of what was seen.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        exit::{How, Over, signal_name},
-        missing::{Absences, Reason},
+        exit::{EndKind, ProcessEnd, signal_name},
+        missing::{MissingValues, Reason},
         sample::{BLOCK_FIGURES, ProcessSample, Sample},
         source::{Source, Sources},
     },
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 pub struct Document {
     name: &'static str,
-    /// Milliseconds since 1970, of the second look.
+    /// Milliseconds since 1970, of the second collection.
     timestamp: u64,
     host: HostFields,
     agent: AgentFields,
@@ -26,7 +26,7 @@ pub struct Document {
     sample_seconds: f64,
     metrics: Totals,
     processes: Vec<ProcessFields>,
-    /// Processes that ended between the looks.
+    /// Processes that ended between the collections.
     exits: Vec<ExitFields>,
 }
 
@@ -76,8 +76,8 @@ struct ExitFields {
 
 impl ExitFields {
     /// `None` for a process that goes on.
-    fn of(over: &Over) -> Option<Self> {
-        let How::Ended(exit) = over.how else { return None };
+    fn of(over: &ProcessEnd) -> Option<Self> {
+        let EndKind::Exited(exit) = over.how else { return None };
         Some(Self {
             pid: over.identity.pid,
             name: over.name.to_string(),
@@ -163,7 +163,7 @@ struct Metrics {
     cgroup_memory_limit_usage: Option<f64>,
 }
 
-/// What the document tells besides the two looks.
+/// What the document tells besides the two collections.
 #[derive(Clone, Debug)]
 pub struct Context<'a> {
     /// This machine.
@@ -179,7 +179,7 @@ pub struct Context<'a> {
 }
 
 impl Document {
-    /// What the second look saw, with what happened since the first.
+    /// What the second collection saw, with what happened since the first.
     pub fn new(first: &Sample, second: &Sample, context: Context<'_>) -> Self {
         let mut absences = second.absences.clone();
         if context.memory_bytes.is_none() {
@@ -227,7 +227,7 @@ fn metrics(
     first: &Sample,
     process: &ProcessSample,
     memory_bytes: Option<u64>,
-    absences: &mut Absences,
+    absences: &mut MissingValues,
 ) -> Metrics {
     let earlier = first.processes.iter().find(|earlier| earlier.identity == process.identity);
     let cpu_usage = cpu_usage(first, earlier, process);
@@ -267,8 +267,8 @@ fn metrics(
     }
 }
 
-/// CPU time over the time between the two looks at the process, in percent of one CPU. A process that started
-/// after the first look had none then; one that only matches since then has no first figure.
+/// CPU time over the time between the two collections at the process, in percent of one CPU. A process that started
+/// after the first collection had none then; one that only matches since then has no first figure.
 fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessSample) -> Option<f64> {
     let time = |process: &ProcessSample| process.cpu_user + process.cpu_system;
     let (used, since) = match earlier {
@@ -417,7 +417,14 @@ mod tests {
 
     fn sample(began: Instant, processes: Vec<ProcessSample>) -> Sample {
         let at = UNIX_EPOCH + Duration::from_millis(1_763_806_272_345);
-        Sample { at, began_ticks: 100, began, processes, over: Vec::new(), absences: Absences::default() }
+        Sample {
+            at,
+            began_ticks: 100,
+            began,
+            processes,
+            over: Vec::new(),
+            absences: MissingValues::default(),
+        }
     }
 
     fn document(first: &Sample, second: &Sample) -> Value {
@@ -523,9 +530,9 @@ mod tests {
     fn an_end_is_told_with_what_is_known_of_it_and_leaving_is_none() {
         let now = Instant::now();
         let mut killed = ended(7, 100, 3);
-        killed.how = How::Ended(Exit::Signal { number: 11, core_dumped: true });
+        killed.how = EndKind::Exited(Exit::Signal { number: 11, core_dumped: true });
         killed.peak_bytes = Some(1 << 20);
-        let left = Over { how: How::Left, ..ended(8, 100, 3) };
+        let left = ProcessEnd { how: EndKind::Deselected, ..ended(8, 100, 3) };
         let second = Sample { over: vec![killed, left, vanished(9, 100)], ..sample(now, vec![]) };
         let document = document(&sample(now, vec![]), &second);
         let of_killed = json!({

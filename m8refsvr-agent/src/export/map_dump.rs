@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use m8refsvr_common::record::{Counts, Figures, Form, State};
+use m8refsvr_common::record::{Accounting, Counts, ProcessState, Variant};
 use serde::Serialize;
 
 use crate::{
@@ -81,12 +81,12 @@ struct FigureFields {
 
 impl OverFields {
     fn new(over: &OverSlot) -> Self {
-        let Figures { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } = over.life.last;
+        let Accounting { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } = over.life.last;
         Self {
             tgid: over.target.tgid,
             slot: over.slot,
             start_ticks: over.target.start_ticks,
-            state: if over.target.state == State::Left as u64 { "left" } else { "ended" },
+            state: if over.target.state == ProcessState::Deselected as u64 { "left" } else { "ended" },
             status: over.life.status,
             figures: FigureFields {
                 cpu_time: runtime,
@@ -143,10 +143,10 @@ impl Dump {
     /// Of the maps of the agent `pid`.
     pub fn new(snapshot: &Snapshot, pid: u32, running: bool) -> Self {
         let settings = &snapshot.settings;
-        let form = |word| match Form::from_word(word) {
-            Some(Form::RawTracepoint) => Source::RawTracepoint.name(),
-            Some(Form::Tracepoint) => Source::Tracepoint.name(),
-            Some(Form::None) => Source::None.name(),
+        let form = |word| match Variant::from_word(word) {
+            Some(Variant::RawTracepoint) => Source::RawTracepoint.name(),
+            Some(Variant::Tracepoint) => Source::Tracepoint.name(),
+            Some(Variant::None) => Source::None.name(),
             None => "unknown",
         };
         let targets = snapshot.slots.iter().map(|slot| TargetFields {
@@ -267,13 +267,13 @@ fn row<T: Display>(
 
 #[cfg(test)]
 mod tests {
-    use m8refsvr_common::record::{Life, Losses, Settings, Target};
+    use m8refsvr_common::record::{DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
 
     use super::*;
     use crate::bpf::Slot;
 
     fn dump() -> Dump {
-        let settings = Settings {
+        let settings = SettingsRecord {
             layout: 1,
             capacity: 4096,
             cpus: 2,
@@ -286,17 +286,21 @@ mod tests {
         let slots = vec![Slot {
             tgid: 4711,
             slot: 3,
-            target: Target { tgid: 4712, start_ticks: 5, offset, ..Target::default() },
+            target: ProcessRecord { tgid: 4712, start_ticks: 5, offset, ..ProcessRecord::default() },
             cpus: vec![Counts::default(), Counts { voluntary: 7, write_bytes: 512, ..Counts::default() }],
         }];
-        let losses = Losses { no_free_slot: 1, ..Losses::default() };
+        let losses = DropsRecord { no_free_slot: 1, ..DropsRecord::default() };
         let over = OverSlot {
             slot: 5,
-            target: Target { tgid: 4713, state: State::Ended as u64, ..Target::default() },
-            life: Life {
+            target: ProcessRecord {
+                tgid: 4713,
+                state: ProcessState::Exited as u64,
+                ..ProcessRecord::default()
+            },
+            life: ExitRecord {
                 status: 0x8b,
-                last: Figures { runtime: 7, ..Figures::default() },
-                ..Life::default()
+                last: Accounting { runtime: 7, ..Accounting::default() },
+                ..ExitRecord::default()
             },
         };
         Dump::new(&Snapshot { settings, slots, over: vec![over], losses }, 42, true)

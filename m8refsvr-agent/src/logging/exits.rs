@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::exit::{How, Over};
+use crate::model::exit::{EndKind, ProcessEnd};
 
 /// So many are told one by one within [`WINDOW`].
 const MOST: usize = 20;
@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// What is said of those that end.
 #[derive(Debug)]
 pub struct Ends {
-    /// How many ends since the last look were taken in.
+    /// How many ends since the last collection were taken in.
     taken: usize,
     said: usize,
     left_out: usize,
@@ -27,16 +27,16 @@ impl Ends {
         Self { taken: 0, said: 0, left_out: 0, since: now }
     }
 
-    /// Those that ended since the last look, as far as they were not taken in before.
-    pub fn news<'a>(&mut self, over: &'a [Over]) -> Vec<&'a Over> {
-        let ended = over.iter().filter(|over| matches!(over.how, How::Ended(_)));
-        let news: Vec<&Over> = ended.skip(self.taken).collect();
+    /// Those that ended since the last collection, as far as they were not taken in before.
+    pub fn news<'a>(&mut self, over: &'a [ProcessEnd]) -> Vec<&'a ProcessEnd> {
+        let ended = over.iter().filter(|over| matches!(over.how, EndKind::Exited(_)));
+        let news: Vec<&ProcessEnd> = ended.skip(self.taken).collect();
         self.taken += news.len();
         news
     }
 
     /// The lines for these.
-    pub fn lines(&mut self, news: &[&Over], now: Instant) -> Vec<String> {
+    pub fn lines(&mut self, news: &[&ProcessEnd], now: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         if now.saturating_duration_since(self.since) >= WINDOW {
             lines.extend(self.rest());
@@ -53,7 +53,7 @@ impl Ends {
         lines
     }
 
-    /// A look has taken in all that were over.
+    /// A collection has taken in all that were over.
     pub fn looked(&mut self) {
         self.taken = 0;
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::model::sample::fixtures::ended;
 
-    fn lines(ends: &mut Ends, over: &[Over], now: Instant) -> Vec<String> {
+    fn lines(ends: &mut Ends, over: &[ProcessEnd], now: Instant) -> Vec<String> {
         let news = ends.news(over);
         ends.lines(&news, now)
     }
@@ -79,7 +79,7 @@ mod tests {
     fn each_end_is_a_line_once_whether_a_look_comes_between_or_not() {
         let now = Instant::now();
         let mut ends = Ends::new(now);
-        let left = Over { how: How::Left, ..ended(2, 5, 0) };
+        let left = ProcessEnd { how: EndKind::Deselected, ..ended(2, 5, 0) };
         let over = [ended(1, 5, 0), left, ended(3, 5, 0)];
         assert_eq!(lines(&mut ends, &over[..2], now).len(), 1);
         let line = lines(&mut ends, &over, now);
@@ -93,7 +93,7 @@ mod tests {
     fn of_many_the_first_are_told_and_the_rest_as_one_and_then_again_each() {
         let start = Instant::now();
         let mut ends = Ends::new(start);
-        let over: Vec<Over> = (0..100).map(|pid| ended(pid, 5, 0)).collect();
+        let over: Vec<ProcessEnd> = (0..100).map(|pid| ended(pid, 5, 0)).collect();
         assert_eq!(lines(&mut ends, &over, start).len(), MOST);
         ends.looked();
         assert_eq!(lines(&mut ends, &over[..5], start + WINDOW / 2), [""; 0]);

@@ -1,4 +1,4 @@
-//! Totals since the agent's start, which never go backwards: a pure function of the looks that it is told of. Knows
+//! Totals since the agent's start, which never go backwards: a pure function of the collections that it is told of. Knows
 //! neither the kernel nor the ways out.
 
 use std::{
@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    metrics::churn::{Change, Turnover},
+    metrics::churn::{Change, Churn},
     model::{
         counters::{Account, Totals},
-        exit::How,
+        exit::EndKind,
         sample::{Identity, Sample},
     },
     sys::boot_clock::of_ticks,
@@ -28,7 +28,7 @@ pub struct Accumulator {
     before: Option<Look>,
 }
 
-/// When a look was.
+/// When a collection was.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: SystemTime,
@@ -38,12 +38,12 @@ struct Look {
 #[derive(Clone, Debug, Default)]
 struct Group {
     account: Account,
-    turnover: Turnover,
+    turnover: Churn,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// What the last look that could read it saw.
+    /// What the last collection that could read it saw.
     seen: Totals,
     account: Account,
 }
@@ -60,8 +60,8 @@ impl Accumulator {
         }
     }
 
-    /// Takes in a look. What a process did since it began to match counts, as far as that is known. A process stays until
-    /// it is told to be over, also where a look did not see it.
+    /// Takes in a collection. What a process did since it began to match counts, as far as that is known. A process stays until
+    /// it is told to be over, also where a collection did not see it.
     pub fn record(&mut self, sample: &Sample) {
         let look = Look { at: sample.at, began: sample.began };
         self.before = self.last.replace(look);
@@ -72,7 +72,7 @@ impl Accumulator {
         let mut left = HashMap::new();
         for over in &sample.over {
             let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last, &left);
-            if let How::Ended(exit) = over.how {
+            if let EndKind::Exited(exit) = over.how {
                 if is_new {
                     // Exactly, where its end is known.
                     let started = over.at.checked_sub(over.lasted).unwrap_or(over.started);
@@ -98,8 +98,8 @@ impl Accumulator {
         }
     }
 
-    /// Takes in what was seen of a process; whether it began to match since the look before.
-    /// `left` is what those had that matched, and then did not, since the look before: their accounts go on.
+    /// Takes in what was seen of a process; whether it began to match since the previous collection.
+    /// `left` is what those had that matched, and then did not, since the previous collection: their accounts go on.
     fn grow(
         &mut self,
         identity: &Identity,
@@ -141,12 +141,12 @@ impl Accumulator {
         self.started
     }
 
-    /// When the look before the last was.
-    pub fn looked_before(&self) -> Option<SystemTime> {
+    /// When the previous collection the last was.
+    pub fn previous_collection_at(&self) -> Option<SystemTime> {
         self.before.map(|look| look.at)
     }
 
-    /// Time between the last look and the one before.
+    /// Time between the last collection and the one before.
     pub fn elapsed(&self) -> Option<Duration> {
         Some(self.last?.began.saturating_duration_since(self.before?.began))
     }
@@ -157,7 +157,7 @@ impl Accumulator {
     }
 
     /// Starts and ends in a group.
-    pub fn turnover(&self, group: usize) -> Option<&Turnover> {
+    pub fn turnover(&self, group: usize) -> Option<&Churn> {
         self.groups.get(group).map(|group| &group.turnover)
     }
 
@@ -172,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::exit::Over;
+    use crate::model::exit::ProcessEnd;
     use crate::model::{
         counters::Counter,
         sample::fixtures::{ended, nothing, process, sample, vanished, young},
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_process_that_no_look_saw_counts_whole() {
-        let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| Over { first: nothing(), ..over });
+        let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| ProcessEnd { first: nothing(), ..over });
         let accumulator = accumulator(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
         assert_eq!(user(&accumulator.group(0)), 9);
         let turnover = accumulator.turnover(0).unwrap();
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
-        let left = Over { how: How::Left, first: nothing(), ..ended(1, 150, 4) };
+        let left = ProcessEnd { how: EndKind::Deselected, first: nothing(), ..ended(1, 150, 4) };
         let again = crate::model::sample::ProcessSample {
             first: Some(process(1, 150, 6).totals()),
             ..process(1, 150, 9)
@@ -350,15 +350,15 @@ mod tests {
         }
     }
 
-    /// What happens to a process between two looks.
+    /// What happens to a process between two collections.
     #[derive(Clone, Copy, Debug)]
     struct Step {
         works: u64,
         what: What,
         works_then: u64,
-        /// Whether a look finds its files.
+        /// Whether a collection finds its files.
         is_seen: bool,
-        /// Whether its end is told at once, or one look later, as when an event was lost.
+        /// Whether its end is told at once, or one collection later, as when an event was lost.
         is_told: bool,
         /// Whether more is known of its end than that it is gone.
         is_known: bool,
@@ -404,12 +404,12 @@ mod tests {
             })
     }
 
-    fn over(pid: u32, real: &Real, how: How, is_known: bool) -> Over {
+    fn over(pid: u32, real: &Real, how: EndKind, is_known: bool) -> ProcessEnd {
         let since = real.since.unwrap_or_default();
         let first = Some(process(pid, real.start_ticks, since).totals());
         let known = ended(pid, real.start_ticks, real.did);
         let last = if is_known { known.last } else { Totals::default() };
-        Over { how, first, last, ..known }
+        ProcessEnd { how, first, last, ..known }
     }
 
     proptest! {
@@ -427,7 +427,7 @@ mod tests {
             // By process: work that surely was told while it matched, and the most of its work that can be known.
             let mut surely: HashMap<Identity, u64> = HashMap::new();
             let mut at_most: HashMap<Identity, u64> = HashMap::new();
-            let mut late: Vec<Over> = Vec::new();
+            let mut late: Vec<ProcessEnd> = Vec::new();
             let mut total = 0;
             let mut turnover = (0, 0);
             for (look, steps) in (1_u64..).zip(steps) {
@@ -445,7 +445,7 @@ mod tests {
                             real.did += step.works;
                         }
                         let was_late = is_late;
-                        let mut end = |real: &Real, how: How| {
+                        let mut end = |real: &Real, how: EndKind| {
                             let Some(since) = real.since else { return };
                             let over = over(pid, real, how, step.is_known);
                             if step.is_known {
@@ -457,11 +457,11 @@ mod tests {
                         };
                         let start_ticks = began - 60 + 10 * number;
                         let anew = || Some(Real { start_ticks, did: 0, since: Some(0), matched: 0 });
-                        let ended = How::Ended(crate::model::exit::Exit::Code(0));
+                        let ended = EndKind::Exited(crate::model::exit::Exit::Code(0));
                         match (step.what, *slot) {
                             (What::Starts, None) => *slot = anew(),
                             (What::Leaves, Some(now)) => {
-                                end(&now, How::Left);
+                                end(&now, EndKind::Deselected);
                                 *slot = Some(Real { since: None, matched: now.ours(), ..now });
                             }
                             // That it left is told before it comes back.

@@ -1,4 +1,4 @@
-//! What can be told of a set of processes at one look: sums, extremes and totals, in the units of the wire. Knows
+//! What can be told of a set of processes at one collection: sums, extremes and totals, in the units of the wire. Knows
 //! no names of metrics.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::{
 pub enum Figure {
     /// A total since the agent's start; CPU time in seconds.
     Total(Counter),
-    /// Part of the machine's CPUs, or of one CPU in percent, that was in use since the look before.
+    /// Part of the machine's CPUs, or of one CPU in percent, that was in use since the previous collection.
     CpuUserShare,
     /// The same in the kernel.
     CpuSystemShare,
@@ -106,10 +106,10 @@ pub struct Machine {
 
 /// The figures of a set of processes.
 #[derive(Clone, Debug)]
-pub struct Figures {
+pub struct Aggregate {
     machine: Machine,
     totals: Totals,
-    /// CPU time since the look before, in user mode and in the kernel, per second.
+    /// CPU time since the previous collection, in user mode and in the kernel, per second.
     busy: Option<[f64; 2]>,
     processes: u64,
     threads: u64,
@@ -124,12 +124,12 @@ pub struct Figures {
     limits_used: LimitUtilization,
 }
 
-/// One look, as far as it concerns every set of processes alike.
+/// One collection, as far as it concerns every set of processes alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// When it began, in clock ticks after boot, as processes start.
     pub began_ticks: u64,
-    /// Time since the look before.
+    /// Time since the previous collection.
     pub elapsed: Option<Duration>,
     /// What the machine has.
     pub machine: Machine,
@@ -137,7 +137,7 @@ pub struct Moment {
     pub has_block_io: bool,
 }
 
-impl Figures {
+impl Aggregate {
     /// Those of some processes, with their totals. Where there is no process, sums are 0; where no process tells a
     /// figure, it is absent.
     pub fn of<'a>(

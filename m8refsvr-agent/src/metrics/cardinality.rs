@@ -11,9 +11,9 @@ use crate::{
     },
 };
 
-/// The processes that are listed, from one look to the next.
+/// The processes that are listed, from one collection to the next.
 #[derive(Debug)]
-pub struct Listing {
+pub struct SeriesSelection {
     most: usize,
     /// Boxed, as up to half of a table's places are empty.
     listed: HashMap<Identity, Box<Listed>>,
@@ -28,7 +28,7 @@ struct Listed {
     group: usize,
     /// What it had done before, which was told with the others.
     base: Totals,
-    /// What was told of it at the last look.
+    /// What was told of it at the last collection.
     told: Totals,
 }
 
@@ -43,14 +43,14 @@ pub struct Own<'a> {
     pub account: Account,
 }
 
-impl Listing {
+impl SeriesSelection {
     /// At most so many are listed.
     pub fn new(most: usize) -> Self {
         Self { most, listed: HashMap::new(), told: HashMap::new() }
     }
 
-    /// Chooses those with the most CPU time. What one that is new to the list did until the look before was told with
-    /// the others; what one that leaves it does from the look before is told with them.
+    /// Chooses those with the most CPU time. What one that is new to the list did until the previous collection was told with
+    /// the others; what one that leaves it does from the previous collection is told with them.
     pub fn choose<'a>(&mut self, sample: &'a Sample, accumulator: &Accumulator) -> Vec<Own<'a>> {
         let mut largest: Vec<&ProcessSample> = sample.processes.iter().collect();
         let rank =
@@ -59,7 +59,7 @@ impl Listing {
             largest.sort_unstable_by_key(rank);
             largest.truncate(self.most);
         }
-        let since = accumulator.looked_before().unwrap_or(accumulator.started());
+        let since = accumulator.previous_collection_at().unwrap_or(accumulator.started());
         let mut earlier = std::mem::replace(&mut self.listed, HashMap::with_capacity(largest.len()));
         let mut chosen = Vec::with_capacity(largest.len());
         for process in largest {
@@ -124,7 +124,7 @@ mod tests {
         let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
         accumulator.record(&looked);
         let pids = |most: usize| {
-            let own = Listing::new(most).choose(&looked, &accumulator);
+            let own = SeriesSelection::new(most).choose(&looked, &accumulator);
             let mut pids: Vec<u32> = own.iter().map(|own| own.process.identity.pid).collect();
             pids.sort_unstable();
             pids
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_process_that_started_between_two_looks_brings_all_that_it_did() {
         let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
-        let mut listing = Listing::new(5);
+        let mut listing = SeriesSelection::new(5);
         let first = sample(100, []);
         accumulator.record(&first);
         assert!(listing.choose(&first, &accumulator).is_empty());
@@ -155,7 +155,7 @@ mod tests {
             most in 1_usize..4,
         ) {
             let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
-            let mut listing = Listing::new(most);
+            let mut listing = SeriesSelection::new(most);
             let mut used = [0; 5];
             // What each series told last, those that are over included.
             let mut series: BTreeMap<Option<(u32, SystemTime)>, u64> = BTreeMap::new();
@@ -166,7 +166,7 @@ mod tests {
                 for (pid, more) in (0_u32..).zip(processes) {
                     let Some(more) = more else { continue };
                     used[pid as usize] += more;
-                    // Some were there before the first look.
+                    // Some were there before the first collection.
                     looked.processes.push(process(pid, u64::from(pid) * 60, used[pid as usize]));
                 }
                 accumulator.record(&looked);

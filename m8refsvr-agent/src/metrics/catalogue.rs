@@ -7,7 +7,7 @@ use crate::{
             Figure::{self, Total},
             Limit,
         },
-        report::AgentFigure,
+        report::AgentMetric,
     },
     model::counters::Counter,
 };
@@ -82,9 +82,11 @@ impl Metric {
                 let is_float = points.iter().any(|point| point.figure.is_float());
                 if is_float { Number::Float } else { Number::Int }
             }
-            Points::Turnover(_) => Number::Int,
+            Points::Churn(_) => Number::Int,
             Points::Agent(figure, _) => match figure {
-                AgentFigure::LookDuration | AgentFigure::CpuTime | AgentFigure::RunTime => Number::Float,
+                AgentMetric::CollectionDuration | AgentMetric::CpuTime | AgentMetric::RunTime => {
+                    Number::Float
+                }
                 _ => Number::Int,
             },
         }
@@ -99,14 +101,14 @@ pub enum Points {
     /// One for each group, or in the earlier plugin's names for all processes together.
     Group(&'static [Point]),
     /// How processes come and go, for each group.
-    Turnover(TurnoverFigure),
+    Churn(ChurnMetric),
     /// The agent's own, with attributes of these names.
-    Agent(AgentFigure, &'static [&'static str]),
+    Agent(AgentMetric, &'static [&'static str]),
 }
 
 /// How processes come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TurnoverFigure {
+pub enum ChurnMetric {
     /// Processes that began to match.
     Starts,
     /// Those of them that took the place of one that had ended.
@@ -165,7 +167,7 @@ catalogue! {
         "CPU time"
         Each(&pair(MODE, ("user", Total(Counter::CpuUser)), ("system", Total(Counter::CpuSystem))));
     Otel Gauge "process.cpu.utilization" ["1"]
-        "CPU time since the look before, as a part of all the machine's CPUs"
+        "CPU time since the previous collection, as a fraction of all CPUs of the machine"
         Each(&pair(MODE, ("user", Figure::CpuUserShare), ("system", Figure::CpuSystemShare)));
     Otel UpDownCounter "process.memory.usage" ["By"]
         "Resident memory"
@@ -183,7 +185,7 @@ catalogue! {
         "Open file descriptors of all kinds"
         Each(&plain(Figure::OpenFiles));
     Otel Counter "process.context_switches" ["{context_switch}"]
-        "Context switches of all threads, ended ones included"
+        "Context switches of all threads, exited ones included"
         Each(&pair(SWITCH, ("voluntary", Total(Counter::Voluntary)), ("involuntary", Total(Counter::Involuntary))));
     Otel Counter "process.paging.faults" ["{fault}"]
         "Page faults, with input (major) and without (minor)"
@@ -192,7 +194,7 @@ catalogue! {
         "Time since the process started, the oldest of several"
         Each(&plain(Figure::Uptime));
     Otel Gauge "m8refsvr.limit.utilization" ["1"]
-        "Which part of a limit is used, by the process that is nearest to it; absent where there is no limit"
+        "Used fraction of a limit, of the process that is nearest to it; absent where there is no limit"
         Each(&[
             used("open_files", Limit::OpenFiles),
             used("user_processes", Limit::UserProcesses),
@@ -200,25 +202,25 @@ catalogue! {
             used("cgroup_memory", Limit::CgroupMemory),
         ]);
     Otel UpDownCounter "m8refsvr.process.count" ["{process}"]
-        "Processes that match"
+        "Tracked processes"
         Group(&plain(Figure::Processes));
-    Otel Counter "process.starts" ["{process}"]
-        "Processes that began to match, by starting or by their name"
-        Turnover(TurnoverFigure::Starts);
-    Otel Counter "process.exits" ["{process}"]
-        "Processes that ended while they matched; code and signal are left out where they are 0"
-        Turnover(TurnoverFigure::Exits);
+    Otel Counter "m8refsvr.process.starts" ["{process}"]
+        "Processes that began to match: they started, or took a matching name"
+        Churn(ChurnMetric::Starts);
+    Otel Counter "m8refsvr.process.exits" ["{process}"]
+        "Processes that exited while they matched; code and signal are absent where they are 0"
+        Churn(ChurnMetric::Exits);
     Otel Counter "m8refsvr.process.restarts" ["{process}"]
-        "Processes that started after another had ended, in its place"
-        Turnover(TurnoverFigure::Restarts);
+        "Processes that started after another one had exited"
+        Churn(ChurnMetric::Restarts);
     Otel Counter "m8refsvr.block.io" ["By"]
         "Bytes in requests that the processes made to block devices"
         Each(&pair(DIRECTION, ("read", Total(Counter::BlockRead)), ("write", Total(Counter::BlockWrite))));
     Otel Counter "m8refsvr.block.operations" ["{operation}"]
         "Requests that the processes made to block devices"
         Each(&pair(DIRECTION, ("read", Total(Counter::BlockReads)), ("write", Total(Counter::BlockWrites))));
-    Otel Gauge "m8refsvr.memory.utilization" ["1"]
-        "Resident memory as a part of the machine's"
+    Otel Gauge "process.memory.utilization" ["1"]
+        "Resident memory as a fraction of the machine's, from 0 to 1"
         Each(&plain(Figure::MemoryShare));
     Otel Gauge "m8refsvr.process.threads.min" ["{thread}"]
         "Threads of the process that has the fewest"
@@ -231,7 +233,7 @@ catalogue! {
         Group(&plain(Figure::ThreadsMean));
 
     Instana Gauge "cpu_usage" ["%"]
-        "CPU time since the look before; 100 is one CPU busy"
+        "CPU time since the previous collection; 100 is one CPU busy"
         Group(&plain(Figure::CpuPercent));
     Instana Gauge "memory_usage" ["%"]
         "Resident memory in percent of the machine's"
@@ -252,7 +254,7 @@ catalogue! {
         "Threads per process"
         Group(&plain(Figure::ThreadsMean));
     Instana UpDownCounter "process_count" ["{process}"]
-        "Processes that match"
+        "Tracked processes"
         Group(&plain(Figure::Processes));
     Instana UpDownCounter "thread_count" ["{thread}"]
         "Living threads"
@@ -291,54 +293,54 @@ catalogue! {
         "CPU time in the kernel"
         Group(&plain(Total(Counter::CpuSystem)));
 
-    Agent Histogram "m8refsvr.agent.look.duration" ["s"]
-        "How long looks took"
-        Agent(AgentFigure::LookDuration, &[]);
-    Agent Counter "m8refsvr.agent.look.skipped" ["{look}"]
-        "Looks left out, as one before took longer than the interval"
-        Agent(AgentFigure::SkippedLooks, &[]);
-    Agent Counter "m8refsvr.agent.look.failed" ["{look}"]
-        "Looks at which /proc could not be read"
-        Agent(AgentFigure::FailedLooks, &[]);
+    Agent Histogram "m8refsvr.agent.collection.duration" ["s"]
+        "Duration of a collection"
+        Agent(AgentMetric::CollectionDuration, &[]);
+    Agent Counter "m8refsvr.agent.collection.skipped" ["{collection}"]
+        "Collections skipped because an earlier one took longer than the interval"
+        Agent(AgentMetric::SkippedCollections, &[]);
+    Agent Counter "m8refsvr.agent.collection.failed" ["{collection}"]
+        "Collections that failed because /proc could not be read"
+        Agent(AgentMetric::FailedCollections, &[]);
     Agent Counter "m8refsvr.agent.cpu.time" ["s"]
-        "CPU time of the agent, without its programs in the kernel"
-        Agent(AgentFigure::CpuTime, &[]);
+        "CPU time of the agent, without its BPF programs"
+        Agent(AgentMetric::CpuTime, &[]);
     Agent UpDownCounter "m8refsvr.agent.memory.usage" ["By"]
         "Resident memory of the agent"
-        Agent(AgentFigure::Memory, &[]);
+        Agent(AgentMetric::Memory, &[]);
     Agent Counter "m8refsvr.agent.bpf.run.time" ["s"]
-        "Time that a program ran in the kernel; where kernel.bpf_stats_enabled is set"
-        Agent(AgentFigure::RunTime, &["m8refsvr.bpf.program"]);
+        "Run time of a BPF program; needs kernel.bpf_stats_enabled"
+        Agent(AgentMetric::RunTime, &["m8refsvr.bpf.program"]);
     Agent Counter "m8refsvr.agent.bpf.run.count" ["{run}"]
-        "How often a program ran in the kernel; where kernel.bpf_stats_enabled is set"
-        Agent(AgentFigure::Runs, &["m8refsvr.bpf.program"]);
-    Agent UpDownCounter "m8refsvr.agent.slot.usage" ["{slot}"]
-        "Processes that the kernel counts for"
-        Agent(AgentFigure::SlotUsage, &[]);
-    Agent UpDownCounter "m8refsvr.agent.slot.limit" ["{slot}"]
-        "Processes that the kernel can count for at once"
-        Agent(AgentFigure::SlotLimit, &[]);
-    Agent Counter "m8refsvr.agent.losses" ["{loss}"]
-        "What could not be counted: that a process found no slot when it started or executed a program, or has an id beyond kernel.pid_max, an event for which there was no room (the next look reads /proc instead), a run of a program that the kernel left out, a log record of an exit that was not sent"
-        Agent(AgentFigure::Losses, &["m8refsvr.loss.reason"]);
-    Agent Counter "m8refsvr.agent.scan.corrections" ["{process}"]
-        "Matches that only a look at all processes found, or found no more"
-        Agent(AgentFigure::Corrections, &[]);
+        "Runs of a BPF program; needs kernel.bpf_stats_enabled"
+        Agent(AgentMetric::Runs, &["m8refsvr.bpf.program"]);
+    Agent UpDownCounter "m8refsvr.agent.tracked_process.count" ["{process}"]
+        "Processes that the BPF programs count for"
+        Agent(AgentMetric::TrackedProcesses, &[]);
+    Agent UpDownCounter "m8refsvr.agent.tracked_process.limit" ["{process}"]
+        "Processes that the BPF programs can count for at once (--max-tracked-processes)"
+        Agent(AgentMetric::TrackedProcessLimit, &[]);
+    Agent Counter "m8refsvr.agent.drops" ["{drop}"]
+        "What could not be counted: processes without room in the maps, events that did not fit the ring buffer, runs of BPF programs that the kernel skipped, exit events that were not exported"
+        Agent(AgentMetric::Drops, &["m8refsvr.drop.reason"]);
+    Agent Counter "m8refsvr.agent.discovery.missed" ["{process}"]
+        "Processes that only a full scan of /proc discovered or deselected: the BPF programs had missed the change"
+        Agent(AgentMetric::DiscoveryMissed, &[]);
     Agent Counter "m8refsvr.agent.export.failed" ["{export}"]
         "Exports that failed"
-        Agent(AgentFigure::ExportsFailed, &[]);
-    Agent Counter "m8refsvr.agent.export.superseded" ["{look}"]
-        "Looks that were never exported, as a newer one was there before"
-        Agent(AgentFigure::ExportsSuperseded, &[]);
-    Agent Counter "m8refsvr.agent.export.rejected" ["{data_point}"]
-        "Points that the receiver did not accept"
-        Agent(AgentFigure::PointsRejected, &[]);
-    Agent UpDownCounter "m8refsvr.agent.process.unlisted" ["{process}"]
-        "With --per-process: processes beyond --max-processes, summed up in series under the agent's own resource"
-        Agent(AgentFigure::Unlisted, &[]);
+        Agent(AgentMetric::ExportsFailed, &[]);
+    Agent Counter "m8refsvr.agent.export.dropped" ["{collection}"]
+        "Collections dropped because a newer one was ready before they were exported"
+        Agent(AgentMetric::ExportsDropped, &[]);
+    Agent Counter "m8refsvr.agent.export.rejected_data_points" ["{data_point}"]
+        "Data points that the receiver rejected"
+        Agent(AgentMetric::PointsRejected, &[]);
+    Agent UpDownCounter "m8refsvr.agent.series.overflow" ["{process}"]
+        "With --per-process: processes beyond --max-series-processes, summed in the overflow series of their group"
+        Agent(AgentMetric::SeriesOverflow, &[]);
     Agent Gauge "m8refsvr.agent.source" ["1"]
-        "1, where figures that /proc alone can't give come from"
-        Agent(AgentFigure::Sources, &["m8refsvr.figures", "m8refsvr.source"]);
+        "1 for the source of each signal that /proc alone can't give"
+        Agent(AgentMetric::Sources, &["m8refsvr.signal", "m8refsvr.source"]);
 }
 
 #[cfg(test)]
@@ -361,10 +363,10 @@ mod tests {
                 let values: Vec<_> = named.clone().map(|(_, value)| value).collect();
                 named.take(1).map(|(name, _)| format!("`{name}`: {}", values.join(", "))).collect()
             }
-            Points::Turnover(TurnoverFigure::Exits) => {
-                "`exit.reason`: normal, error, signal, oom, unknown; `exit.code`; `exit.signal`".into()
+            Points::Churn(ChurnMetric::Exits) => {
+                "`m8refsvr.exit.reason`: normal, error, signal, oom, unknown; `process.exit.code`; `m8refsvr.exit.signal`".into()
             }
-            Points::Turnover(_) => String::new(),
+            Points::Churn(_) => String::new(),
             Points::Agent(_, names) => {
                 names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             }

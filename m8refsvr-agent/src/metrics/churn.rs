@@ -7,7 +7,7 @@ use crate::model::exit::Exit;
 
 /// Counts since the agent's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Turnover {
+pub struct Churn {
     /// Processes that began to match.
     pub starts: u64,
     /// Those of them that took the place of one that had ended.
@@ -27,7 +27,7 @@ pub(crate) struct Change {
     pub(crate) exit: Option<Exit>,
 }
 
-impl Turnover {
+impl Churn {
     /// Processes that ended, by reason, code and signal; those that ended normally in any case.
     pub fn exits(&self) -> impl Iterator<Item = (Exit, u64)> {
         const NORMAL: Exit = Exit::Code(0);
@@ -36,7 +36,7 @@ impl Turnover {
         [(NORMAL, normal)].into_iter().chain(others.map(|(&exit, &count)| (exit, count)))
     }
 
-    /// Takes in what happened between two looks, in any order.
+    /// Takes in what happened between two collections, in any order.
     pub(crate) fn record(&mut self, mut changes: Vec<Change>) {
         changes.sort_unstable_by_key(|change| change.at);
         for change in changes {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn one_that_takes_the_place_of_another_is_a_restart_whatever_the_order_in_which_it_is_told() {
-        let mut turnover = Turnover::default();
+        let mut turnover = Churn::default();
         turnover.record(vec![start(3), end(4), start(1), end(2)]);
         assert_eq!((turnover.starts, turnover.restarts), (2, 1));
         turnover.record(vec![start(5), start(6)]);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn ends_are_counted_by_how_they_were_and_a_core_makes_no_difference() {
-        let mut turnover = Turnover::default();
+        let mut turnover = Churn::default();
         let signal = |core_dumped| Change { exit: Some(Exit::Signal { number: 11, core_dumped }), ..end(1) };
         turnover.record(vec![end(1), signal(true), signal(false), end(2)]);
         let exits: Vec<_> = turnover.exits.values().copied().collect();

@@ -1,4 +1,4 @@
-//! All that one look leads to, made ready for the ways out: nothing in it changes any more.
+//! All that one collection leads to, made ready for the ways out: nothing in it changes any more.
 
 use std::{
     sync::Arc,
@@ -8,9 +8,9 @@ use std::{
 use crate::{
     metrics::{
         accumulator::Accumulator,
-        aggregate::{Figures, Machine, Moment, Value},
-        cardinality::Listing,
-        churn::Turnover,
+        aggregate::{Aggregate, Machine, Moment, Value},
+        cardinality::SeriesSelection,
+        churn::Churn,
     },
     model::{
         counters::Account,
@@ -20,19 +20,19 @@ use crate::{
     proc::process_attributes::ProcessAttributes,
 };
 
-/// What is told of one look.
+/// What is told of one collection.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// When everything was 0.
     pub started: SystemTime,
-    /// When the look was.
+    /// When the collection was.
     pub at: SystemTime,
     /// All processes together.
-    pub all: Figures,
+    pub all: Aggregate,
     /// The processes of each pattern.
     pub groups: Vec<Group>,
     /// The processes one by one, where that is wanted.
-    pub processes: Option<Vec<Single>>,
+    pub processes: Option<Vec<ProcessReport>>,
     /// What the agent tells of itself.
     pub agent: Agent,
 }
@@ -43,16 +43,16 @@ pub struct Group {
     /// The pattern; `None` where it is the only one.
     pub pattern: Option<Arc<str>>,
     /// All of them.
-    pub figures: Figures,
+    pub figures: Aggregate,
     /// How many started and ended.
-    pub turnover: Turnover,
+    pub turnover: Churn,
     /// Those that are not told of one by one, where others are; `None` when there never were any.
-    pub others: Option<Figures>,
+    pub others: Option<Aggregate>,
 }
 
 /// One process.
 #[derive(Clone, Debug)]
-pub struct Single {
+pub struct ProcessReport {
     /// Its group, by place.
     pub group: usize,
     /// Process id.
@@ -66,18 +66,18 @@ pub struct Single {
     /// Since when its totals count.
     pub since: SystemTime,
     /// Its figures.
-    pub figures: Figures,
+    pub figures: Aggregate,
 }
 
 /// What the agent tells of itself: its cost, and what it lost.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// How long the look took.
+    /// How long the collection took.
     pub look: Duration,
-    /// Looks that were due while another took too long.
-    pub skipped_looks: u64,
-    /// Looks at which /proc could not be read.
-    pub failed_looks: u64,
+    /// Collections that were due while another took too long.
+    pub skipped_collections: u64,
+    /// Collections at which /proc could not be read.
+    pub failed_collections: u64,
     /// CPU time of the agent.
     pub cpu: Duration,
     /// Resident memory of the agent, bytes.
@@ -90,7 +90,7 @@ pub struct Agent {
     pub losses: Vec<(&'static str, u64)>,
     /// What became of exports.
     pub exports: Exports,
-    /// Matches that only a look at all processes found, or found no more.
+    /// Matches that only a collection at all processes found, or found no more.
     pub corrections: u64,
     /// Processes that are told of as one although others are told of one by one.
     pub unlisted: Option<u64>,
@@ -114,7 +114,7 @@ pub struct Program {
 pub struct Exports {
     /// Attempts that failed.
     pub failed: u64,
-    /// Looks that were not exported, as a newer one was there before.
+    /// Collections that were not exported, as a newer one was there before.
     pub superseded: u64,
     /// Points that the receiver did not accept.
     pub rejected: u64,
@@ -122,14 +122,14 @@ pub struct Exports {
     pub dropped_exits: Option<u64>,
 }
 
-/// Keeps what reports have in common, from one look to the next.
+/// Keeps what reports have in common, from one collection to the next.
 #[derive(Debug)]
 pub struct Reporter {
     /// When the agent started, by a clock that nobody sets.
     began: Instant,
     patterns: Vec<Arc<str>>,
     accumulator: Accumulator,
-    listing: Option<Listing>,
+    listing: Option<SeriesSelection>,
 }
 
 impl Reporter {
@@ -139,11 +139,11 @@ impl Reporter {
             began: Instant::now(),
             accumulator: Accumulator::new(started, patterns.len()),
             patterns: patterns.into_iter().map(Arc::from).collect(),
-            listing: listed.map(Listing::new),
+            listing: listed.map(SeriesSelection::new),
         }
     }
 
-    /// Takes in a look, and makes the report of it.
+    /// Takes in a collection, and makes the report of it.
     pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: Agent) -> Report {
         self.accumulator.record(sample);
         if sample.at < self.accumulator.started() {
@@ -171,11 +171,11 @@ impl Reporter {
                 };
                 let others = members.clone().filter(|process| !is_listed(process));
                 let rest = listing.others(place, account, own);
-                Figures::of(others, &rest, &moment)
+                Aggregate::of(others, &rest, &moment)
             });
             Group {
                 pattern: single(pattern),
-                figures: Figures::of(members, &account, &moment),
+                figures: Aggregate::of(members, &account, &moment),
                 turnover: self.accumulator.turnover(place).cloned().unwrap_or_default(),
                 others: others.filter(|others| !others.is_nothing()),
             }
@@ -186,17 +186,17 @@ impl Reporter {
         Report {
             started: self.accumulator.started(),
             at: sample.at,
-            all: Figures::of(sample.processes.iter(), &all, &moment),
+            all: Aggregate::of(sample.processes.iter(), &all, &moment),
             groups,
             processes: processes.map(|own| {
-                let single = |own: crate::metrics::cardinality::Own<'_>| Single {
+                let single = |own: crate::metrics::cardinality::Own<'_>| ProcessReport {
                     group: own.process.group,
                     pid: own.process.identity.pid,
                     executable: own.process.executable.clone().unwrap_or_else(|| own.process.name.clone()),
                     attributes: own.process.attributes.clone(),
                     created: own.process.started,
                     since: own.since,
-                    figures: Figures::of(std::iter::once(own.process), &own.account, &moment),
+                    figures: Aggregate::of(std::iter::once(own.process), &own.account, &moment),
                 };
                 own.into_iter().map(single).collect()
             }),
@@ -207,41 +207,41 @@ impl Reporter {
 
 impl Agent {
     /// A number of its own, with the values of its attributes in the catalogue's order.
-    pub(crate) fn get(&self, figure: AgentFigure) -> Vec<(Vec<&'static str>, Value)> {
+    pub(crate) fn get(&self, figure: AgentMetric) -> Vec<(Vec<&'static str>, Value)> {
         let one = |value: Option<Value>| value.map(|value| (Vec::new(), value)).into_iter().collect();
         let count = |count: u64| one(Some(Value::Int(count)));
         let seconds = |time: Duration| Value::Double(time.as_secs_f64());
         match figure {
-            AgentFigure::LookDuration => one(Some(seconds(self.look))),
-            AgentFigure::SkippedLooks => count(self.skipped_looks),
-            AgentFigure::FailedLooks => count(self.failed_looks),
-            AgentFigure::CpuTime => one(Some(seconds(self.cpu))),
-            AgentFigure::Memory => one(self.resident.map(Value::Int)),
-            AgentFigure::RunTime => self
+            AgentMetric::CollectionDuration => one(Some(seconds(self.look))),
+            AgentMetric::SkippedCollections => count(self.skipped_collections),
+            AgentMetric::FailedCollections => count(self.failed_collections),
+            AgentMetric::CpuTime => one(Some(seconds(self.cpu))),
+            AgentMetric::Memory => one(self.resident.map(Value::Int)),
+            AgentMetric::RunTime => self
                 .programs
                 .iter()
                 .filter_map(|program| Some((vec![program.name], seconds(program.runs?.0))))
                 .collect(),
-            AgentFigure::Runs => self
+            AgentMetric::Runs => self
                 .programs
                 .iter()
                 .filter_map(|program| Some((vec![program.name], Value::Int(program.runs?.1))))
                 .collect(),
-            AgentFigure::SlotUsage => one(self.slots.map(|slots| Value::Int(slots.0))),
-            AgentFigure::SlotLimit => one(self.slots.map(|slots| Value::Int(slots.1))),
-            AgentFigure::Losses => {
+            AgentMetric::TrackedProcesses => one(self.slots.map(|slots| Value::Int(slots.0))),
+            AgentMetric::TrackedProcessLimit => one(self.slots.map(|slots| Value::Int(slots.1))),
+            AgentMetric::Drops => {
                 let missed = self.programs.iter().filter_map(|program| program.missed);
                 let missed = missed.reduce(u64::saturating_add).map(|missed| ("recursion", missed));
                 let exits = self.exports.dropped_exits.map(|dropped| ("exit_event", dropped));
                 let all = self.losses.iter().copied().chain(missed).chain(exits);
                 all.map(|(reason, count)| (vec![reason], Value::Int(count))).collect()
             }
-            AgentFigure::Corrections => count(self.corrections),
-            AgentFigure::ExportsFailed => count(self.exports.failed),
-            AgentFigure::ExportsSuperseded => count(self.exports.superseded),
-            AgentFigure::PointsRejected => count(self.exports.rejected),
-            AgentFigure::Unlisted => one(self.unlisted.map(Value::Int)),
-            AgentFigure::Sources => {
+            AgentMetric::DiscoveryMissed => count(self.corrections),
+            AgentMetric::ExportsFailed => count(self.exports.failed),
+            AgentMetric::ExportsDropped => count(self.exports.superseded),
+            AgentMetric::PointsRejected => count(self.exports.rejected),
+            AgentMetric::SeriesOverflow => one(self.unlisted.map(Value::Int)),
+            AgentMetric::Sources => {
                 let source = |figures, source: Source| (vec![figures, source.name()], Value::Int(1));
                 vec![
                     source("context_switches", self.sources.context_switches),
@@ -255,13 +255,13 @@ impl Agent {
 
 /// What the agent tells of itself, a figure each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentFigure {
-    /// Length of the look.
-    LookDuration,
-    /// Looks left out.
-    SkippedLooks,
+pub enum AgentMetric {
+    /// Length of the collection.
+    CollectionDuration,
+    /// Collections left out.
+    SkippedCollections,
     /// Looks that failed.
-    FailedLooks,
+    FailedCollections,
     /// Its CPU time.
     CpuTime,
     /// Its memory.
@@ -271,21 +271,21 @@ pub enum AgentFigure {
     /// How often they ran, by program.
     Runs,
     /// Slots in use.
-    SlotUsage,
+    TrackedProcesses,
     /// All slots.
-    SlotLimit,
+    TrackedProcessLimit,
     /// What could not be counted, by reason.
-    Losses,
+    Drops,
     /// Matches found late.
-    Corrections,
+    DiscoveryMissed,
     /// Exports that failed.
     ExportsFailed,
     /// Looks never exported.
-    ExportsSuperseded,
+    ExportsDropped,
     /// Points not accepted.
     PointsRejected,
     /// Processes told of as one.
-    Unlisted,
+    SeriesOverflow,
     /// Where figures come from.
     Sources,
 }

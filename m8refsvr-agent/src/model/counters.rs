@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use m8refsvr_common::record::{Counts, Figures};
+use m8refsvr_common::record::{Accounting, Counts};
 
 use crate::{
     proc::{io::StorageIo, stat::Stat},
@@ -95,7 +95,7 @@ impl Totals {
     }
 
     /// What the kernel's accounting has of a process. `has_storage` says whether it accounts storage I/O.
-    pub(crate) fn of_figures(figures: &Figures, has_storage: bool) -> Self {
+    pub(crate) fn of_figures(figures: &Accounting, has_storage: bool) -> Self {
         let (user, system) = divided(figures.runtime, figures.user, figures.system);
         Self::of(|counter| match counter {
             Counter::CpuUser => Some(user),
@@ -194,12 +194,12 @@ impl Totals {
     }
 }
 
-/// A total, and what it was at the look before.
+/// A total, and what it was at the previous collection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Account {
-    /// At the last look.
+    /// At the last collection.
     pub now: Totals,
-    /// At the look before.
+    /// At the previous collection.
     pub before: Totals,
 }
 
@@ -221,7 +221,7 @@ impl Account {
         Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
     }
 
-    /// A look is over: what was its total is now that of the look before.
+    /// A collection is over: what was its total is now that of the previous collection.
     pub(crate) fn turn(&mut self) {
         self.before = self.now;
     }

@@ -11,7 +11,7 @@ use crate::model::{counters::Totals, sample::Identity};
 
 /// A process that is over: it ended, or matches no more.
 #[derive(Clone, Debug)]
-pub struct Over {
+pub struct ProcessEnd {
     /// Which.
     pub identity: Identity,
     /// Its name, as to be shown.
@@ -21,7 +21,7 @@ pub struct Over {
     /// The pattern that selected it, by its place.
     pub group: usize,
     /// How.
-    pub how: How,
+    pub how: EndKind,
     /// When it started.
     pub started: SystemTime,
     /// When it was over, or was seen to be.
@@ -30,7 +30,7 @@ pub struct Over {
     pub lasted: Duration,
     /// The most memory that it had at once, bytes.
     pub peak_bytes: Option<u64>,
-    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
     /// known.
     pub first: Option<Totals>,
     /// What it had in the end; absent where it is not known.
@@ -39,11 +39,11 @@ pub struct Over {
 
 /// How a process is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum EndKind {
     /// It ended.
-    Ended(Exit),
+    Exited(Exit),
     /// It goes on, but matches no more.
-    Left,
+    Deselected,
 }
 
 /// Why a process ended.
@@ -130,10 +130,10 @@ pub fn signal_name(number: u8) -> String {
     }
 }
 
-impl Over {
+impl ProcessEnd {
     /// A sentence for the log; `None` for a process that goes on.
     pub fn in_words(&self) -> Option<String> {
-        let How::Ended(exit) = self.how else { return None };
+        let EndKind::Exited(exit) = self.how else { return None };
         let what = match exit {
             Exit::Code(0) => "ended normally".into(),
             Exit::Code(code) => format!("ended with code {code}"),
@@ -188,12 +188,12 @@ mod tests {
     use super::*;
 
     fn sentence(exit: Exit) -> String {
-        let over = Over {
+        let over = ProcessEnd {
             identity: Identity { pid: 4711, start_ticks: 5 },
             name: "M8RefSvr".into(),
             executable: None,
             group: 0,
-            how: How::Ended(exit),
+            how: EndKind::Exited(exit),
             started: UNIX_EPOCH,
             at: UNIX_EPOCH,
             lasted: Duration::from_secs(3 * 3600 + 12 * 60 + 7),

@@ -1,4 +1,4 @@
-//! What could not be read, collected over one look and said once: which figures, of how many processes, why.
+//! What could not be read, collected over one collection and said once: which figures, of how many processes, why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub enum Reason {
     NoFreeSlot,
     /// The process id is beyond the table.
     OutOfRange,
-    /// Seen at the second look only.
+    /// Seen at the second collection only.
     NewToSelection,
     /// The machine's memory could not be read.
     NoMemoryTotal,
@@ -35,10 +35,12 @@ impl Reason {
             Self::NoLeader => "its first thread has ended, and no other could be read in its stead",
             Self::Exhausted => "the agent has no file descriptors or memory left; raise `ulimit -n`",
             Self::Unknown => "the kernel does not tell, or not in a way that is understood",
-            Self::NoFreeSlot => "more processes match than can be counted at once; raise --capacity",
+            Self::NoFreeSlot => {
+                "more processes match than can be counted at once; raise --max-tracked-processes"
+            }
             Self::OutOfRange => "the process id is beyond kernel.pid_max as it was at the start; start again",
             Self::NewToSelection => {
-                "seen at the second look only, so that what happened between the looks is not known"
+                "seen at the second collection only, so that what happened between the collections is not known"
             }
             Self::NoMemoryTotal => "/proc/meminfo could not be read",
         }
@@ -69,16 +71,16 @@ impl From<NotWatched> for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// These figures, for this reason.
-    Figures(Reason, &'static [&'static str]),
+    Aggregate(Reason, &'static [&'static str]),
     /// Processes that could not be looked at.
     Hidden,
     /// Processes that can't be seen.
     HiddenByMount,
 }
 
-/// The absent figures of one look.
+/// The absent figures of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Absences {
+pub struct MissingValues {
     /// How many processes lack the figures, by reason and figures.
     counts: BTreeMap<(Reason, &'static [&'static str]), usize>,
     /// Processes of which nothing could be read, not even whether they match.
@@ -86,7 +88,7 @@ pub struct Absences {
     hidden_by_mount: bool,
 }
 
-impl Absences {
+impl MissingValues {
     /// These figures of one process are absent.
     pub fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
         *self.counts.entry((reason.into(), figures)).or_default() += 1;
@@ -105,7 +107,7 @@ impl Absences {
     /// A sentence for each reason of what is not yet in `said`, and puts it there.
     pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
         let mut counts = self.counts.clone();
-        counts.retain(|&(reason, figures), _| said.insert(Key::Figures(reason, figures)));
+        counts.retain(|&(reason, figures), _| said.insert(Key::Aggregate(reason, figures)));
         let is_new = |is: bool, key, said: &mut BTreeSet<Key>| is && said.insert(key);
         let new = Self {
             counts,
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_said_once_with_all_figures_and_the_number_of_processes() {
-        let mut absences = Absences::default();
+        let mut absences = MissingValues::default();
         absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
         absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
         absences.add(&["open_file_descriptors"], Unreadable::Denied);
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn what_was_said_is_not_said_again_whatever_the_number() {
         let mut said = BTreeSet::new();
-        let mut absences = Absences::default();
+        let mut absences = MissingValues::default();
         absences.add(&["open_file_descriptors"], Unreadable::Denied);
         absences.hide();
         assert_eq!(absences.unsaid(&mut said).len(), 2);
@@ -185,6 +187,6 @@ mod tests {
 
     #[test]
     fn nothing_absent_is_nothing_to_say() {
-        assert!(Absences::default().sentences().is_empty());
+        assert!(MissingValues::default().sentences().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Plain data of one look. Knows no names of metrics, and nothing of where values come from or how they leave.
+//! Plain data of one collection. Knows no names of metrics, and nothing of where values come from or how they leave.
 
 pub mod counters;
 pub mod exit;

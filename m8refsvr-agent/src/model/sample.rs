@@ -1,4 +1,4 @@
-//! What one look saw: of every matching process what the kernel counted and what /proc shows, side by side, at one
+//! What one collection saw: of every matching process what the kernel counted and what /proc shows, side by side, at one
 //! moment. Knows no names of metrics on the wire and no way out.
 
 use std::{
@@ -12,9 +12,9 @@ use crate::{
     bpf::Switches,
     model::{
         counters::{Counter, Totals, nanoseconds},
-        exit::Over,
+        exit::ProcessEnd,
         limit_utilization::LimitUtilization,
-        missing::Absences,
+        missing::MissingValues,
     },
     proc::{io::StorageIo, process_attributes::ProcessAttributes},
 };
@@ -32,7 +32,7 @@ pub struct Identity {
     pub start_ticks: u64,
 }
 
-/// One look at all matching processes, by process id.
+/// One collection at all matching processes, by process id.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// When it ended.
@@ -43,10 +43,10 @@ pub struct Sample {
     pub began: Instant,
     /// The processes.
     pub processes: Vec<ProcessSample>,
-    /// Those that are over since the look before.
-    pub over: Vec<Over>,
+    /// Those that are over since the previous collection.
+    pub over: Vec<ProcessEnd>,
     /// What could not be read of them.
-    pub absences: Absences,
+    pub absences: MissingValues,
 }
 
 /// What was seen of one process.
@@ -88,7 +88,7 @@ pub struct ProcessSample {
     pub switches: Option<Switches>,
     /// Block I/O since it is watched; only the block fields mean anything.
     pub block: Option<Counts>,
-    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
     /// known.
     pub first: Option<Totals>,
     /// How near it is to its limits.
@@ -122,19 +122,19 @@ pub(crate) mod fixtures {
 
     use super::*;
     use crate::{
-        model::exit::{Exit, How},
+        model::exit::{EndKind, Exit},
         sys::boot_clock::of_ticks,
     };
 
     /// A process that ended by itself, with so many seconds of CPU time in user mode.
-    pub(crate) fn ended(pid: u32, start_ticks: u64, cpu_user: u64) -> Over {
+    pub(crate) fn ended(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessEnd {
         let process = process(pid, start_ticks, cpu_user);
-        Over {
+        ProcessEnd {
             identity: process.identity,
             name: process.name.clone(),
             executable: process.executable.clone(),
             group: 0,
-            how: How::Ended(Exit::Code(0)),
+            how: EndKind::Exited(Exit::Code(0)),
             started: process.started,
             at: process.started + Duration::from_millis(1),
             lasted: Duration::from_millis(1),
@@ -145,9 +145,9 @@ pub(crate) mod fixtures {
     }
 
     /// One that is gone, of which nothing more is known.
-    pub(crate) fn vanished(pid: u32, start_ticks: u64) -> Over {
-        let how = How::Ended(Exit::Unknown);
-        Over { how, last: Totals::default(), ..ended(pid, start_ticks, 0) }
+    pub(crate) fn vanished(pid: u32, start_ticks: u64) -> ProcessEnd {
+        let how = EndKind::Exited(Exit::Unknown);
+        ProcessEnd { how, last: Totals::default(), ..ended(pid, start_ticks, 0) }
     }
 
     /// A process with so many seconds of CPU time in user mode.
@@ -176,17 +176,17 @@ pub(crate) mod fixtures {
         }
     }
 
-    /// Totals of nothing: those at the beginning of a process that started since the look before.
+    /// Totals of nothing: those at the beginning of a process that started since the previous collection.
     pub(crate) fn nothing() -> Option<Totals> {
         Some(Totals::of(|_| Some(0)))
     }
 
-    /// One that started since the look before.
+    /// One that started since the previous collection.
     pub(crate) fn young(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
         ProcessSample { first: nothing(), ..process(pid, start_ticks, cpu_user) }
     }
 
-    /// A look that began so many clock ticks after boot.
+    /// A collection that began so many clock ticks after boot.
     pub(crate) fn sample(began_ticks: u64, processes: impl Into<Vec<ProcessSample>>) -> Sample {
         Sample {
             at: UNIX_EPOCH + of_ticks(began_ticks),
@@ -194,7 +194,7 @@ pub(crate) mod fixtures {
             began: Instant::now(),
             processes: processes.into(),
             over: Vec::new(),
-            absences: Absences::default(),
+            absences: MissingValues::default(),
         }
     }
 }

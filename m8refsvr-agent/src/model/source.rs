@@ -1,6 +1,6 @@
 //! Where figures come from that /proc alone can't give.
 
-use m8refsvr_common::record::Form;
+use m8refsvr_common::record::Variant;
 
 /// Where a figure comes from, as users are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +27,11 @@ impl Source {
     }
 
     /// The source that a form of hook is, or else the one to be had `without` it.
-    pub(crate) fn of(form: Form, without: Self) -> Self {
+    pub(crate) fn of(form: Variant, without: Self) -> Self {
         match form {
-            Form::RawTracepoint => Self::RawTracepoint,
-            Form::Tracepoint => Self::Tracepoint,
-            Form::None => without,
+            Variant::RawTracepoint => Self::RawTracepoint,
+            Variant::Tracepoint => Self::Tracepoint,
+            Variant::None => without,
         }
     }
 }
@@ -43,6 +43,6 @@ pub struct Sources {
     pub context_switches: Source,
     /// Block I/O.
     pub block_io: Source,
-    /// Beginning and end of processes; by /proc alone, what begins and ends between two looks is not seen.
+    /// Beginning and end of processes; by /proc alone, what begins and ends between two collections is not seen.
     pub lifecycle: Source,
 }

@@ -24,7 +24,7 @@ use super::{Proc, Process, Unreadable, escaped, limits::ratio, mount, number, un
 const MEMBERSHIP_LIMIT: usize = 1 << 16;
 /// Bytes of a file of a cgroup that are read: more than any number has.
 const VALUE_LIMIT: usize = 32;
-/// A path is as long as `PATH_MAX` at most, so that no text makes this look at more cgroups than a kernel can have
+/// A path is as long as `PATH_MAX` at most, so that no text makes this collection at more cgroups than a kernel can have
 /// above each other.
 const PATH_LIMIT: usize = 4096;
 /// The kinds of file systems that show cgroups.
@@ -232,7 +232,7 @@ impl Membership {
     }
 }
 
-/// What the cgroups of processes bound them by. Each file of a cgroup is read once a look, however many processes
+/// What the cgroups of processes bound them by. Each file of a cgroup is read once a collection, however many processes
 /// are in it or below it.
 #[derive(Debug)]
 pub struct Cgroups {
@@ -249,8 +249,8 @@ impl Cgroups {
         Self { hierarchies, bounds: HashMap::new(), pids: HashMap::new(), memory: HashMap::new() }
     }
 
-    /// Forgets what the look before saw, and with it the cgroups that are gone.
-    pub fn begin_look(&mut self) {
+    /// Forgets what the previous collection saw, and with it the cgroups that are gone.
+    pub fn begin_collection(&mut self) {
         // `clear` would keep the room of the largest look for ever.
         self.bounds = HashMap::new();
         self.pids = HashMap::new();
@@ -565,7 +565,7 @@ mod tests {
         machine.unified("a", ["4", "5", "4096"]);
         assert_eq!(machine.asked(&mut cgroups, "0::/a\n"), before);
         assert_eq!(machine.asked(&mut cgroups, "0::/a/b\n"), before);
-        cgroups.begin_look();
+        cgroups.begin_collection();
         assert_eq!(machine.asked(&mut cgroups, "0::/a/b\n"), Ok(bounds(Some((4, 5)), Some(4096))));
     }
 
@@ -574,12 +574,12 @@ mod tests {
         let machine = Machine::new(V2);
         let mut cgroups = machine.cgroups();
         for look in 0..100 {
-            cgroups.begin_look();
+            cgroups.begin_collection();
             machine.asked(&mut cgroups, &format!("0::/a/{look}\n")).unwrap();
         }
         // The mount, `a` and the last.
         assert_eq!((cgroups.pids.len(), cgroups.memory.len()), (3, 3));
-        cgroups.begin_look();
+        cgroups.begin_collection();
         assert_eq!((cgroups.pids.capacity(), cgroups.memory.capacity()), (0, 0));
     }
 

@@ -126,7 +126,7 @@ pub struct Process {
     kept: Option<Kept>,
 }
 
-/// Files of a process that every look reads. To read one that is open takes a fraction of the time that it takes to open
+/// Files of a process that every collection reads. To read one that is open takes a fraction of the time that it takes to open
 /// it too.
 #[derive(Debug)]
 struct Kept {

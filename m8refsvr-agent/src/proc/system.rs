@@ -1,7 +1,7 @@
 //! What is known of the machine as a whole.
 //!
 //! The procfs crate tells how much memory it has. Two more things stay out of its hands. How many CPUs are online is read
-//! at every look, from a file of a few bytes in /sys, of which procfs reads nothing. The files that it takes for that grow
+//! at every collection, from a file of a few bytes in /sys, of which procfs reads nothing. The files that it takes for that grow
 //! with each CPU and cost six and twelve times as much on a machine with two (`/proc/stat`, `/proc/cpuinfo`). And when the
 //! machine started is kept by [`Boot`](crate::sys::boot_clock::Boot) as exactly as the starts of processes, in clock ticks;
 //! `/proc/stat` tells whole seconds.

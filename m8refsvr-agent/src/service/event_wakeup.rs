@@ -1,4 +1,4 @@
-//! Waiting for what the kernel's programs tell between two looks.
+//! Waiting for what the kernel's programs tell between two collections.
 
 use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
 

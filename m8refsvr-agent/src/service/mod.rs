@@ -24,17 +24,17 @@ use crate::{
         throttle::{Say, Throttle, in_words},
     },
     metrics::report::Reporter,
-    model::{exit::Over, missing::Key, sample::Sample},
+    model::{exit::ProcessEnd, missing::Key, sample::Sample},
     service::{
         event_wakeup::EventWakeup,
         schedule::Schedule,
         sd_notify::Manager,
-        self_stats::{Looks, SkippedRuns},
+        self_stats::{Collections, SkippedRuns},
     },
     sys::heap,
 };
 
-/// With so many ends since the last look there is another before it is due, so that they don't pile up.
+/// With so many ends since the last collection there is another before it is due, so that they don't pile up.
 const ENDS_KEPT: usize = 10_000;
 
 /// For the last export, from the signal that ends the agent.
@@ -49,7 +49,7 @@ pub struct Service {
     interval: Duration,
     newest: watch::Sender<Newest>,
     counts: Arc<Counts>,
-    looks: Looks,
+    looks: Collections,
     unreadable: Throttle,
     skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
@@ -77,7 +77,7 @@ impl Service {
             interval,
             newest,
             counts,
-            looks: Looks::default(),
+            looks: Collections::default(),
             unreadable: Throttle::default(),
             skipped_runs: SkippedRuns::default(),
             is_alone: None,
@@ -101,7 +101,7 @@ impl Service {
             .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
             .unwrap_or_default();
         let mut schedule = Schedule::new(self.interval);
-        self.look(None);
+        self.collect(None);
         self.looks.skipped += schedule.skipped(self.looks.last);
         heap::give_back();
         let mut is_second = true;
@@ -117,7 +117,7 @@ impl Service {
                         // The other end is never dropped before; and if it were, there would be nobody to end the agent.
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
                         self.manager.ends();
-                        self.look(Some(since + LAST_EXPORT));
+                        self.collect(Some(since + LAST_EXPORT));
                         self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
                         return self.collector;
                     }
@@ -127,14 +127,14 @@ impl Service {
                     () = wakeup.wait() => self.follow(),
                 }
             }
-            self.look(None);
+            self.collect(None);
             if std::mem::take(&mut is_second) {
                 // By now there was a first export too, most often.
                 heap::give_back();
             }
             let skipped = schedule.skipped(Instant::now().saturating_duration_since(due));
             if skipped > 0 {
-                tracing::debug!("a look took {:?}, longer than the interval", self.looks.last);
+                tracing::debug!("a collection took {:?}, longer than the interval", self.looks.last);
             }
             self.looks.skipped += skipped;
         }
@@ -146,18 +146,18 @@ impl Service {
             Ok(over) => {
                 tell_ends(over, &mut self.ends, self.exits.as_ref());
                 if over.len() >= ENDS_KEPT {
-                    self.look(None);
+                    self.collect(None);
                 }
             }
-            // The next look will fail too, and say so.
+            // The next collection will fail too, and say so.
             Err(error) => tracing::debug!("what the programs told can't be followed: {error}"),
         }
     }
 
-    /// One look, handed over. Where it fails, there is nothing new to tell.
-    fn look(&mut self, last_by: Option<Instant>) {
+    /// One collection, handed over. Where it fails, there is nothing new to tell.
+    fn collect(&mut self, last_by: Option<Instant>) {
         let began = Instant::now();
-        let outcome = self.collector.look();
+        let outcome = self.collector.collect();
         self.looks.last = began.elapsed();
         let now = std::time::Instant::now();
         let payload = match outcome {
@@ -229,7 +229,7 @@ impl Service {
 }
 
 /// Says of those that ended what was not said yet.
-fn tell_ends(over: &[Over], ends: &mut Ends, exits: Option<&ExitEvents>) {
+fn tell_ends(over: &[ProcessEnd], ends: &mut Ends, exits: Option<&ExitEvents>) {
     let news = ends.news(over);
     if let Some(exits) = exits {
         news.iter().for_each(|over| exits.emit(over));

@@ -1,5 +1,5 @@
 //! When looks are due: at whole multiples of the interval on the clock, so that all hosts look at the same moments and
-//! nothing drifts. And how long after its looks a host exports, so that not all of them do at the same moment.
+//! nothing drifts. And how long after its collections a host exports, so that not all of them do at the same moment.
 //! Decides; parameters tell the time.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ const SPREAD: u32 = 4;
 /// However long the interval is, nobody waits longer.
 const LONGEST_SPREAD: Duration = Duration::from_secs(15);
 
-/// How long after its looks a host exports: evenly spread over the hosts, and always the same for one of them, so that
+/// How long after its collections a host exports: evenly spread over the hosts, and always the same for one of them, so that
 /// what arrives from it has one distance in time. `host` is a number that is evenly spread too.
 pub fn turn(interval: Duration, host: u32) -> Duration {
     let spread = (interval / SPREAD).min(LONGEST_SPREAD);
@@ -45,7 +45,7 @@ impl Schedule {
         Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 
-    /// How many moments went by while a look took so long, from the moment at which it was due.
+    /// How many moments went by while a collection took so long, from the moment at which it was due.
     pub fn skipped(&self, late: Duration) -> u64 {
         u64::try_from(late.as_nanos() / self.interval.as_nanos()).unwrap_or(u64::MAX)
     }

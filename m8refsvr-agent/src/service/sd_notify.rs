@@ -33,7 +33,7 @@ impl Manager {
         Self { listens, period, next: Instant::now(), is_ready: false, status: String::new() }
     }
 
-    /// Tells what a look saw, if somebody listens. The first one makes the agent ready.
+    /// Tells what a collection saw, if somebody listens. The first one makes the agent ready.
     pub fn looked(&mut self, status: impl FnOnce() -> String) {
         if !self.listens {
             return;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use m8refsvr_common::record::Losses;
+use m8refsvr_common::record::DropsRecord;
 use rustix::{
     process::getpid,
     time::{ClockId, clock_gettime},
@@ -23,9 +23,9 @@ use crate::{
     },
 };
 
-/// What became of looks.
+/// What became of collections.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Looks {
+pub struct Collections {
     /// How long the last one took.
     pub last: Duration,
     /// Due while another took too long.
@@ -40,7 +40,7 @@ pub fn machine(collector: &Collector) -> Machine {
 }
 
 /// What the agent costs and lost, at this moment.
-pub fn agent(collector: &Collector, looks: Looks, exports: Exports) -> Agent {
+pub fn agent(collector: &Collector, looks: Collections, exports: Exports) -> Agent {
     let mut buffer = Vec::new();
     let this = u32::try_from(getpid().as_raw_nonzero().get())
         .ok()
@@ -54,8 +54,8 @@ pub fn agent(collector: &Collector, looks: Looks, exports: Exports) -> Agent {
     let programs = programs.collect();
     Agent {
         look: looks.last,
-        skipped_looks: looks.skipped,
-        failed_looks: looks.failed,
+        skipped_collections: looks.skipped,
+        failed_collections: looks.failed,
         cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
         resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
         programs,
@@ -68,7 +68,7 @@ pub fn agent(collector: &Collector, looks: Looks, exports: Exports) -> Agent {
     }
 }
 
-fn losses(losses: &Losses) -> Vec<(&'static str, u64)> {
+fn losses(losses: &DropsRecord) -> Vec<(&'static str, u64)> {
     vec![
         ("no_free_slot", losses.no_free_slot),
         ("pid_out_of_range", losses.tgid_out_of_range),
@@ -98,7 +98,7 @@ impl SkippedRuns {
         (self.warned, self.warned_at) = (total, Some(now));
         Some(format!(
             "the kernel skipped {new} more runs of BPF programs: what they would have counted is missing; \
-             m8refsvr.agent.losses counts them as recursion"
+             m8refsvr.agent.drops counts them as recursion"
         ))
     }
 }

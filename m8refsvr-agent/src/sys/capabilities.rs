@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// For other users' files below /proc, for certificates and keys, and, where it was there, for a log in any folder.
 const FILES: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE);
-/// For a look.
+/// For a collection.
 const LOOK: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
 /// For maps, on kernels that may ask for them whenever a map is touched.
 const MAPS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN);
@@ -21,7 +21,7 @@ pub fn for_files() {
 
 /// In the thread that looks, after the programs were attached; `reaches_maps` tells whether it still can do to maps
 /// what it must, and always will.
-pub fn for_looks(reaches_maps: impl Fn() -> bool) {
+pub fn for_collections(reaches_maps: impl Fn() -> bool) {
     let Ok(before) = capabilities(None) else { return };
     let mut without = before;
     without.effective.remove(MAPS);
@@ -65,15 +65,15 @@ mod tests {
     fn each_thread_keeps_what_it_needs_of_what_there_was() {
         let held = capabilities(None).unwrap().permitted;
         assert_eq!(left(for_files), held & FILES);
-        assert_eq!(left(|| for_looks(|| true)), held & LOOK);
-        assert_eq!(left(|| for_looks(|| false)), held & LOOK.union(MAPS));
+        assert_eq!(left(|| for_collections(|| true)), held & LOOK);
+        assert_eq!(left(|| for_collections(|| false)), held & LOOK.union(MAPS));
         assert_eq!(capabilities(None).unwrap().permitted, held);
     }
 
     #[test]
     fn maps_are_tried_without_what_some_kernels_want_for_them() {
         left(|| {
-            for_looks(|| {
+            for_collections(|| {
                 assert!(!capabilities(None).unwrap().effective.intersects(MAPS));
                 true
             });

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use m8refsvr_common::record::{Counters, Counts, Life, Losses, Settings, Target};
+use m8refsvr_common::record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
 use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
     param::page_size,
@@ -23,15 +23,15 @@ use rustix::{
 pub(crate) unsafe trait Record: Copy + Default {}
 
 // SAFETY: checked at compile time in `m8refsvr_common::record`.
-unsafe impl Record for Counters {}
+unsafe impl Record for CountsRecord {}
 // SAFETY: as above.
-unsafe impl Record for Target {}
+unsafe impl Record for ProcessRecord {}
 // SAFETY: as above.
-unsafe impl Record for Life {}
+unsafe impl Record for ExitRecord {}
 // SAFETY: as above.
-unsafe impl Record for Losses {}
+unsafe impl Record for DropsRecord {}
 // SAFETY: as above.
-unsafe impl Record for Settings {}
+unsafe impl Record for SettingsRecord {}
 // SAFETY: one word.
 unsafe impl Record for u64 {}
 
@@ -189,7 +189,7 @@ impl SharedArray<u64> {
     }
 }
 
-impl SharedArray<Counters> {
+impl SharedArray<CountsRecord> {
     /// Reads the counts of a record, and not what fills its cache line.
     pub(crate) fn counts(&self, index: u32) -> Option<Counts> {
         self.load(index).map(|counters| counters.counts)
@@ -224,8 +224,9 @@ mod tests {
         use std::os::unix::fs::FileExt as _;
 
         // Not of a size that windows, or pages, are a multiple of.
-        let (file, array) = array::<Life>();
-        let life = |index: u32| Life { start: index.into(), end: !u64::from(index), ..Life::default() };
+        let (file, array) = array::<ExitRecord>();
+        let life =
+            |index: u32| ExitRecord { start: index.into(), end: !u64::from(index), ..ExitRecord::default() };
         for index in 0..array.len() {
             array.store(index, &life(index));
         }
@@ -234,7 +235,7 @@ mod tests {
             let found = array.load(index).unwrap();
             assert_eq!((found.start, found.end), (life(index).start, life(index).end));
             let mut word = [0; 8];
-            let place = std::mem::offset_of!(Life, start) + index as usize * size_of::<Life>();
+            let place = std::mem::offset_of!(ExitRecord, start) + index as usize * size_of::<ExitRecord>();
             file.read_exact_at(&mut word, place as u64).unwrap();
             assert_eq!(u64::from_ne_bytes(word), u64::from(index));
         }

@@ -1,10 +1,10 @@
 //! Parents and children that match both: what the kernel adds to the parents must not count twice.
 
-use m8refsvr_common::record::{Bytes, State};
+use m8refsvr_common::record::{ProcessState, StorageBytes};
 
 use crate::tracker::Tracker;
 use crate::{
-    bpf::Holder,
+    bpf::TrackedProcess,
     proc::{signals::ignores_child_ends, stat::Stat},
     tracker::{idle::Rest, storage_io::Offset},
 };
@@ -22,7 +22,7 @@ impl Tracker {
             return;
         }
         let proc = &self.proc;
-        let is_there = |holder: &Holder| {
+        let is_there = |holder: &TrackedProcess| {
             let process = proc.process(holder.tgid).ok();
             let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
             stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
@@ -34,16 +34,16 @@ impl Tracker {
             process.as_ref().is_none_or(|process| !ignores_child_ends(process, buffer).unwrap_or(false));
         let of_children = || {
             if !waits {
-                return Some(Bytes::default());
+                return Some(StorageBytes::default());
             }
             let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
             let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
-            waited_for.try_fold(Bytes::default(), |sum, holder| match holder.state {
-                State::Ended => Some(Bytes {
+            waited_for.try_fold(StorageBytes::default(), |sum, holder| match holder.state {
+                ProcessState::Exited => Some(StorageBytes {
                     read: sum.read.wrapping_add(holder.life.last.read_bytes),
                     written: sum.written.wrapping_add(holder.life.last.write_bytes),
                 }),
-                State::Living => None,
+                ProcessState::Living => None,
                 _ => Some(sum),
             })
         };

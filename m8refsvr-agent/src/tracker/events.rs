@@ -2,15 +2,15 @@
 
 use std::{collections::HashSet, io, time::Duration};
 
-use m8refsvr_common::record::{Counts, Form, Life, State};
+use m8refsvr_common::record::{Counts, ExitRecord, ProcessState, Variant};
 use rustix::param::page_size;
 
 use crate::tracker::{Match, Tracker, exhausted};
 use crate::{
-    bpf::{Happened, Holder},
+    bpf::{Event, TrackedProcess},
     model::{
         counters::Totals,
-        exit::{Exit, How},
+        exit::{EndKind, Exit},
         sample::Identity,
     },
     proc::{Unreadable, identity::Names},
@@ -25,13 +25,13 @@ impl Tracker {
         self.is_incomplete |= news.is_incomplete;
         let (happened, left_out) = self.latest(news.happened);
         let outcome = happened.into_iter().try_for_each(|happened| match happened {
-            Happened::Began(slot) => self.began(slot),
-            Happened::Over(slot) => {
+            Event::Tracked(slot) => self.began(slot),
+            Event::Ended(slot) => {
                 self.slot_over(slot);
                 Ok(())
             }
-            Happened::Unclear(pid) => self.decide(pid, false),
-            Happened::NoSlot(pid) => self.decide(pid, true),
+            Event::Undecided(pid) => self.decide(pid, false),
+            Event::NoFreeSlot(pid) => self.decide(pid, true),
         });
         if let Some(kernel) = &self.kernel {
             left_out.into_iter().for_each(|pid| kernel.decided(pid));
@@ -43,27 +43,27 @@ impl Tracker {
 
     /// Leaves out that a process is to be decided about where more is told of it later: the kernel gives a process its
     /// new name shortly before it executes another program. Returns of which processes something was left out, too.
-    fn latest(&self, mut happened: Vec<Happened>) -> (Vec<Happened>, Vec<u32>) {
+    fn latest(&self, mut happened: Vec<Event>) -> (Vec<Event>, Vec<u32>) {
         let mut later = HashSet::new();
         let mut left_out = Vec::new();
         happened.reverse();
         happened.retain(|&happened| match happened {
-            Happened::Unclear(pid) => {
+            Event::Undecided(pid) => {
                 let is_latest = later.insert(pid);
                 if !is_latest {
                     left_out.push(pid);
                 }
                 is_latest
             }
-            Happened::NoSlot(pid) => {
+            Event::NoFreeSlot(pid) => {
                 later.insert(pid);
                 true
             }
-            Happened::Began(slot) => {
+            Event::Tracked(slot) => {
                 later.extend(self.holder(slot).map(|holder| holder.tgid));
                 true
             }
-            Happened::Over(_) => true,
+            Event::Ended(_) => true,
         });
         happened.reverse();
         (happened, left_out)
@@ -80,7 +80,7 @@ impl Tracker {
             // Its names do not match; if it is still what it was. One that takes a name is told of a moment before it has it,
             // and is told of again if it has lost that since.
             Ok(None) => match self.holder(slot) {
-                Some(now) if now.state == State::Living && self.has_comm(identity, &now.comm) => {
+                Some(now) if now.state == ProcessState::Living && self.has_comm(identity, &now.comm) => {
                     self.reject(identity, slot);
                     return Ok(());
                 }
@@ -92,7 +92,7 @@ impl Tracker {
     }
 
     /// Takes in the holder of a slot, under the names that were found of it, or under what the programs noted.
-    fn enter(&mut self, slot: u32, holder: &Holder, names: Option<Match>) {
+    fn enter(&mut self, slot: u32, holder: &TrackedProcess, names: Option<Match>) {
         let identity = holder.identity();
         let Some(kernel) = &mut self.kernel else { return };
         if let Some(member) = self.members.get_mut(&identity) {
@@ -111,7 +111,7 @@ impl Tracker {
         };
         let Some(kernel) = &mut self.kernel else { return };
         let first = Totals::of_figures(&holder.life.first, kernel.has_storage());
-        let has_block_io = kernel.forms().block_io != Form::None;
+        let has_block_io = kernel.forms().block_io != Variant::None;
         let counts = Counts {
             voluntary: holder.life.first.voluntary,
             involuntary: holder.life.first.involuntary,
@@ -124,7 +124,7 @@ impl Tracker {
     }
 
     /// What the programs noted of a process, where its names can't be read any more: by its `comm`, or as its parent.
-    fn by_comm(&self, holder: &Holder) -> Option<Match> {
+    fn by_comm(&self, holder: &TrackedProcess) -> Option<Match> {
         let names = Names { comm: holder.comm.clone(), executable: None, argv0: None };
         let of_parent = || {
             let parent = holder.parent?;
@@ -147,7 +147,7 @@ impl Tracker {
     fn reject(&mut self, identity: Identity, slot: u32) {
         if self.members.contains_key(&identity) {
             let last = self.read(identity).unwrap_or_default();
-            return self.finish(identity, How::Left, last);
+            return self.finish(identity, EndKind::Deselected, last);
         }
         tracing::debug!("{} in slot {slot} does not match", identity.pid);
         if let Some(kernel) = &mut self.kernel {
@@ -161,13 +161,13 @@ impl Tracker {
         let Some(holder) = self.holder(slot) else { return };
         let identity = holder.identity();
         let Some(kernel) = &self.kernel else { return };
-        if holder.state == State::Living {
+        if holder.state == ProcessState::Living {
             // Its end was not seen; unless it holds the slot again.
             if kernel.slot(identity.pid) == Some(slot) {
                 return;
             }
             match self.members.contains_key(&identity) {
-                true => self.finish(identity, How::Ended(Exit::Unknown), Totals::default()),
+                true => self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default()),
                 false => self.reject(identity, slot),
             }
             return;
@@ -187,8 +187,8 @@ impl Tracker {
         let offset = self.members.get(&identity).and_then(|member| member.storage);
         let last = offset.map_or(last, |offset| last.with_storage(&offset.with(holder.life.own)));
         let how = match holder.state {
-            State::Left => How::Left,
-            _ => How::Ended(Exit::of_status(holder.life.status)),
+            ProcessState::Deselected => EndKind::Deselected,
+            _ => EndKind::Exited(Exit::of_status(holder.life.status)),
         };
         self.finish(identity, how, last);
         if let Some(over) = self.over.last_mut().filter(|over| over.identity == identity) {
@@ -200,7 +200,7 @@ impl Tracker {
             over.at = self.boot.time(end);
             over.lasted = end.saturating_sub(start);
             // That of the program which it was before would stand there too.
-            let Life { peak_pages, first_peak_pages, .. } = holder.life;
+            let ExitRecord { peak_pages, first_peak_pages, .. } = holder.life;
             over.peak_bytes =
                 (peak_pages > first_peak_pages).then(|| peak_pages.saturating_mul(page_size() as u64));
         }
@@ -219,7 +219,7 @@ impl Tracker {
                     && self.is_alive(identity)
                 {
                     let last = self.read(identity).unwrap_or_default();
-                    self.finish(identity, How::Left, last);
+                    self.finish(identity, EndKind::Deselected, last);
                     // Until its slot was taken from it, it could come back without being told of.
                     if let Ok(Some(found)) = self.find(pid) {
                         self.admit(found, false, true);

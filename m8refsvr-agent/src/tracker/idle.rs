@@ -20,7 +20,7 @@ pub(crate) struct CachedReading {
     pub(crate) storage: Option<StorageIo>,
 }
 
-/// What tells of one process that it has not run since the last look.
+/// What tells of one process that it has not run since the last collection.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
     /// Context switches of its threads before its figures were read.
@@ -35,7 +35,11 @@ pub(crate) struct Rest {
 impl Rest {
     /// What was read of the process, where it has not run since. Else `switches`, and its clock at this moment, are those
     /// of what is read and kept next.
-    pub(crate) fn begin_look(&mut self, process: &Process, switches: Option<u64>) -> Option<CachedReading> {
+    pub(crate) fn begin_collection(
+        &mut self,
+        process: &Process,
+        switches: Option<u64>,
+    ) -> Option<CachedReading> {
         let moved = switches.is_none() || switches != self.switches;
         let cpu = if moved { None } else { cpu_clock::read(process) };
         let is_same = cpu.is_some() && cpu == self.cpu;
@@ -48,7 +52,7 @@ impl Rest {
         cached
     }
 
-    /// What was read of the process after [`begin_look`](Self::begin_look). Where something could not be read, it is to
+    /// What was read of the process after [`begin_collection`](Self::begin_collection). Where something could not be read, it is to
     /// be tried again.
     pub(crate) fn keep(&mut self, cached: CachedReading) {
         let is_whole = cached.storage.is_some() && !cached.stat.has_no_leader();
@@ -113,16 +117,16 @@ mod tests {
     fn what_was_read_is_right_as_long_as_neither_switches_nor_clock_move() {
         let (_running, process, cached) = resting();
         let mut rest = Rest::default();
-        // The clock is asked for at the second look, and known at the third.
+        // The clock is asked for at the second collection, and known at the third.
         for expected in [None, None, Some(cached), Some(cached)] {
-            assert_eq!(rest.begin_look(&process, Some(5)), expected);
+            assert_eq!(rest.begin_collection(&process, Some(5)), expected);
             if expected.is_none() {
                 rest.keep(cached);
             }
         }
-        assert_eq!(rest.begin_look(&process, Some(6)), None, "a thread has left its CPU");
+        assert_eq!(rest.begin_collection(&process, Some(6)), None, "a thread has left its CPU");
         for _ in 0..3 {
-            assert_eq!(rest.begin_look(&process, None), None, "nobody counts");
+            assert_eq!(rest.begin_collection(&process, None), None, "nobody counts");
             rest.keep(cached);
         }
     }
@@ -135,7 +139,7 @@ mod tests {
         for _ in 0..10 {
             // Many ticks, also where it has to share its CPU.
             std::thread::sleep(Duration::from_millis(100));
-            assert_eq!(rest.begin_look(&process, Some(5)), None);
+            assert_eq!(rest.begin_collection(&process, Some(5)), None);
             rest.keep(cached);
         }
     }
@@ -146,7 +150,7 @@ mod tests {
         for threads in [cached.stat.threads + 1, cached.stat.threads - 1] {
             let mut rest = Rest::default();
             for _ in 0..5 {
-                assert_eq!(rest.begin_look(&process, Some(5)), None);
+                assert_eq!(rest.begin_collection(&process, Some(5)), None);
                 rest.keep(CachedReading { stat: Stat { threads, ..cached.stat }, ..cached });
             }
         }
@@ -157,7 +161,7 @@ mod tests {
         let (_running, process, cached) = resting();
         let mut rest = Rest::default();
         for _ in 0..5 {
-            assert_eq!(rest.begin_look(&process, Some(5)), None);
+            assert_eq!(rest.begin_collection(&process, Some(5)), None);
             rest.keep(CachedReading { storage: None, ..cached });
         }
     }
@@ -168,13 +172,13 @@ mod tests {
         let mut rest = Rest::default();
         let mut looks = 0;
         while !rest.is_long() {
-            if rest.begin_look(&process, Some(5)).is_none() {
+            if rest.begin_collection(&process, Some(5)).is_none() {
                 rest.keep(cached);
             }
             looks += 1;
         }
         assert_eq!(looks, LONG + 2);
-        assert_eq!(rest.begin_look(&process, Some(6)), None);
+        assert_eq!(rest.begin_collection(&process, Some(6)), None);
         assert!(!rest.is_long());
     }
 }

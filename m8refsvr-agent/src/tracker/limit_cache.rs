@@ -1,4 +1,4 @@
-//! What bounds each process: its resource limits and its control groups, as far as they are kept from one look to the
+//! What bounds each process: its resource limits and its control groups, as far as they are kept from one collection to the
 //! next.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
 /// while it runs.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Of so many processes at most a look asks for them, as that takes longer than all else together; of one in
+/// Of so many processes at most a collection asks for them, as that takes longer than all else together; of one in
 /// [`MOST_TURNS`] where that is more.
 const ASKED: usize = 16;
 
@@ -38,7 +38,7 @@ pub(crate) struct Bounds {
     looks: usize,
     /// In how many turns the processes are asked.
     turns: usize,
-    /// Processes so far in this look.
+    /// Processes so far in this collection.
     place: usize,
 }
 
@@ -69,9 +69,9 @@ impl Bounds {
         Self { cgroups: Cgroups::new(hierarchies), looks: 0, turns: 1, place: 0 }
     }
 
-    /// A look at so many processes begins: what control groups use is read anew.
-    pub(crate) fn begin_look(&mut self, processes: usize) {
-        self.cgroups.begin_look();
+    /// A collection at so many processes begins: what control groups use is read anew.
+    pub(crate) fn begin_collection(&mut self, processes: usize) {
+        self.cgroups.begin_collection();
         self.looks = self.looks.wrapping_add(1);
         self.turns = processes.div_ceil(ASKED).clamp(1, MOST_TURNS);
         self.place = 0;
@@ -100,8 +100,8 @@ impl Bounds {
         Bound { limits: known.limits, user: known.user, cgroup }
     }
 
-    /// A look is over: tells each of its processes how near it is to its limits, which are in the same order.
-    pub(crate) fn end_look(processes: &mut [ProcessSample], bounds: &[Bound]) {
+    /// A collection is over: tells each of its processes how near it is to its limits, which are in the same order.
+    pub(crate) fn end_collection(processes: &mut [ProcessSample], bounds: &[Bound]) {
         let mut threads: HashMap<u32, u64> = HashMap::new();
         for (process, bound) in processes.iter().zip(bounds) {
             if let Some(user) = bound.user {
@@ -131,7 +131,7 @@ mod tests {
         let bound = |user| Bound { limits: Some(limits), user: Some(user), cgroup: None };
         // Threads are one more than the process id.
         let mut processes = [process(1, 5, 0), process(2, 5, 0), process(3, 5, 0)];
-        Bounds::end_look(&mut processes, &[bound(7), bound(7), bound(8)]);
+        Bounds::end_collection(&mut processes, &[bound(7), bound(7), bound(8)]);
         let ratios = processes.map(|process| process.limits_used.user_processes);
         assert_eq!(ratios, [Some(0.5), Some(0.5), Some(0.4)]);
     }
@@ -152,15 +152,15 @@ mod tests {
             Self { root, bounds: Bounds::new(&proc), proc, known }
         }
 
-        /// A look, when all have this limit; of how many it was seen.
-        fn look(&mut self, files: u64) -> usize {
+        /// A collection, when all have this limit; of how many it was seen.
+        fn collect(&mut self, files: u64) -> usize {
             // One file stands for those of all.
             let folder = self.root.path().join("7");
             std::fs::create_dir_all(&folder).unwrap();
             let known = include_str!("../../fuzz/corpus/proc_limits/sleep");
             std::fs::write(folder.join("limits"), known.replace("20000", &files.to_string())).unwrap();
             let process = self.proc.process(7).unwrap();
-            self.bounds.begin_look(self.known.len());
+            self.bounds.begin_collection(self.known.len());
             let Self { bounds, known, .. } = self;
             let mut bound = |known: &mut Known| bounds.of(known, &process, None, &mut Vec::new());
             let seen = known.iter_mut().map(|known| bound(known).limits.unwrap().open_files);
@@ -177,18 +177,18 @@ mod tests {
     #[test]
     fn the_limits_of_a_process_are_read_once_a_minute() {
         let mut machine = Machine::new(1);
-        assert_eq!([machine.look(124), machine.look(62)], [1, 0]);
+        assert_eq!([machine.collect(124), machine.collect(62)], [1, 0]);
         machine.a_minute_later();
-        assert_eq!(machine.look(62), 1);
+        assert_eq!(machine.collect(62), 1);
     }
 
     #[test]
     fn of_many_processes_a_look_asks_some_and_all_have_their_turn() {
         let mut machine = Machine::new(MOST_TURNS * 20);
-        assert_eq!(machine.look(0), MOST_TURNS * 20);
+        assert_eq!(machine.collect(0), MOST_TURNS * 20);
         for look in 1..=MOST_TURNS {
             machine.a_minute_later();
-            assert_eq!(machine.look(look as u64), 20);
+            assert_eq!(machine.collect(look as u64), 20);
         }
         let seen = machine.known.iter().map(|known| known.limits.unwrap().open_files);
         assert!(!seen.into_iter().any(|limit| limit == Limit::Of(0)));

@@ -1,4 +1,4 @@
-//! Which processes match at this moment, and which are over since the last look: from what the kernel's programs tell
+//! Which processes match at this moment, and which are over since the last collection: from what the kernel's programs tell
 //! as it happens, and from the list of all processes where they can't tell. Knows nothing of what becomes of either.
 
 mod children;
@@ -18,14 +18,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use m8refsvr_common::record::Form;
+use m8refsvr_common::record::Variant;
 
 use crate::{
-    bpf::{Holder, Kernel, NotWatched, Watch},
+    bpf::{Kernel, NotWatched, TrackedProcess, Watch},
     model::{
         counters::{Counter, Totals},
-        exit::{Exit, How, Over},
-        missing::Absences,
+        exit::{EndKind, Exit, ProcessEnd},
+        missing::MissingValues,
         sample::Identity,
     },
     proc::{
@@ -59,11 +59,11 @@ pub(crate) struct Tracker {
     pub(crate) members: BTreeMap<Identity, Member>,
     /// The member with an id; of two, the later.
     ids: HashMap<u32, Identity>,
-    /// Those that are over since the last look.
-    over: Vec<Over>,
-    /// Those that matched no more at the last look.
+    /// Those that are over since the last collection.
+    over: Vec<ProcessEnd>,
+    /// Those that matched no more at the last collection.
     left: HashSet<Identity>,
-    /// When the last look began, in clock ticks after boot.
+    /// When the last collection began, in clock ticks after boot.
     looked: Option<u64>,
     own_pid: u32,
     boot: Boot,
@@ -72,9 +72,9 @@ pub(crate) struct Tracker {
     /// Whether something happened that the programs had no room to tell.
     is_incomplete: bool,
     corrections: u64,
-    /// What the last look at all processes could not see.
-    hidden: Absences,
-    /// With children, until the next look.
+    /// What the last collection at all processes could not see.
+    hidden: MissingValues,
+    /// With children, until the next collection.
     patience: Patience,
     buffer: Vec<u8>,
 }
@@ -89,12 +89,12 @@ pub(crate) struct Member {
     pub(crate) executable: Option<Arc<str>>,
     /// What was read of its program when it was found; `None` once it is in `attributes`.
     pub(crate) invocation: Option<Box<Invocation>>,
-    /// What describes it; `None` until a look could read it, or where nobody asked. A daemon changes its user right after
+    /// What describes it; `None` until a collection could read it, or where nobody asked. A daemon changes its user right after
     /// it was executed.
     pub(crate) attributes: Option<Arc<ProcessAttributes>>,
     /// The pattern that selected it, by its place.
     pub(crate) group: usize,
-    /// What it had when it began to match, or nothing if it started since the look before that; `None` where that is not
+    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
     /// known.
     pub(crate) first: Option<Totals>,
     /// How the programs count for it.
@@ -105,7 +105,7 @@ pub(crate) struct Member {
     pub(crate) storage: Option<Offset>,
     /// Whether it is counted as lost, if it found no free slot.
     is_counted: bool,
-    /// Whether the last look found it gone.
+    /// Whether the last collection found it gone.
     was_gone: bool,
     /// Where files of it are kept open.
     pub(crate) held: Option<Process>,
@@ -113,7 +113,7 @@ pub(crate) struct Member {
     pub(crate) bounds: Known,
     /// Whether its storage I/O is to be read otherwise than it was last.
     pub(crate) is_stale: bool,
-    /// Whether it has run since the last look.
+    /// Whether it has run since the last collection.
     pub(crate) rest: Rest,
 }
 
@@ -162,13 +162,13 @@ impl Tracker {
             scanned: None,
             is_incomplete: false,
             corrections: 0,
-            hidden: Absences::default(),
+            hidden: MissingValues::default(),
             patience: Patience::default(),
             buffer: Vec::new(),
         }
     }
 
-    /// Matches that a look at all processes found, or no longer found, although the programs had not told so.
+    /// Matches that a collection at all processes found, or no longer found, although the programs had not told so.
     pub(crate) fn corrections(&self) -> u64 {
         self.corrections
     }
@@ -192,21 +192,22 @@ impl Tracker {
     }
 
     /// Those that are over since the last time, in the order in which it was learnt.
-    pub(crate) fn take_over(&mut self) -> Vec<Over> {
+    pub(crate) fn take_over(&mut self) -> Vec<ProcessEnd> {
         let over = std::mem::take(&mut self.over);
-        self.left = over.iter().filter(|over| over.how == How::Left).map(|over| over.identity).collect();
+        self.left =
+            over.iter().filter(|over| over.how == EndKind::Deselected).map(|over| over.identity).collect();
         over
     }
 
-    /// Those that are over since the last look.
-    pub(crate) fn over(&self) -> &[Over] {
+    /// Those that are over since the last collection.
+    pub(crate) fn over(&self) -> &[ProcessEnd] {
         &self.over
     }
 
     /// Takes in what the programs told, and looks at all processes where that is due. An error when /proc as a whole
-    /// can't be read, or this process has no descriptors or memory left. `began` is when the look began, in clock ticks
+    /// can't be read, or this process has no descriptors or memory left. `began` is when the collection began, in clock ticks
     /// after boot.
-    pub(crate) fn update(&mut self, began: u64) -> io::Result<Absences> {
+    pub(crate) fn update(&mut self, began: u64) -> io::Result<MissingValues> {
         self.patience = Patience::default();
         self.follow()?;
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
@@ -219,7 +220,7 @@ impl Tracker {
         Ok(self.hidden.clone())
     }
 
-    /// A look found a member gone. The programs have told so by now, or soon will; but they do not see everything.
+    /// A collection found a member gone. The programs have told so by now, or soon will; but they do not see everything.
     /// Whether it lives all the same, where this process may not see it.
     pub(crate) fn gone(&mut self, identity: Identity) -> bool {
         let Some(member) = self.members.get_mut(&identity) else { return false };
@@ -231,7 +232,7 @@ impl Tracker {
             return true;
         }
         if !follows || member.watch.is_err() || std::mem::replace(&mut member.was_gone, true) {
-            self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+            self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default());
         }
         false
     }
@@ -248,8 +249,9 @@ impl Tracker {
         let now = if is_now { self.read_with(identity, watch.as_ref().ok()) } else { None };
         // A program that a process executes may match by what only the agent knows: it left and came back at once, and
         // all that the kernel accounts for it goes on.
-        let just_now = |over: &&Over| self.boot.time(since_boot()) <= over.at + AT_ONCE;
-        let left = self.over.iter().rfind(|over| over.identity == identity && over.how == How::Left);
+        let just_now = |over: &&ProcessEnd| self.boot.time(since_boot()) <= over.at + AT_ONCE;
+        let left =
+            self.over.iter().rfind(|over| over.identity == identity && over.how == EndKind::Deselected);
         let left = left.filter(just_now);
         let first = match (left, now) {
             (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
@@ -293,7 +295,7 @@ impl Tracker {
         self.members.insert(identity, member);
     }
 
-    /// Whether a process that begins to match started since the last look: all that it did until now counts too, whatever
+    /// Whether a process that begins to match started since the last collection: all that it did until now counts too, whatever
     /// program it was. Of one that has matched before, that is in the totals.
     fn is_young(&self, identity: &Identity) -> bool {
         let is_new = self.looked.is_some_and(|looked| identity.start_ticks >= looked);
@@ -301,7 +303,7 @@ impl Tracker {
     }
 
     /// A member is over; `last` is what is known of its end.
-    fn finish(&mut self, identity: Identity, how: How, last: Totals) {
+    fn finish(&mut self, identity: Identity, how: EndKind, last: Totals) {
         let Some(member) = self.members.remove(&identity) else { return };
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
@@ -312,16 +314,16 @@ impl Tracker {
         match (&mut self.kernel, watch) {
             (Some(kernel), Ok(watch)) => {
                 let forms = kernel.forms();
-                if forms.context_switches != Form::None {
+                if forms.context_switches != Variant::None {
                     let mut counts = kernel.totals(&watch);
                     // The kernel accounts for a thread's last switch a moment before a program sees it. Where it let go of
                     // the thread just then, the switch is missing here, and not there.
-                    if is_whole && matches!(how, How::Ended(_)) {
+                    if is_whole && matches!(how, EndKind::Exited(_)) {
                         let accounted = [Counter::Voluntary, Counter::Involuntary].map(|kind| last.get(kind));
                         let accounted: u64 = accounted.into_iter().flatten().sum();
                         counts.voluntary += accounted.saturating_sub(counts.voluntary + counts.involuntary);
                     }
-                    last = last.with_counts(&counts, forms.block_io != Form::None);
+                    last = last.with_counts(&counts, forms.block_io != Variant::None);
                 }
                 kernel.release(watch);
             }
@@ -329,7 +331,7 @@ impl Tracker {
             _ => {}
         }
         let start = of_ticks(identity.start_ticks);
-        self.over.push(Over {
+        self.over.push(ProcessEnd {
             identity,
             name,
             executable,
@@ -344,18 +346,18 @@ impl Tracker {
         });
     }
 
-    fn holder(&self, slot: u32) -> Option<Holder> {
+    fn holder(&self, slot: u32) -> Option<TrackedProcess> {
         self.kernel.as_ref()?.holder(slot).filter(|holder| holder.tgid != 0)
     }
 }
 
-impl Holder {
+impl TrackedProcess {
     fn identity(&self) -> Identity {
         Identity { pid: self.tgid, start_ticks: self.start_ticks }
     }
 }
 
-/// The error of a look for which this process has not the means.
+/// The error of a collection for which this process has not the means.
 pub(crate) fn exhausted() -> io::Error {
     io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
 }
@@ -402,15 +404,15 @@ mod tests {
             tracker.admit(found(start_ticks), false, true);
             tracker.members[&found(start_ticks).identity].first
         };
-        assert_eq!(first(&mut tracker, 50), None, "before the first look");
+        assert_eq!(first(&mut tracker, 50), None, "before the first collection");
         tracker.looked = Some(100);
         assert_eq!(first(&mut tracker, 99), None);
         assert_eq!(first(&mut tracker, 100), nothing());
         // One that comes back began to match with what it had then.
         let identity = found(100).identity;
-        tracker.finish(identity, How::Left, Totals::default());
+        tracker.finish(identity, EndKind::Deselected, Totals::default());
         assert_eq!(first(&mut tracker, 100), None);
-        tracker.finish(identity, How::Left, Totals::default());
+        tracker.finish(identity, EndKind::Deselected, Totals::default());
         tracker.take_over();
         assert_eq!(first(&mut tracker, 100), None);
     }

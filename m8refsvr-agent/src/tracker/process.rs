@@ -1,6 +1,6 @@
 //! One process: whether it matches, what it has, and having the programs count for it.
 
-use m8refsvr_common::record::Form;
+use m8refsvr_common::record::Variant;
 
 use crate::tracker::{Match, Tracker};
 use crate::{
@@ -80,10 +80,10 @@ impl Tracker {
         let totals = self.read(identity)?;
         let Some((kernel, watch)) = self.kernel.as_ref().zip(watch) else { return Some(totals) };
         let forms = kernel.forms();
-        if forms.context_switches == Form::None {
+        if forms.context_switches == Variant::None {
             return Some(totals);
         }
-        Some(totals.with_counts(&kernel.totals(watch), forms.block_io != Form::None))
+        Some(totals.with_counts(&kernel.totals(watch), forms.block_io != Variant::None))
     }
 
     /// Has the programs count for a process.

@@ -1,15 +1,15 @@
-//! Looking at all processes, and at all slots.
+//! CollectingAgent at all processes, and at all slots.
 
 use std::{collections::HashSet, io, time::Instant};
 
-use m8refsvr_common::record::State;
+use m8refsvr_common::record::ProcessState;
 
 use crate::tracker::{Tracker, exhausted};
 use crate::{
     model::{
         counters::Totals,
-        exit::{Exit, How},
-        missing::Absences,
+        exit::{EndKind, Exit},
+        missing::MissingValues,
         sample::Identity,
     },
     proc::Unreadable,
@@ -22,7 +22,7 @@ impl Tracker {
     /// Looks at all processes.
     pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();
-        // What is lost from now on may be of a process that this look has passed already.
+        // What is lost from now on may be of a process that this collection has passed already.
         self.is_incomplete = false;
         let mut looked_at = HashSet::new();
         let mut outcome = self.scan_all(follows, is_first, &mut looked_at);
@@ -40,7 +40,7 @@ impl Tracker {
     /// Looks at those that were not looked at yet; how many match that nobody told of.
     fn scan_all(&mut self, follows: bool, is_first: bool, looked_at: &mut HashSet<u32>) -> io::Result<u64> {
         let is_again = !looked_at.is_empty();
-        let mut hidden = Absences::default();
+        let mut hidden = MissingValues::default();
         let mut pids = self.proc.pids()?;
         pids.retain(|&pid| looked_at.insert(pid));
         pids.sort_unstable();
@@ -74,7 +74,7 @@ impl Tracker {
                     Ok(Some(now)) if now.identity == identity => continue,
                     Ok(None) => {
                         let last = self.read(identity).unwrap_or_default();
-                        self.finish(identity, How::Left, last);
+                        self.finish(identity, EndKind::Deselected, last);
                     }
                     _ => continue,
                 }
@@ -82,7 +82,7 @@ impl Tracker {
                 self.gone(identity);
                 continue;
             } else {
-                self.finish(identity, How::Ended(Exit::Unknown), Totals::default());
+                self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default());
             }
             self.corrections += u64::from(follows);
         }
@@ -114,7 +114,7 @@ impl Tracker {
                 .members
                 .get(&holder.identity())
                 .is_some_and(|member| member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot));
-            if !is_known && holder.state == State::Living {
+            if !is_known && holder.state == ProcessState::Living {
                 self.began(slot)?;
             }
             self.slot_over(slot);

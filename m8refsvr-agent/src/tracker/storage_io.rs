@@ -4,7 +4,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use m8refsvr_common::record::Bytes;
+use m8refsvr_common::record::StorageBytes;
 
 use crate::{
     bpf::{Kernel, Watch},
@@ -14,7 +14,7 @@ use crate::{
 /// How often reading is tried while threads of the process end.
 const ATTEMPTS: usize = 20;
 
-/// How long is waited until the next look for children that have not told what they had, all parents together: one
+/// How long is waited until the next collection for children that have not told what they had, all parents together: one
 /// that never tells, as the programs missed its end, shall delay neither looks nor events.
 #[derive(Debug)]
 pub(crate) struct Patience {
@@ -43,7 +43,7 @@ impl Patience {
 
 /// What to add (wrapping) to what a process itself had, so that it continues what it and its children had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offset(Bytes);
+pub(crate) struct Offset(StorageBytes);
 
 impl Offset {
     /// Of a process that now has matching children. `of_children` tells what those had that it has waited for already;
@@ -53,7 +53,7 @@ impl Offset {
         process: &Process,
         kernel: &Kernel,
         watch: &Watch,
-        of_children: impl Fn() -> Option<Bytes>,
+        of_children: impl Fn() -> Option<StorageBytes>,
         patience: &mut Patience,
         buffer: &mut Vec<u8>,
     ) -> Option<Self> {
@@ -65,7 +65,7 @@ impl Offset {
                 // Of what nobody waited for nothing was added.
                 let less =
                     |all: u64, own: u64, children: u64| all.saturating_sub(own).saturating_sub(children);
-                return Some(Self(Bytes {
+                return Some(Self(StorageBytes {
                     read: less(all.read_bytes, own.read_bytes, children.read),
                     written: less(all.write_bytes, own.write_bytes, children.written),
                 }));
@@ -75,7 +75,7 @@ impl Offset {
     }
 
     /// With what the threads of a process had of which the last has ended.
-    pub(crate) fn with(self, own: Bytes) -> StorageIo {
+    pub(crate) fn with(self, own: StorageBytes) -> StorageIo {
         StorageIo {
             read_bytes: own.read.wrapping_add(self.0.read),
             write_bytes: own.written.wrapping_add(self.0.written),
@@ -94,7 +94,7 @@ pub(crate) fn read(
         return StorageIo::read(process, buffer);
     };
     let own = own(process, kernel, watch, buffer)?;
-    Ok(offset.with(Bytes { read: own.read_bytes, written: own.write_bytes }))
+    Ok(offset.with(StorageBytes { read: own.read_bytes, written: own.write_bytes }))
 }
 
 /// What the living threads of a process had, and those that have ended since it is watched.

@@ -106,7 +106,7 @@ impl Agent {
     }
 
     /// Waits for so many looks more.
-    pub(crate) fn wait_for_looks(&self, more: usize) {
+    pub(crate) fn wait_for_collections(&self, more: usize) {
         self.wait_for("processes in ", self.looks() + more);
     }
 

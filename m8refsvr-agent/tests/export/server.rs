@@ -91,10 +91,10 @@ pub(crate) fn on_ports<T>(ports: Ports, start: impl Fn(Ports) -> Result<T, Strin
 }
 
 /// Waits until something is there; `what` is what is waited for, `seen` what there was instead.
-pub(crate) fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>, seen: impl FnOnce() -> String) -> T {
+pub(crate) fn wait_for<T>(what: &str, find: impl Fn() -> Option<T>, seen: impl FnOnce() -> String) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return found;
         }
         assert!(Instant::now() < end, "waited for {what}; {}", seen());

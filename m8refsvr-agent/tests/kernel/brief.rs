@@ -55,7 +55,7 @@ impl Programs {
     }
 }
 
-/// Held from fork to exec, and during a look: what a process did as another program before a look is not told, but
+/// Held from fork to exec, and during a collection: what a process did as another program before a collection is not told, but
 /// `wait4` tells it.
 pub(crate) static STARTING: Mutex<()> = Mutex::new(());
 

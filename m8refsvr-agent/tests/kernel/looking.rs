@@ -1,4 +1,4 @@
-//! Looking at actors as the agent does.
+//! CollectingAgent at actors as the agent does.
 
 use std::{
     os::fd::OwnedFd,
@@ -9,10 +9,10 @@ use m8refsvr_agent::{
     bpf::{Kernel, Options},
     collector::Collector,
     export::document::{Context, Document},
-    metrics::{accumulator::Accumulator, churn::Turnover},
+    metrics::{accumulator::Accumulator, churn::Churn},
     model::{
         counters::Counter,
-        exit::Over,
+        exit::ProcessEnd,
         sample::{ProcessSample, Sample},
     },
     proc::{
@@ -21,7 +21,7 @@ use m8refsvr_agent::{
     },
     tracker::selector::Selector,
 };
-use m8refsvr_common::record::State;
+use m8refsvr_common::record::ProcessState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ pub(crate) struct Watching {
     pub(crate) accumulator: Accumulator,
     told: Option<OwnedFd>,
     /// All that was over.
-    pub(crate) over: Vec<Over>,
+    pub(crate) over: Vec<ProcessEnd>,
 }
 
 impl Watching {
@@ -63,14 +63,14 @@ impl Watching {
         let told = collector.descriptor().unwrap();
         let mut watching =
             Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), told, over: Vec::new() };
-        watching.look();
+        watching.collect();
         watching
     }
 
-    pub(crate) fn look(&mut self) -> Sample {
+    pub(crate) fn collect(&mut self) -> Sample {
         let sample = {
             let _nobody_starts = STARTING.lock().unwrap();
-            self.collector.look().unwrap()
+            self.collector.collect().unwrap()
         };
         self.accumulator.record(&sample);
         self.over.extend(sample.over.iter().cloned());
@@ -84,10 +84,10 @@ impl Watching {
             self.follow_for(Duration::from_millis(50));
             if Instant::now() >= next {
                 next += interval;
-                self.look();
+                self.collect();
             }
         }
-        self.look();
+        self.collect();
     }
 
     /// Takes in what is told, if it is within this time.
@@ -107,15 +107,15 @@ impl Watching {
         let lives = |collector: &Collector| {
             let kernel = collector.kernel().unwrap();
             let mut holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
-            holders.any(|holder| holder.state == State::Living)
+            holders.any(|holder| holder.state == ProcessState::Living)
         };
         while lives(&self.collector) && Instant::now() < end {
             std::thread::yield_now();
         }
-        self.look();
+        self.collect();
         while self.exits() < processes && Instant::now() < end {
             self.follow_for(Duration::from_millis(50));
-            self.look();
+            self.collect();
         }
     }
 
@@ -123,7 +123,7 @@ impl Watching {
         self.accumulator.group(0).now.get(counter).unwrap()
     }
 
-    pub(crate) fn turnover(&self) -> &Turnover {
+    pub(crate) fn turnover(&self) -> &Churn {
         self.accumulator.turnover(0).unwrap()
     }
 
@@ -132,13 +132,13 @@ impl Watching {
     }
 }
 
-/// What a look saw of one process.
+/// What a collection saw of one process.
 pub(crate) fn of(sample: &Sample, pid: u32) -> &ProcessSample {
     let found = sample.processes.iter().find(|process| process.identity.pid == pid);
     found.unwrap_or_else(|| panic!("process {pid} is not in the sample"))
 }
 
-/// The document of two looks.
+/// The document of two collections.
 pub(crate) fn document(collector: &Collector, first: &Sample, second: &Sample) -> Value {
     let context = Context {
         host: &Host::this(),

@@ -57,11 +57,11 @@ pub(super) fn memory() -> Result<Table> {
             kept_at_rest.push(of_each()?);
             of_sums.push(milliseconds(running.cost_of_exports()?.0));
             drop(running);
-            let running = settled(&agent, &["--per-process", "--max-processes", &SERIES.to_string()])?;
+            let running = settled(&agent, &["--per-process", "--max-series-processes", &SERIES.to_string()])?;
             of_some.push(milliseconds(running.cost_of_exports()?.0));
             drop(running);
             let listed = MATCHING.to_string();
-            let running = settled(&agent, &["--per-process", "--max-processes", &listed])?;
+            let running = settled(&agent, &["--per-process", "--max-series-processes", &listed])?;
             series.push(running.memory()?);
             let (time, bytes) = running.cost_of_exports()?;
             exports.push(milliseconds(time));

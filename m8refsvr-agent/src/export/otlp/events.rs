@@ -1,6 +1,6 @@
 //! Exits of processes as log records. The SDK makes the records, opentelemetry-otlp's exporter sends them, and between
 //! both is a queue of our own: the SDK's batch processor wakes up each second whether there is something to do or not.
-//! Nothing here delays a look or an export of metrics.
+//! Nothing here delays a collection or an export of metrics.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     logging::throttle::{Say, Throttle, in_words},
-    model::exit::{Exit, How, Over},
+    model::exit::{EndKind, Exit, ProcessEnd},
 };
 
 /// The name of the event.
@@ -103,8 +103,8 @@ pub fn exit_events(
 
 impl ExitEvents {
     /// Makes the record of an exit, and puts it into the queue; of a process that goes on there is none.
-    pub fn emit(&self, over: &Over) {
-        let (How::Ended(exit), Some(sentence)) = (over.how, over.in_words()) else { return };
+    pub fn emit(&self, over: &ProcessEnd) {
+        let (EndKind::Exited(exit), Some(sentence)) = (over.how, over.in_words()) else { return };
         let mut record = self.logger.create_log_record();
         record.set_event_name(EXIT);
         record.set_timestamp(over.at);

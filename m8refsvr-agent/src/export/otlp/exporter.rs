@@ -1,5 +1,5 @@
 //! Delivers the newest report, and only that: totals are cumulative, so that an older one has nothing that the newest
-//! has not. A task of its own, so that a receiver that is slow, hangs or is gone never delays a look.
+//! has not. A task of its own, so that a receiver that is slow, hangs or is gone never delays a collection.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ pub(super) const RENEWAL: Duration = Duration::from_secs(1);
 /// The longest that a receiver can tell us to wait.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// The newest report, as the looks hand it over.
+/// The newest report, as the collections hand it over.
 #[derive(Clone, Debug, Default)]
 pub struct Newest {
     /// Counts up with each report.
@@ -148,7 +148,7 @@ impl Exporter {
                 }
             }
             let Newest { number, payload, last_by } = newest.borrow_and_update().clone();
-            // The last look may have failed, and what was seen before have been delivered.
+            // The last collection may have failed, and what was seen before have been delivered.
             let wanted = payload.filter(|_| number > taken || !is_delivered);
             let Some(payload) = wanted else {
                 if last_by.is_some() {

@@ -21,9 +21,9 @@ use opentelemetry_sdk::{
 
 use super::resource::Resource;
 use crate::metrics::{
-    aggregate::{Figures, Value},
-    catalogue::{CATALOGUE, Kind, Metric, Number, Points, TurnoverFigure, Vocabulary},
-    churn::Turnover,
+    aggregate::{Aggregate, Value},
+    catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Number, Points, Vocabulary},
+    churn::Churn,
     report::{Group, Report},
 };
 
@@ -33,7 +33,7 @@ pub(super) const SCOPE: &str = "m8refsvr";
 const SERIES_OF_A_GROUP: usize = 512;
 /// Series of one of the agent's own metrics: its BPF programs and the reasons of losses are fewer.
 const SERIES_OF_THE_AGENT: usize = 64;
-/// Bounds of the buckets of the agent's own times, seconds: from a look at a few processes to one that hangs.
+/// Bounds of the buckets of the agent's own times, seconds: from a collection at a few processes to one that hangs.
 const BOUNDS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -57,7 +57,7 @@ impl Names {
     }
 }
 
-/// What is exported of one look.
+/// What is exported of one collection.
 #[derive(Debug)]
 pub struct Payload {
     /// For what the SDK can't export.
@@ -183,8 +183,8 @@ fn limit(instrument: &Instrument, groups: usize) -> Option<Stream> {
     let metric = CATALOGUE.iter().find(|metric| metric.name == instrument.name())?;
     let series = match metric.points {
         Points::Each(points) | Points::Group(points) => groups * points.len(),
-        Points::Turnover(TurnoverFigure::Exits) => groups * SERIES_OF_A_GROUP,
-        Points::Turnover(_) => groups,
+        Points::Churn(ChurnMetric::Exits) => groups * SERIES_OF_A_GROUP,
+        Points::Churn(_) => groups,
         Points::Agent(..) => SERIES_OF_THE_AGENT,
     };
     // It refuses a limit of 0 alone.
@@ -243,7 +243,7 @@ fn callback<M: 'static>(
 fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], Value)) {
     match metric.points {
         Points::Each(points) | Points::Group(points) => {
-            let mut of = |group: Option<&Group>, figures: &Figures| {
+            let mut of = |group: Option<&Group>, figures: &Aggregate| {
                 for point in points {
                     let own = point.attribute.map(|(name, value)| KeyValue::new(name, value));
                     if let Some(value) = figures.get(point.figure) {
@@ -263,7 +263,7 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
                 }
             }
         }
-        Points::Turnover(figure) => {
+        Points::Churn(figure) => {
             for group in &report.groups {
                 for (own, count) in turnover(figure, &group.turnover) {
                     tell(&attributes(Some(group), own), Value::Int(count));
@@ -288,17 +288,17 @@ fn attributes(group: Option<&Group>, own: impl IntoIterator<Item = KeyValue>) ->
 }
 
 /// The numbers of how processes come and go, with what tells them apart.
-fn turnover(figure: TurnoverFigure, turnover: &Turnover) -> Vec<(Vec<KeyValue>, u64)> {
+fn turnover(figure: ChurnMetric, turnover: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
     match figure {
-        TurnoverFigure::Starts => vec![(Vec::new(), turnover.starts)],
-        TurnoverFigure::Restarts => vec![(Vec::new(), turnover.restarts)],
-        TurnoverFigure::Exits => turnover
+        ChurnMetric::Starts => vec![(Vec::new(), turnover.starts)],
+        ChurnMetric::Restarts => vec![(Vec::new(), turnover.restarts)],
+        ChurnMetric::Exits => turnover
             .exits()
             .map(|(exit, count)| {
-                let numbers = [("exit.code", exit.code()), ("exit.signal", exit.signal())];
+                let numbers = [("process.exit.code", exit.code()), ("m8refsvr.exit.signal", exit.signal())];
                 let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
                 let numbers = numbers.map(|(name, number)| KeyValue::new(name, i64::from(number)));
-                let reason = KeyValue::new("exit.reason", exit.reason());
+                let reason = KeyValue::new("m8refsvr.exit.reason", exit.reason());
                 ([reason].into_iter().chain(numbers).collect(), count)
             })
             .collect(),

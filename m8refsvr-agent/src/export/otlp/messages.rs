@@ -23,7 +23,7 @@ use super::{
 use crate::metrics::{
     aggregate::Value,
     catalogue::{CATALOGUE, Kind, Metric, Points, Vocabulary},
-    report::{Report, Single},
+    report::{ProcessReport, Report},
 };
 
 /// A request that is larger before it is compressed is an error: the servers of tonic and grpc-js take no more by
@@ -131,7 +131,7 @@ impl Iterator for Requests<'_> {
 }
 
 /// All metrics of a process, with what names it as attributes of the resource.
-fn of_process(process: &Single, report: &Report, messages: &ProcessMessages) -> ResourceMetrics {
+fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessages) -> ResourceMetrics {
     let at = nanoseconds(report.at);
     // The clock may have been set back since.
     let since = nanoseconds(process.since).min(at);
@@ -170,7 +170,7 @@ fn of_process(process: &Single, report: &Report, messages: &ProcessMessages) -> 
 }
 
 /// What names a process, and what describes it, as the semantic conventions have it.
-fn described(process: &Single) -> Vec<KeyValue> {
+fn described(process: &ProcessReport) -> Vec<KeyValue> {
     let mut all = vec![
         int(PID, process.pid.into()),
         text("process.creation.time", &humantime::format_rfc3339_millis(process.created).to_string()),
@@ -192,7 +192,7 @@ fn described(process: &Single) -> Vec<KeyValue> {
 
 /// The file name of its executable: that of the path beside it, so that a resource stays the same where the process
 /// executes another program that matches.
-fn executable(process: &Single) -> &str {
+fn executable(process: &ProcessReport) -> &str {
     let path = process.attributes.as_ref().and_then(|attributes| attributes.executable_path.as_deref());
     path.and_then(|path| path.rsplit('/').next()).unwrap_or(&process.executable)
 }

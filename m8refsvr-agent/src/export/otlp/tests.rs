@@ -38,8 +38,8 @@ const BOTH: Names = Names { otel: true, instana: true };
 fn agent() -> Agent {
     Agent {
         look: Duration::from_millis(2),
-        skipped_looks: 0,
-        failed_looks: 0,
+        skipped_collections: 0,
+        failed_collections: 0,
         cpu: Duration::from_millis(30),
         resident: None,
         programs: Vec::new(),
@@ -182,7 +182,7 @@ fn with_per_process_the_largest_have_a_resource_each_and_the_rest_is_one_series(
     let expected = map([(&named(1), 2.0), (&named(3), 4.0), (&named(4), 5.0), ("", 9.0)]);
     assert_eq!(values(&report, OTEL, "process.thread.count"), expected);
     assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("", 5.0)]));
-    assert_eq!(values(&report, OTEL, "m8refsvr.agent.process.unlisted"), map([("", 2.0)]));
+    assert_eq!(values(&report, OTEL, "m8refsvr.agent.series.overflow"), map([("", 2.0)]));
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ fn with_default_settings_no_point_is_made_but_by_the_sdk() {
     assert_eq!(of_sdk.len(), 1);
     let names: HashSet<String> = metrics_of(&of_sdk[0]).map(|metric| metric.name).collect();
     assert!(
-        names.contains("process.cpu.time") && names.contains("m8refsvr.agent.look.duration"),
+        names.contains("process.cpu.time") && names.contains("m8refsvr.agent.collection.duration"),
         "{names:?}"
     );
 }
@@ -270,7 +270,7 @@ fn only_the_wanted_names_are_sent_and_the_agents_own_always() {
     };
     let instana = names(Names { otel: false, instana: true });
     assert!(instana.contains(&"process_count".to_owned()));
-    assert!(instana.contains(&"m8refsvr.agent.look.duration".to_owned()));
+    assert!(instana.contains(&"m8refsvr.agent.collection.duration".to_owned()));
     assert!(!instana.contains(&"process.cpu.time".to_owned()));
     assert!(!names(OTEL).contains(&"process_count".to_owned()));
 }

@@ -54,9 +54,9 @@ fn panicking() {
     let proxy = Nginx::answering(&trailers_only(14, "add_header grpc-status-details-bin '!';"));
     let mut agent = start("grpc", proxy.grpc_port());
     agent.wait_for("failed: the exporter failed by itself: ", 3);
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     assert!(agent.is_running());
-    // Each look was tried.
+    // Each collection was tried.
     proxy.wait_for_answers(3);
     assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
 }
@@ -74,7 +74,7 @@ fn retry_info() {
         "gRPC status ResourceExhausted: too many; next in 900 s, as more is not waited (it asked for 3600 s)",
         1,
     );
-    agent.wait_for_looks(5);
+    agent.wait_for_collections(5);
     assert_eq!(agent.said("failed: "), 1, "it was asked again: {}", agent.log());
 }
 
@@ -100,7 +100,7 @@ fn retry_after() {
     soon_agent.wait_for("; next in 2 s", 1);
     let looks = soon_agent.looks();
     soon_agent.wait_for("failed: ", 2);
-    // Of ten looks in two seconds none was exported; a machine that is busy has fewer.
+    // Of ten collections in two seconds none was exported; a machine that is busy has fewer.
     assert!(soon_agent.looks() > looks, "{}", soon_agent.log());
     assert_eq!(late_agent.said("failed: "), 1, "it was asked again: {}", late_agent.log());
 }

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use m8refsvr_agent::metrics::catalogue::{CATALOGUE, Kind, Metric, Points, TurnoverFigure, Vocabulary};
+use m8refsvr_agent::metrics::catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Points, Vocabulary};
 
 use crate::{
     Case,
@@ -134,7 +134,7 @@ fn check(
     points.iter().for_each(|point| by_name.entry(&point.name).or_default().push(point));
     let is_expected = |metric: &&Metric| {
         (metric.vocabulary == Vocabulary::Agent || vocabularies.contains(&metric.vocabulary))
-            && (per_process || metric.name != "m8refsvr.agent.process.unlisted")
+            && (per_process || metric.name != "m8refsvr.agent.series.overflow")
     };
     for metric in CATALOGUE.iter().filter(is_expected) {
         let case = format!("{case}, {}", metric.name);
@@ -224,10 +224,10 @@ fn check_attributes(
             assert_eq!(named.iter().cloned().collect::<BTreeSet<_>>(), of_points(points), "{case}");
             assert_eq!(named.len(), points.len(), "{case}");
         }
-        Points::Turnover(figure) => {
+        Points::Churn(figure) => {
             // None has ended.
-            let normal = ("exit.reason".to_owned(), "normal".to_owned());
-            let expected = if figure == TurnoverFigure::Exits { vec![normal] } else { Vec::new() };
+            let normal = ("m8refsvr.exit.reason".to_owned(), "normal".to_owned());
+            let expected = if figure == ChurnMetric::Exits { vec![normal] } else { Vec::new() };
             assert_eq!(named, [expected.into_iter().collect()], "{case}");
         }
         Points::Agent(_, names) => {

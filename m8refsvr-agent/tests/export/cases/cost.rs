@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[Case {
 /// As many as in the page's table.
 const PROCESSES: usize = 10;
 /// So many exports are averaged, and one more: the last.
-const LOOKS: usize = 6;
+const COLLECTIONS: usize = 6;
 /// Names and numbers of machines differ in length, and not every machine has every limit.
 const TOLERANCE: f64 = 0.15;
 
@@ -95,7 +95,7 @@ fn export(flags: &[String], compression: &str, name: &Name, receiver: &Receiver)
     let variables =
         [("OTEL_EXPORTER_OTLP_COMPRESSION", compression), ("OTEL_RESOURCE_ATTRIBUTES", attributes.as_str())];
     let mut agent = Agent::start_with(&arguments, &variables);
-    agent.wait_for_looks(LOOKS);
+    agent.wait_for_collections(COLLECTIONS);
     agent.signal(rustix::process::Signal::TERM);
     agent.wait();
     let mut exports = receiver.exports();

@@ -20,7 +20,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     Case {
-        name: "SIGTERM and SIGINT end the agent after a last look and a last export",
+        name: "SIGTERM and SIGINT end the agent after a last collection and a last export",
         needs: &[Mock],
         run: last_export,
     },
@@ -59,7 +59,7 @@ fn last_export() {
         let name = Name::new("ending");
         let mut watched = name.start();
         let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
-        // No look comes by itself after the one at the start.
+        // No collection comes by itself after the one at the start.
         let mut agent = start(&name, protocol, port, "86400");
         receiver.wait_for("the first export", |exports| !exports.is_empty());
         watched.tell("spin 300");
@@ -81,13 +81,17 @@ fn while_the_receiver_hangs() {
         let hanging = Broken::silent();
         let name = Name::new("hanging");
         let mut agent = start(&name, protocol, hanging.port(), "0.2");
-        agent.wait_for_looks(3);
+        agent.wait_for_collections(3);
         agent.signal(Signal::TERM);
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < END, "{took:?}");
         assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
-        assert_eq!(hanging.connections(), 2, "what was on its way was given up, and the last look was tried");
+        assert_eq!(
+            hanging.connections(),
+            2,
+            "what was on its way was given up, and the last collection was tried"
+        );
     }
 }
 
@@ -147,7 +151,7 @@ fn twice() {
     let hanging = Broken::silent();
     let name = Name::new("twice");
     let mut agent = start(&name, "grpc", hanging.port(), "0.2");
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     agent.signal(Signal::INT);
     agent.wait_for("told to end: looking and exporting once more", 1);
     // One that follows at once is taken for the same.

@@ -176,7 +176,7 @@ fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     process.tell(&format!("eat {eaten}"));
     let after_start = Instant::now();
     // It is known by now, whichever way it was found.
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     let pid = process.pid();
     let of_kernel = procfs::process::Process::new(pid.cast_signed()).unwrap();
     let ticks = of_kernel.stat().unwrap().starttime as f64 / procfs::ticks_per_second() as f64;
@@ -209,7 +209,7 @@ fn arrive(protocol: &str, ends: &[End]) {
     let port = port(&receiver, protocol);
     let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
     let mut agent = Agent::start_with(&arguments, &[("OTEL_SERVICE_NAME", "svc")]);
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     let truths: Vec<Truth> = ends.iter().map(|one| end(&name, one, &agent)).collect();
     let records = receiver.wait_for_records(ends.len());
     for (end, truth) in ends.iter().zip(&truths) {
@@ -276,9 +276,9 @@ fn only_when_asked() {
         let variables: Vec<_> = variable.map(|value| ("OTEL_LOGS_EXPORTER", value)).into_iter().collect();
         let arguments = [&arguments(&name, "grpc", &port)[..], more].concat();
         let mut agent = Agent::start_with(&arguments, &variables);
-        agent.wait_for_looks(1);
+        agent.wait_for_collections(1);
         end(&name, &ERROR, &agent);
-        agent.wait_for_looks(2);
+        agent.wait_for_collections(2);
         agent.signal(Signal::TERM);
         assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
         // The metrics have arrived either way.
@@ -294,11 +294,11 @@ fn refused(protocol: &str) {
     let port = port(&receiver, protocol);
     let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
     let mut agent = Agent::start(&arguments);
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     for _ in 0..EXITS {
         end(&name, &ERROR, &agent);
     }
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
     let exports = receiver.exports();
@@ -306,7 +306,7 @@ fn refused(protocol: &str) {
         let of_metric = exports.last().unwrap().points.iter().filter(|point| point.name.ends_with(end));
         of_metric.map(|point| point.value).sum()
     };
-    assert_eq!(last("process.exits"), EXITS as f64);
+    assert_eq!(last("m8refsvr.process.exits"), EXITS as f64);
     assert_eq!(last("agent.export.failed"), 0.0);
     // Each collection was exported, but for those that a newer one took the place of. Whether the last one did is in no
     // export.
@@ -331,7 +331,7 @@ fn hanging() {
         let name = Name::new("hanging");
         let arguments = [&arguments(&name, protocol, &port)[..], &["--export-exits"]].concat();
         let mut agent = Agent::start(&arguments);
-        agent.wait_for_looks(1);
+        agent.wait_for_collections(1);
         end(&name, &ERROR, &agent);
         server::wait_for(
             "a request with log records",

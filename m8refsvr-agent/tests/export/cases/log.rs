@@ -53,26 +53,26 @@ fn no_processes() {
     let agent = Agent::start(&[&NOWHERE[..], &quick[..]].concat());
     let nobody = format!("WARN No processes found matching '{}'", name.text());
     let one = format!("INFO 1 process matches '{}'", name.text());
-    agent.wait_for_looks(5);
+    agent.wait_for_collections(5);
     let watched = name.start();
     agent.wait_for(&one, 1);
-    agent.wait_for_looks(3);
+    agent.wait_for_collections(3);
     drop(watched);
     agent.wait_for(&nobody, 2);
-    agent.wait_for_looks(3);
+    agent.wait_for_collections(3);
     assert_eq!((agent.said(&nobody), agent.said(&one)), (2, 1), "{}", agent.log());
 }
 
 fn reopened() {
     let agent = Agent::start(&[&NOWHERE[..], &["--interval", "0.1"]].concat());
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     let moved = agent.log_path().with_extension("1");
     fs::rename(agent.log_path(), &moved).unwrap();
     agent.signal(Signal::HUP);
     agent.wait_for("the log goes on in", 1);
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     let length = fs::metadata(&moved).unwrap().len();
-    agent.wait_for_looks(3);
+    agent.wait_for_collections(3);
     assert_eq!(fs::metadata(&moved).unwrap().len(), length, "nothing is written to the old file");
 }
 
@@ -169,7 +169,7 @@ fn partial_success() {
     let agent = Agent::start(&[&quick[..], &place[..], &["--interval", "0.1"]].concat());
     let said = "WARN the receiver did not accept 7 points of an export: too old";
     agent.wait_for(said, 1);
-    agent.wait_for_looks(5);
+    agent.wait_for_collections(5);
     assert_eq!(agent.said(said), 1, "{}", agent.log());
     let (code, once) = crate::agent::run(&[&["--once", "--sample", "0.01"], &quick[..], &place[..]].concat());
     // No process has the default name here, but that nothing was accepted weighs more.
@@ -181,7 +181,7 @@ fn partial_success() {
     let receiver = Receiver::start_at(Kind::Mock, grpc, http);
     let exports = receiver.wait_for("an export", |exports| !exports.is_empty());
     let mut rejected =
-        exports[0].points.iter().filter(|point| point.name == "m8refsvr.agent.export.rejected");
+        exports[0].points.iter().filter(|point| point.name == "m8refsvr.agent.export.rejected_data_points");
     let rejected = rejected.next().unwrap().value;
     assert!(rejected >= 7.0 && rejected % 7.0 == 0.0, "{rejected} rejected points");
 }

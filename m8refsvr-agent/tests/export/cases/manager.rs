@@ -28,7 +28,7 @@ fn told() {
     };
     let name = Name::new("manager");
     let _watched = name.start();
-    // No look comes by itself after the one at the start.
+    // No collection comes by itself after the one at the start.
     let arguments = ["--ebpf", "off", "--interval", "86400", "--process", name.text(), "--agent-port", "9"];
     let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "100000")];
     let mut agent = Agent::start_with(&arguments, &variables);

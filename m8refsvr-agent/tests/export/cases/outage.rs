@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
         run: unavailable,
     },
     Case {
-        name: "a receiver that never answers delays no look, and gets the right totals when it answers again",
+        name: "a receiver that never answers delays no collection, and gets the right totals when it answers again",
         needs: &[Mock],
         run: silent,
     },
@@ -40,7 +40,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Mock],
         run: cutting,
     },
-    Case { name: "a look that fails is not exported, and the next is", needs: &[Mock], run: failed_look },
+    Case {
+        name: "a collection that fails is not exported, and the next is",
+        needs: &[Mock],
+        run: failed_collection,
+    },
     Case {
         name: "a receiver that ends idle connections just as they are used again is no failure",
         needs: &[Nginx],
@@ -71,7 +75,7 @@ impl Setting {
         let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
         let loops = ["--interval", INTERVAL, "--ebpf", "off", "--process", name.text()];
         let agent = Agent::start_with(&[&loops[..], &place[..]].concat(), variables);
-        agent.wait_for_looks(1);
+        agent.wait_for_collections(1);
         Self { agent, watched, name, before }
     }
 
@@ -97,10 +101,10 @@ impl Setting {
         assert_eq!(written, self.written(), "bytes written in the first export");
         let failed = value(first, "m8refsvr.agent.export.failed", "", "");
         assert!(failed >= failed_at_least, "{failed} failed exports");
-        let superseded = value(first, "m8refsvr.agent.export.superseded", "", "");
+        let superseded = value(first, "m8refsvr.agent.export.dropped", "", "");
         assert!(superseded > 0.0, "{superseded} superseded exports");
         let times: Vec<u64> = exports.iter().map(|export| export.points[0].time_ns).collect();
-        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "old looks were repeated: {times:?}");
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "old collections were repeated: {times:?}");
         self.agent.wait_for("exports arrive again", 1);
         // It was said once, and not at each of the intervals.
         assert_eq!(self.agent.said("WARN export to"), 1, "{}", self.agent.log());
@@ -130,7 +134,7 @@ fn goes_away() {
         let looks = setting.agent.looks();
         setting.agent.wait_for("failed: ", 10);
         setting.write();
-        setting.agent.wait_for_looks(2);
+        setting.agent.wait_for_collections(2);
         assert!(setting.agent.looks() >= looks + 10);
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
         setting.check_first(&receiver, 10.0);
@@ -144,7 +148,7 @@ fn unavailable() {
         let mut setting = Setting::new(protocol, if protocol == "grpc" { grpc } else { http }, &[]);
         setting.agent.wait_for("failed: ", 10);
         setting.write();
-        setting.agent.wait_for_looks(2);
+        setting.agent.wait_for_collections(2);
         assert!(setting.agent.said("503") >= 10, "{}", setting.agent.log());
         drop(proxy);
         // That it is refused until the receiver is there would be one more thing to say.
@@ -161,30 +165,30 @@ fn silent() {
         let port = hanging.port();
         // So long that it does not end before the test does.
         let mut setting = Setting::new(protocol, port, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")]);
-        setting.agent.wait_for_looks(20);
+        setting.agent.wait_for_collections(20);
         assert_eq!(hanging.connections(), 1, "one export is on its way, and waits");
         assert_eq!(setting.agent.said("failed: "), 0);
         setting.write();
-        setting.agent.wait_for_looks(2);
+        setting.agent.wait_for_collections(2);
         drop(hanging);
         let other = Reserved::new().port;
         let (grpc, http) = if protocol == "grpc" { (port, other) } else { (other, port) };
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
         let exports = receiver.wait_for("an export after the outage", |exports| !exports.is_empty());
         assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
-        check_looks(&setting.agent, &exports[0]);
-        // What became of a look is known at the next.
-        receiver.wait_for("the number of looks that were not exported", |exports| {
-            exports.iter().any(|export| value(export, "m8refsvr.agent.export.superseded", "", "") >= 20.0)
+        check_collections(&setting.agent, &exports[0]);
+        // What became of a collection is known at the next.
+        receiver.wait_for("the number of collections that were not exported", |exports| {
+            exports.iter().any(|export| value(export, "m8refsvr.agent.export.dropped", "", "") >= 20.0)
         });
     }
 }
 
-/// Every moment at which a look was due had one, or is counted as skipped.
-fn check_looks(agent: &Agent, export: &Export) {
+/// Every moment at which a collection was due had one, or is counted as skipped.
+fn check_collections(agent: &Agent, export: &Export) {
     let interval = (1e3 * INTERVAL.parse::<f64>().unwrap()).round();
     let at = export.points[0].time_ns as f64 / 1e6;
-    // When each look began, in milliseconds. The first is at the start, whenever that is.
+    // When each collection began, in milliseconds. The first is at the start, whenever that is.
     let log = agent.log();
     let looks = log.lines().filter_map(|line| Some((line, line.split_once("processes in ")?.1)));
     let began = looks.map(|(line, took)| {
@@ -194,10 +198,10 @@ fn check_looks(agent: &Agent, export: &Export) {
     });
     let due: Vec<f64> =
         began.skip(1).take_while(|&began| began < at).map(|began| (began / interval).floor()).collect();
-    let skipped = value(export, "m8refsvr.agent.look.skipped", "", "");
+    let skipped = value(export, "m8refsvr.agent.collection.skipped", "", "");
     let passed = due[due.len() - 1] - due[0] + 1.0;
     let seen = due.len() as f64 + skipped;
-    // Where the machine was too busy to begin in time, that is counted at the next look.
+    // Where the machine was too busy to begin in time, that is counted at the next collection.
     assert!((passed - seen).abs() <= 1.0, "{passed} were due, {} were taken, {skipped} skipped", due.len());
 }
 
@@ -208,7 +212,7 @@ fn cutting() {
         let mut setting = Setting::new(protocol, port, &[]);
         setting.agent.wait_for("the connection failed: ", 10);
         setting.write();
-        setting.agent.wait_for_looks(2);
+        setting.agent.wait_for_collections(2);
         assert!(broken.connections() >= 10);
         drop(broken);
         let other = Reserved::new().port;
@@ -219,7 +223,7 @@ fn cutting() {
     }
 }
 
-fn failed_look() {
+fn failed_collection() {
     let receiver = Receiver::start(Kind::Mock);
     let name = Name::new("unseen");
     let _watched = name.start();
@@ -240,7 +244,7 @@ fn failed_look() {
     let exports = receiver.wait_for("exports again", |exports| exports.len() >= before + 2);
     let times: Vec<u64> = exports.iter().map(|export| export.points[0].time_ns).collect();
     assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "nothing arrives twice: {times:?}");
-    assert!(value(&exports[exports.len() - 1], "m8refsvr.agent.look.failed", "", "") >= 2.0);
+    assert!(value(&exports[exports.len() - 1], "m8refsvr.agent.collection.failed", "", "") >= 2.0);
 }
 
 fn idle() {

@@ -307,7 +307,15 @@ fn two_thousand(kind: Kind, protocol: &str) {
     let pids: BTreeSet<u32> = processes.iter().map(Watched::pid).collect();
     assert_eq!(pids.len(), COUNT);
     let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
-    command.args(["--per-process", "--max-processes", "2000", "--names", "both", "--process", name.text()]);
+    command.args([
+        "--per-process",
+        "--max-series-processes",
+        "2000",
+        "--names",
+        "both",
+        "--process",
+        name.text(),
+    ]);
     command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
     // Limits are of what is sent.
     command.env("OTEL_EXPORTER_OTLP_COMPRESSION", "none").env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");

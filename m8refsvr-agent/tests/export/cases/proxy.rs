@@ -145,7 +145,7 @@ fn hanging() {
         // An agent that runs collects all the same, and ends when it is told to.
         let agent = ["--ebpf", "off", "--interval", "0.1", "--protocol", protocol, "--endpoint", &endpoint];
         let mut agent = Agent::start_with(&agent, &variables);
-        agent.wait_for_looks(10);
+        agent.wait_for_collections(10);
         agent.signal(Signal::TERM);
         assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
         assert_eq!(receiver.exports(), []);
@@ -178,7 +178,7 @@ fn credentials() {
             let agent =
                 ["--ebpf", "off", "--interval", "0.1", "--protocol", protocol, "--endpoint", &endpoint];
             let agent = Agent::start_with(&agent, &[("HTTP_PROXY", variable)]);
-            agent.wait_for_looks(5);
+            agent.wait_for_collections(5);
             assert!(!is_secret(&agent.log()), "{}", agent.log());
             // Which proxy it is can be read all the same.
             assert!(agent.said(&format!("127.0.0.1:{port}")) > 0, "{}", agent.log());

@@ -293,7 +293,7 @@ fn expired_at_start() {
         let files = Renewed::new(&authority, &expired);
         let mut agent = files.agent(protocol, port);
         agent.wait_for("WARN export to", 1);
-        agent.wait_for_looks(10);
+        agent.wait_for_collections(10);
         let of_client = format!("the client certificate in {} expired at 2021", text(&files.path("cert")));
         assert_eq!(agent.said("WARN"), 1, "{}", agent.log());
         assert_eq!(agent.said(&format!("WARN export to https://localhost:{port}/")), 1, "{}", agent.log());

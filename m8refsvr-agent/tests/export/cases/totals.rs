@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "totals of processes one by one never fall while processes start and end",
         needs: &[Mock],
-        run: || never_fall(&["--per-process", "--max-processes", "3"]),
+        run: || never_fall(&["--per-process", "--max-series-processes", "3"]),
     },
 ];
 
@@ -35,7 +35,7 @@ fn two_thousand(kind: Kind, protocol: &str) {
     let processes: Vec<Watched> = (0..COUNT).map(|_| name.start()).collect();
     let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
     let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
-    command.args(["--per-process", "--max-processes", "2000", "--process", name.text()]);
+    command.args(["--per-process", "--max-series-processes", "2000", "--process", name.text()]);
     command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
     let output = command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000").output().unwrap();
     assert_eq!(told(&output), (Some(0), String::new()));
@@ -69,7 +69,7 @@ fn never_fall(more: &[&str]) {
     let agent = Agent::start(&[&loops[..], &place[..], more].concat());
     let file = name.folder().join("written");
     let mut living: Vec<Watched> = Vec::new();
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     let mut worked = 0.0;
     while agent.looks() < TICKS {
         let mut process = name.start();
@@ -78,13 +78,13 @@ fn never_fall(more: &[&str]) {
         living.push(process);
         worked += 1.0;
         // It has been seen when it ends.
-        agent.wait_for_looks(2);
+        agent.wait_for_collections(2);
         if living.len() > 4 {
             drop(living.remove(agent.looks() % living.len()));
         }
     }
     drop(living);
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     let exports = receiver.wait_for("the ticks", |exports| exports.len() >= TICKS);
     let mut series: BTreeMap<(String, BTreeMap<String, String>, u64), f64> = BTreeMap::new();
     let mut grown = 0;

@@ -13,7 +13,7 @@ use m8refsvr_agent::{
     },
     metrics::report::Reporter,
     proc::{Proc, system::Host},
-    service::self_stats::{self, Looks},
+    service::self_stats::{self, Collections},
     tracker::selector::Selector,
 };
 use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
@@ -81,9 +81,9 @@ impl Delivery {
     }
 
     /// One more look; the last one, where it must be delivered by then.
-    fn look(&mut self, last_by: Option<Instant>) {
-        let sample = self.collector.look().unwrap();
-        let agent = self_stats::agent(&self.collector, Looks::default(), self.counts.now());
+    fn collect(&mut self, last_by: Option<Instant>) {
+        let sample = self.collector.collect().unwrap();
+        let agent = self_stats::agent(&self.collector, Collections::default(), self.counts.now());
         let report = self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
         let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
@@ -98,13 +98,13 @@ fn in_turn() {
     const TURN: Duration = Duration::from_secs(2);
     let receiver = Receiver::start(Kind::Mock);
     let mut delivery = Delivery::new(&receiver, TURN);
-    delivery.look(None);
+    delivery.collect(None);
     receiver.wait_for("the first export", |exports| exports.len() == 1);
     for number in 2..=3 {
         let before = Instant::now();
-        delivery.look(None);
+        delivery.collect(None);
         receiver.wait_for("the next export", |exports| exports.len() == number);
-        assert!(before.elapsed() >= TURN, "it came {:?} after the look", before.elapsed());
+        assert!(before.elapsed() >= TURN, "it came {:?} after the collection", before.elapsed());
     }
 }
 
@@ -112,10 +112,10 @@ fn first_and_last() {
     const NEVER: Duration = Duration::from_secs(86_400);
     let receiver = Receiver::start(Kind::Mock);
     let mut delivery = Delivery::new(&receiver, NEVER);
-    delivery.look(None);
+    delivery.collect(None);
     receiver.wait_for("the first export", |exports| exports.len() == 1);
-    delivery.look(None);
-    delivery.look(Some(Instant::now() + PATIENCE));
+    delivery.collect(None);
+    delivery.collect(Some(Instant::now() + PATIENCE));
     delivery.runtime.block_on(delivery.task).unwrap();
     assert_eq!(receiver.exports().len(), 2);
     assert_eq!(delivery.counts.now().superseded, 1);

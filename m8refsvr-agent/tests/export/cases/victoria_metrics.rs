@@ -27,17 +27,17 @@ fn context_switches() {
     let place = ["--protocol", "http/protobuf", "--endpoint", &endpoint];
     let mut agent = Agent::start_with(&[&agent[..], &place].concat(), &[("OTEL_SERVICE_NAME", "stored")]);
     // The process starts between two collections, and so counts from its first switch on.
-    agent.wait_for_looks(1);
+    agent.wait_for_collections(1);
     let mut process = name.start_accounted();
     for _ in 0..ROUNDS {
         process.tell(&format!("switch {THREADS} {TIMES}"));
-        agent.wait_for_looks(1);
+        agent.wait_for_collections(1);
     }
     // With what it did on its way out.
     let [voluntary, involuntary] = process.end();
     assert!(voluntary >= THREADS * TIMES * ROUNDS, "it did not wait: {voluntary}");
     assert!(involuntary > 0, "it was never preempted");
-    agent.wait_for_looks(2);
+    agent.wait_for_collections(2);
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
     let mut ends = Vec::new();

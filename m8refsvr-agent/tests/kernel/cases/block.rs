@@ -81,7 +81,7 @@ fn dd_is_counted(forms: &[BlockForm]) {
     while fs::metadata(folder.path().join("written")).map_or(0, |file| file.len()) < MIB {
         std::thread::yield_now();
     }
-    let first = collector.look().unwrap();
+    let first = collector.collect().unwrap();
     assert_eq!(of(&first, dd.id()).block.unwrap().write_bytes, 0);
     for _ in 0..100 {
         input.write_all(&vec![2; BLOCK]).unwrap();
@@ -89,7 +89,7 @@ fn dd_is_counted(forms: &[BlockForm]) {
     while fs::metadata(folder.path().join("written")).unwrap().len() < 101 * MIB {
         std::thread::yield_now();
     }
-    let second = collector.look().unwrap();
+    let second = collector.collect().unwrap();
     let document = document(&collector, &first, &second);
     drop(input);
     dd.wait().unwrap();
@@ -103,7 +103,7 @@ fn dd_is_counted(forms: &[BlockForm]) {
 fn two_at_once() {
     let (mut one, mut other) = (Actor::start("M8RefSvr_two"), Actor::start("M8RefSvr_two"));
     let mut collector = collector("M8RefSvr_two");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     let write = |actor: &mut Actor, blocks: u64| {
         let folder = actor.folder().display().to_string();
         actor.tell(&format!("write 1 {blocks} {folder}"));
@@ -112,7 +112,7 @@ fn two_at_once() {
         scope.spawn(|| write(&mut one, 100));
         scope.spawn(|| write(&mut other, 60));
     });
-    let sample = collector.look().unwrap();
+    let sample = collector.collect().unwrap();
     assert_eq!(of(&sample, one.pid()).block.unwrap().write_bytes, 100 * MIB);
     assert_eq!(of(&sample, other.pid()).block.unwrap().write_bytes, 60 * MIB);
 }
@@ -120,10 +120,10 @@ fn two_at_once() {
 fn four_threads() {
     let mut actor = Actor::start("M8RefSvr_four");
     let mut collector = collector("M8RefSvr_four");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 4 50 {folder}"));
-    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
 }
 
@@ -134,10 +134,10 @@ fn preempted_threads() {
     const BYTES: u64 = 4096;
     let mut actor = Actor::start("M8RefSvr_preempt");
     let mut collector = collector("M8RefSvr_preempt");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("rewrite {THREADS} {TIMES} {BYTES} {folder}"));
-    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
 
@@ -146,9 +146,9 @@ fn reads() {
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 1 100 {folder}"));
     let mut collector = collector("M8RefSvr_reads");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     actor.tell(&format!("read {folder}/written-{}-0", actor.pid()));
-    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
     assert_eq!(block.read_bytes, 100 * MIB);
     assert_eq!((block.write_bytes, block.write_operations), (0, 0));
     assert!(block.read_operations >= 100, "{block:?}");

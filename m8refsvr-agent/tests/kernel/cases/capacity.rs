@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
         run: one_too_many,
     },
     Case {
-        name: "processes that come find the slots of those that ended since the last look",
+        name: "processes that come find the slots of those that ended since the last collection",
         needs: &[Bpf],
         run: exchanged,
     },
@@ -67,10 +67,10 @@ fn exchanged() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_exchange", &options);
     let earlier = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
-    collector.look().unwrap();
+    collector.collect().unwrap();
     drop(earlier);
     let later = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
-    let sample = collector.look().unwrap();
+    let sample = collector.collect().unwrap();
     assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches.is_some()));
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
 }
@@ -80,7 +80,7 @@ fn id_comes_again() {
         collector_with("M8RefSvr_again", &Options { capacity: 4, bpf_fs: None, ..Options::default() });
     let first = Actor::start("M8RefSvr_again");
     let pid = first.pid();
-    let started = of(&collector.look().unwrap(), pid).identity;
+    let started = of(&collector.collect().unwrap(), pid).identity;
     drop(first);
     let mut second = (0..1000)
         .find_map(|_| {
@@ -89,12 +89,12 @@ fn id_comes_again() {
             Some(Actor::start("M8RefSvr_again")).filter(|actor| actor.pid() == pid)
         })
         .unwrap();
-    let before = of(&collector.look().unwrap(), pid).clone();
+    let before = of(&collector.collect().unwrap(), pid).clone();
     assert!(before.identity.start_ticks > started.start_ticks);
     second.tell("work 1 100");
     let sum = |switches: Switches| switches.voluntary + switches.involuntary;
     let least = sum(second.usage());
-    let after = of(&collector.look().unwrap(), pid).clone();
+    let after = of(&collector.collect().unwrap(), pid).clone();
     let most = sum(second.usage());
     let seen = after.switches.map(sum).unwrap();
     assert!((least..=most).contains(&seen), "{seen} of {least} to {most}: {before:?}, then {after:?}");
@@ -108,9 +108,9 @@ fn one_too_many() {
     let mut collector = collector_with("M8RefSvr_slots", &options);
     let mut actors: Vec<Actor> = (0..3).map(|_| Actor::start("M8RefSvr_slots")).collect();
     actors.sort_by_key(Actor::pid);
-    let first = collector.look().unwrap();
-    // A loss is counted once, not at each look.
-    let second = collector.look().unwrap();
+    let first = collector.collect().unwrap();
+    // A loss is counted once, not at each collection.
+    let second = collector.collect().unwrap();
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
     let shown = document(&collector, &first, &second);
     assert_eq!(shown["metrics"]["process_count"], 3);
@@ -123,19 +123,19 @@ fn one_too_many() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let warning = warnings[0].as_str().unwrap();
     assert!(
-        warning.contains("of 1 process: more processes match") && warning.contains("--capacity"),
+        warning.contains("of 1 process: more processes match") && warning.contains("--max-tracked-processes"),
         "{warning}"
     );
 
     // The slot of one that ends goes to the one that waits, which does not inherit its counts.
     let folder = actors[0].folder().display().to_string();
     actors[0].tell(&format!("write 1 4 {folder}"));
-    assert_eq!(of(&collector.look().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
+    assert_eq!(of(&collector.collect().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
     drop(actors.remove(0));
     // Its last switch, by which the programs see its end, may be later than what its parent was told.
     let end = Instant::now() + Duration::from_secs(10);
     let waited = loop {
-        let waited = of(&collector.look().unwrap(), actors[1].pid()).clone();
+        let waited = of(&collector.collect().unwrap(), actors[1].pid()).clone();
         if waited.block.is_some() || Instant::now() > end {
             break waited;
         }

@@ -70,16 +70,16 @@ fn agrees() {
     let mut actor = Actor::start("M8RefSvr_dump");
     let options = Options { capacity: 16, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_dump", &options);
-    let first = collector.look().unwrap();
+    let first = collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 2 5 {folder}"));
     actor.tell("work 4 20");
     // The same before and after the dump is the same at its moment.
     let (dumped, document) = (0..100)
         .find_map(|_| {
-            let before = collector.look().unwrap();
+            let before = collector.collect().unwrap();
             let dumped = json(&dump(&["--json", "--agent", &std::process::id().to_string()]));
-            let after = collector.look().unwrap();
+            let after = collector.collect().unwrap();
             let same = before.processes[0].switches == after.processes[0].switches;
             same.then(|| (dumped, document(&collector, &first, &after)))
         })
@@ -121,8 +121,8 @@ fn without_bpf_fs() {
 }
 
 /// Starts an agent that looks for a minute, and returns once it has looked.
-fn looking_agent() -> std::process::Child {
-    agent_that(&["--once", "--no-export", "--sample", "60"], "first look")
+fn collecting_agent() -> std::process::Child {
+    agent_that(&["--once", "--no-export", "--sample", "60"], "first collection")
 }
 
 /// Starts an agent, and returns once it has said something.
@@ -149,7 +149,7 @@ fn pinned(pid: u32) -> bool {
 
 fn no_pins_after_signal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut agent = looking_agent();
+        let mut agent = collecting_agent();
         assert!(pinned(agent.id()));
         assert_eq!(pins::running(Path::new(BPF_FS)).unwrap().len(), 1);
         kill_process(Pid::from_child(&agent), signal).unwrap();
@@ -171,14 +171,14 @@ fn no_pins_after_monitoring() {
 }
 
 fn pins_of_killed() {
-    let mut agent = looking_agent();
+    let mut agent = collecting_agent();
     agent.kill().unwrap();
     agent.wait().unwrap();
     assert!(pinned(agent.id()));
     assert_eq!(pins::running(Path::new(BPF_FS)).unwrap(), []);
     let dumped = json(&dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1"]));
     assert_eq!(dumped["agent"]["running"], false);
-    let mut next = looking_agent();
+    let mut next = collecting_agent();
     assert!(pinned(next.id()) && !pinned(agent.id()));
     kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
     next.wait().unwrap();

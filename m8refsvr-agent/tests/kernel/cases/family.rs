@@ -45,7 +45,7 @@ fn unwaited() {
         let mut watching = watching.take().unwrap_or_else(|| watching_for(NAME, 64));
         for _ in 0..2 {
             step(&mut parent);
-            let sample = watching.look();
+            let sample = watching.collect();
             let process = Proc::new("/proc").process(parent.id()).unwrap();
             let expected = StorageIo::read(&process, &mut Vec::new()).ok();
             assert_eq!(of(&sample, parent.id()).storage, expected, "nothing was added to it");

@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "pipes and sockets are open files too", needs: &[], run: files },
     Case { name: "ten thousand open files are counted", needs: &[], run: many_files },
     Case {
-        name: "a process that ended between the looks is in neither list nor sums",
+        name: "a process that ended between the collections is in neither list nor sums",
         needs: &[Bpf],
         run: ended,
     },
@@ -61,9 +61,9 @@ fn cpu() {
         tasks.map(|text| text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9).sum::<f64>()
     };
     let mut usage = || {
-        let (first, before, start) = (collector.look().unwrap(), seconds(), Instant::now());
+        let (first, before, start) = (collector.collect().unwrap(), seconds(), Instant::now());
         thread::sleep(Duration::from_secs(1));
-        let (second, after, end) = (collector.look().unwrap(), seconds(), Instant::now());
+        let (second, after, end) = (collector.collect().unwrap(), seconds(), Instant::now());
         let usage = metrics(&document(&collector, &first, &second), pid)["cpu_usage"].as_f64().unwrap();
         (usage, (after - before) / (end - start).as_secs_f64() * 100.0)
     };
@@ -80,7 +80,7 @@ fn memory() {
     // An estimate is right by chance.
     let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_memory")).collect();
     let mut collector = collector_of_proc("M8RefSvr_memory");
-    let sample = collector.look().unwrap();
+    let sample = collector.collect().unwrap();
     for actor in &actors {
         let status = fs::read_to_string(format!("/proc/{}/status", actor.pid())).unwrap();
         let bytes = |name| {
@@ -97,7 +97,7 @@ fn files() {
     let mut actor = Actor::start("M8RefSvr_files");
     let pid = actor.pid();
     let mut collector = collector_of_proc("M8RefSvr_files");
-    let mut count = || of(&collector.look().unwrap(), pid).open_files.unwrap();
+    let mut count = || of(&collector.collect().unwrap(), pid).open_files.unwrap();
     let before = count();
     // 25 pipes and 25 pairs of sockets, two descriptors each.
     actor.tell("open 25");
@@ -109,19 +109,19 @@ fn files() {
 fn many_files() {
     let mut actor = Actor::start("M8RefSvr_many");
     let mut collector = collector_of_proc("M8RefSvr_many");
-    let before = of(&collector.look().unwrap(), actor.pid()).open_files.unwrap();
+    let before = of(&collector.collect().unwrap(), actor.pid()).open_files.unwrap();
     actor.tell("open 2500");
-    assert_eq!(of(&collector.look().unwrap(), actor.pid()).open_files.unwrap(), before + 10_000);
+    assert_eq!(of(&collector.collect().unwrap(), actor.pid()).open_files.unwrap(), before + 10_000);
 }
 
 fn ended() {
     let (staying, ending) = (Actor::start("M8RefSvr_ends"), Actor::start("M8RefSvr_ends"));
     let mut collector = collector("M8RefSvr_ends");
-    let first = collector.look().unwrap();
+    let first = collector.collect().unwrap();
     assert_eq!(first.processes.len(), 2);
     assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
     drop(ending);
-    let second = collector.look().unwrap();
+    let second = collector.collect().unwrap();
     let document = document(&collector, &first, &second);
     assert_eq!(document["metrics"]["process_count"], 1);
     assert_eq!(document["processes"][0]["pid"], staying.pid());
@@ -137,12 +137,12 @@ fn without_leader() {
     let pid = actor.pid();
     let mut collector = collector_of_proc(name);
     actor.tell("open 5");
-    let before = of(&collector.look().unwrap(), pid).clone();
+    let before = of(&collector.collect().unwrap(), pid).clone();
     actor.tell("end-leader");
     while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
         thread::yield_now();
     }
-    let sample = collector.look().unwrap();
+    let sample = collector.collect().unwrap();
     let after = of(&sample, pid);
     assert_eq!(&*after.name, name);
     assert_eq!(after.open_files, before.open_files);
@@ -153,16 +153,16 @@ fn without_leader() {
 
 fn came_between() {
     let mut collector = collector("M8RefSvr_came");
-    let first = collector.look().unwrap();
+    let first = collector.collect().unwrap();
     let actor = Actor::start("M8RefSvr_came");
-    let second = collector.look().unwrap();
+    let second = collector.collect().unwrap();
     let document = document(&collector, &first, &second);
     let metrics = metrics(&document, actor.pid());
     assert_eq!(metrics.get("block_write_bytes"), None);
     assert!(metrics["cpu_usage"].as_f64().is_some() && metrics["voluntary_ctx_switches"].as_u64().is_some());
     let warning = document["agent"]["warnings"][0].as_str().unwrap();
     assert!(
-        warning.contains("block_write_bytes") && warning.contains("seen at the second look only"),
+        warning.contains("block_write_bytes") && warning.contains("seen at the second collection only"),
         "{warning}"
     );
 }
@@ -203,14 +203,14 @@ fn with_few_descriptors() {
             }
         }
     }
-    // Where they become too few while files are kept open, one look fails, and the next has those descriptors.
+    // Where they become too few while files are kept open, one collection fails, and the next has those descriptors.
     let mut collector = collector_of_proc("M8RefSvr_few");
-    assert_eq!(collector.look().unwrap().processes.len(), actors.len());
+    assert_eq!(collector.collect().unwrap().processes.len(), actors.len());
     let limit = getrlimit(Resource::Nofile);
     let next = fs::File::open("/").unwrap();
     let next = u64::try_from(next.as_raw_fd()).unwrap();
     setrlimit(Resource::Nofile, Rlimit { current: Some(next), ..limit }).unwrap();
-    let outcomes = [collector.look(), collector.look()];
+    let outcomes = [collector.collect(), collector.collect()];
     setrlimit(Resource::Nofile, limit).unwrap();
     let [first, second] = outcomes;
     assert!(first.is_err());
@@ -220,10 +220,10 @@ fn with_few_descriptors() {
 fn zombie() {
     let actor = Actor::start("M8RefSvr_zombie");
     let mut collector = collector_of_proc("M8RefSvr_zombie");
-    assert_eq!(collector.look().unwrap().processes.len(), 1);
+    assert_eq!(collector.collect().unwrap().processes.len(), 1);
     actor.signal(Signal::KILL);
     // Waits for its end without taking it in.
     actor.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     assert!(std::path::Path::new(&format!("/proc/{}", actor.pid())).exists());
-    assert_eq!(collector.look().unwrap().processes.len(), 0);
+    assert_eq!(collector.collect().unwrap().processes.len(), 0);
 }

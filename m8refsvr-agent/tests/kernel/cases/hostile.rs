@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use m8refsvr_agent::model::exit::{Exit, How};
+use m8refsvr_agent::model::exit::{EndKind, Exit};
 
 use crate::{
     Case,
@@ -52,7 +52,7 @@ fn crowd() {
     let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     assert!(threads > THREADS / 3, "the machine lets a process have {threads} threads only");
     for watching in [&mut from_its_start, &mut later] {
-        let sample = watching.look();
+        let sample = watching.collect();
         assert_eq!(of(&sample, child.id()).threads, threads as u64);
         // Each has begun to wait.
         assert!(of(&sample, child.id()).switches.unwrap().voluntary >= threads as u64 / 2);
@@ -61,7 +61,7 @@ fn crowd() {
     for watching in [&mut from_its_start, &mut later] {
         watching.until_ended(1);
         let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
-        assert_eq!((over.identity.pid, over.how), (child.id(), How::Ended(Exit::Code(0))));
+        assert_eq!((over.identity.pid, over.how), (child.id(), EndKind::Exited(Exit::Code(0))));
     }
 }
 
@@ -113,7 +113,7 @@ fn deep() {
     let mut watching = watching_for(NAME, 8);
     let mut child = start(&programs, "");
     fs::write(groups.innermost().join("cgroup.procs"), child.id().to_string()).unwrap();
-    let sample = watching.look();
+    let sample = watching.collect();
     end(&mut child);
     assert_eq!(of(&sample, child.id()).limits_used.cgroup_pids, part(1, 4));
 }

@@ -1,4 +1,4 @@
-//! Processes that come and go between two looks, change what they are, and end in all ways.
+//! Processes that come and go between two collections, change what they are, and end in all ways.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use m8refsvr_agent::{
     bpf::Options,
     model::{
         counters::Counter,
-        exit::{Exit, How},
+        exit::{EndKind, Exit},
     },
 };
 
@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
         run: stopped,
     },
     Case {
-        name: "events that were lost are counted and the next look finds what they told",
+        name: "events that were lost are counted and the next collection finds what they told",
         needs: &[Bpf],
         run: lost_events,
     },
@@ -98,12 +98,12 @@ pub(crate) const CASES: &[Case] = &[
         run: children,
     },
     Case {
-        name: "of 1470 processes a look opens the files of the one that matches",
+        name: "of 1470 processes a collection opens the files of the one that matches",
         needs: &[Bpf, Strace],
         run: opens_one,
     },
     Case {
-        name: "without BPF what a look saw stays in the total and an end has no reason",
+        name: "without BPF what a collection saw stays in the total and an end has no reason",
         needs: &[],
         run: without_bpf,
     },
@@ -149,7 +149,7 @@ fn equals(watching: &mut Watching, usage: &Usage) {
     assert!(u128::from(difference) * 100 <= usage.cpu.as_nanos(), "{cpu} ns, {usage:?}");
 }
 
-fn losses(watching: &Watching) -> m8refsvr_common::record::Losses {
+fn losses(watching: &Watching) -> m8refsvr_common::record::DropsRecord {
     watching.collector.kernel().unwrap().losses()
 }
 
@@ -219,7 +219,7 @@ fn lost_events() {
     end(&mut living);
     let mut young = programs.command(NAME, "hold").spawn().unwrap();
     wait_for_name(young.id(), NAME);
-    let sample = watching.look();
+    let sample = watching.collect();
     assert!(losses(&watching).events > 0);
     let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
     assert_eq!(pids, [young.id()]);
@@ -306,7 +306,7 @@ fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agen
     // Whatever else happens on the machine may be told of too, so that this turns often.
     while Instant::now() < end {
         watching.follow_for(Duration::from_millis(50));
-        let sample = watching.look();
+        let sample = watching.collect();
         let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
         let is_settled = pids.len() == expected && last.as_ref() == Some(&pids);
         if is_settled {
@@ -314,7 +314,7 @@ fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agen
         }
         last = Some(pids);
     }
-    let sample = watching.look();
+    let sample = watching.collect();
     (last.unwrap_or_default(), sample)
 }
 
@@ -366,11 +366,11 @@ fn leaves() {
         assert_eq!(pids, [pid], "{words}");
         let (pids, _) = settled(&mut watching, 0);
         assert_eq!(pids, [0; 0], "{words}");
-        assert_eq!(watching.over.last().unwrap().how, How::Left, "{words}");
+        assert_eq!(watching.over.last().unwrap().how, EndKind::Deselected, "{words}");
         assert_eq!((watching.turnover().starts, watching.exits()), (1, 0), "{words}");
         assert_eq!(watching.collector.kernel().unwrap().slots().0, 0, "{words}");
         end(&mut child);
-        watching.look();
+        watching.collect();
         // What it did under the other name is not ours.
         let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
         assert!(cpu < 250_000_000, "{words}: {cpu}");
@@ -409,11 +409,11 @@ fn there_and_back() {
     let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap());
     numbers(&mut told, 1);
-    let before = watching.look();
+    let before = watching.collect();
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
     let used = numbers(&mut told, 3);
-    let sample = watching.look();
-    // It is the same process, and was never away for a look.
+    let sample = watching.collect();
+    // It is the same process, and was never away for a collection.
     let identities = [&before, &sample].map(|sample| sample.processes.first().map(|it| it.identity));
     assert!(identities[0].is_some() && identities[0] == identities[1], "{identities:?}");
     assert!(is_near(&watching, ours(&used)), "{}, {used:?}", cpu(&watching));
@@ -492,7 +492,7 @@ fn ends() {
         child.wait().unwrap();
         watching.until_ended(1);
         let [over] = watching.over.as_slice() else { panic!("{words}: {:?}", watching.over) };
-        assert_eq!((over.identity.pid, over.how), (pid, How::Ended(expected)), "{words}");
+        assert_eq!((over.identity.pid, over.how), (pid, EndKind::Exited(expected)), "{words}");
         assert!(over.peak_bytes.unwrap() >= 250 << 20, "{words}: {over:?}");
         assert!(over.lasted > Duration::ZERO && over.lasted < Duration::from_secs(60), "{words}");
         let [_, counted] = [(), ()].map(|()| watching.turnover().exits().find(|&(_, count)| count == 1));
@@ -513,7 +513,7 @@ fn out_of_memory() {
     fs::remove_dir(&group).unwrap();
     assert!(!outcome.success());
     let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
-    assert_eq!(over.how, How::Ended(Exit::Oom));
+    assert_eq!(over.how, EndKind::Exited(Exit::Oom));
     assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Oom, 1));
 }
 
@@ -531,28 +531,28 @@ fn without_bpf() {
     let mut child = programs.command(NAME, "burn 100 hold").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     while watching
-        .look()
+        .collect()
         .processes
         .first()
         .is_none_or(|it| it.cpu_user + it.cpu_system < Duration::from_millis(50))
     {}
     let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
     end(&mut child);
-    assert!(watching.look().processes.is_empty());
+    assert!(watching.collect().processes.is_empty());
     assert_eq!(watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem), cpu);
     assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
-    assert_eq!(watching.over[0].how, How::Ended(Exit::Unknown));
+    assert_eq!(watching.over[0].how, EndKind::Exited(Exit::Unknown));
     assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Unknown, 1));
 
     // One that takes another name lives on.
     let mut child =
         programs.command(OTHER, "rename @ hold rename x say hold").stdout(Stdio::piped()).spawn().unwrap();
     wait_for_name(child.id(), NAME);
-    assert_eq!(watching.look().processes.len(), 1);
+    assert_eq!(watching.collect().processes.len(), 1);
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    assert_eq!(watching.look().processes.len(), 0);
-    assert_eq!((watching.over.last().unwrap().how, watching.exits()), (How::Left, 1));
+    assert_eq!(watching.collect().processes.len(), 0);
+    assert_eq!((watching.over.last().unwrap().how, watching.exits()), (EndKind::Deselected, 1));
     end(&mut child);
 }
 
@@ -578,15 +578,15 @@ fn children() {
         let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let mut watching = early.take().unwrap_or_else(|| self::watching(64));
-        watching.look();
+        watching.collect();
         let mut before = written(&watching);
         for least in [1 << 20, 4096 + 65536] {
             step(&mut child);
             // Where CPUs are busy, a child that its parent has waited for has yet to tell what it had, and counts at a
-            // later look.
+            // later collection.
             let end = Instant::now() + Duration::from_secs(10);
             while {
-                watching.look();
+                watching.collect();
                 written(&watching) - before < least && Instant::now() < end
             } {}
             let grown = written(&watching) - before;
@@ -625,7 +625,7 @@ fn opens_one() {
     assert!(outcome.status.success(), "{outcome:?}");
     let trace = fs::read_to_string(trace).unwrap();
     let opened = |pid: u32| trace.matches(&format!("\"/proc/{pid}\"")).count();
-    // When the agent starts it goes over all; at the second look not.
+    // When the agent starts it goes over all; at the second collection not.
     for other in &others {
         assert_eq!(opened(other.id()), 1, "{}", other.id());
     }

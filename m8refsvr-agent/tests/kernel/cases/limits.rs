@@ -38,13 +38,13 @@ pub(crate) const CASES: &[Case] = &[
 const NAME: &str = "@_limit";
 
 /// Has a process follow words and hold, and looks at it.
-fn look(words: &str) -> ProcessSample {
+fn collect(words: &str) -> ProcessSample {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching_for(NAME, 8);
     let mut command = programs.command(NAME, &format!("{words} say hold"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    let sample = watching.look();
+    let sample = watching.collect();
     end(&mut child);
     let [process] = sample.processes.as_slice() else { panic!("{:?}", sample.processes) };
     process.clone()
@@ -57,13 +57,13 @@ pub(crate) fn part(used: u64, of: u64) -> Option<f64> {
 
 fn own_limits() {
     // A user that nobody else is, whom the limit binds.
-    let process = look("limit 10 become 54321");
+    let process = collect("limit 10 become 54321");
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let LimitUtilization { open_files, user_processes, .. } = process.limits_used;
     assert_eq!(user_processes, part(1, 10));
     assert_eq!(open_files, files.and_then(|files| part(process.open_files.unwrap(), files)));
     // Root may have as many as it wants.
-    assert_eq!(look("limit 10").limits_used.user_processes, None);
+    assert_eq!(collect("limit 10").limits_used.user_processes, None);
 }
 
 /// A control group within another, which is removed in the end.
@@ -99,7 +99,7 @@ fn memory() {
     let (root, limit) = memory_group().unwrap();
     let group = Group::new(&root);
     fs::write(group.0.join(limit), (256_u64 << 20).to_string()).unwrap();
-    let process = look(&format!("join {}", group.inner().display()));
+    let process = collect(&format!("join {}", group.inner().display()));
     assert_eq!(process.limits_used.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
 }
 
@@ -119,6 +119,6 @@ pub(crate) fn thread_group() -> Result<PathBuf, String> {
 fn threads() {
     let group = Group::new(&thread_group().unwrap());
     fs::write(group.0.join("pids.max"), "4").unwrap();
-    let process = look(&format!("join {}", group.inner().display()));
+    let process = collect(&format!("join {}", group.inner().display()));
     assert_eq!(process.limits_used.cgroup_pids, part(1, 4));
 }

@@ -58,7 +58,7 @@ fn forwarded() {
         Options { capacity: 16, bpf_fs: None, object: Some(object().unwrap()), ..Options::default() };
     let mut collector = collector_with("M8RefSvr_log", &options);
     let mut actor = Actor::start("M8RefSvr_log");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 1 1 {folder}"));
     let start = format!("process {}: ", actor.pid());

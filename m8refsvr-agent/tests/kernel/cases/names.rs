@@ -36,7 +36,7 @@ fn strange() {
     for (name, shown) in names {
         let actor = Actor::start(OsStr::from_bytes(name));
         let mut collector = collector_of_proc("m8 ODD");
-        let sample = collector.look().unwrap();
+        let sample = collector.collect().unwrap();
         assert_eq!(&*of(&sample, actor.pid()).name, shown);
         // One line for programs, whatever is in the name.
         let text = document(&collector, &sample, &sample).to_string();
@@ -47,7 +47,7 @@ fn strange() {
 fn long() {
     let name = "M8RefSvr_Production_64";
     let actor = Actor::start(name);
-    let sample = collector_of_proc(name).look().unwrap();
+    let sample = collector_of_proc(name).collect().unwrap();
     assert_eq!(&*of(&sample, actor.pid()).name, name);
 }
 
@@ -55,7 +55,7 @@ fn argument() {
     let mut other =
         std::process::Command::new("sleep").arg("60").env("M8RefSvr_arg", "M8RefSvr_arg").spawn().unwrap();
     let actor = Actor::start_as("other", |command| command.arg("M8RefSvr_arg.log"));
-    let sample = collector_of_proc("M8RefSvr_arg").look().unwrap();
+    let sample = collector_of_proc("M8RefSvr_arg").collect().unwrap();
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, actor.pid());
@@ -72,7 +72,7 @@ fn agents() {
     for agent in &agents {
         assert!(!has_slot(agent), "the programs count for another agent");
     }
-    let sample = collector_of_proc("M8RefSvr").look().unwrap();
+    let sample = collector_of_proc("M8RefSvr").collect().unwrap();
     let found: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
     assert!(found.contains(&another.pid()));
     assert!(agents.iter().all(|agent| !found.contains(&agent.pid())));

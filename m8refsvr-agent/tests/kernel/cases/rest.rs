@@ -1,4 +1,4 @@
-//! Processes that have not run since the last look.
+//! Processes that have not run since the last collection.
 
 use std::{
     fs::{self, File},
@@ -31,7 +31,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     Case {
-        name: "what a process does after a long rest is seen at the next look",
+        name: "what a process does after a long rest is seen at the next collection",
         needs: &[Bpf],
         run: wakes,
     },
@@ -62,7 +62,7 @@ fn kept(pid: u32) -> Vec<String> {
 /// Looks until the process is taken to be at rest for long.
 fn let_rest(collector: &mut Collector, pid: u32) {
     for _ in 0..100 {
-        collector.look().unwrap();
+        collector.collect().unwrap();
         if kept(pid) == ["fd", "statm", "task"] {
             return;
         }
@@ -75,7 +75,7 @@ fn wakes() {
     let mut actor = Actor::start("M8RefSvr_wakes");
     let pid = actor.pid();
     let mut collector = collector("M8RefSvr_wakes");
-    let before = of(&collector.look().unwrap(), pid).clone();
+    let before = of(&collector.collect().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     let_rest(&mut collector, pid);
     actor.tell("burn 50");
@@ -88,7 +88,7 @@ fn wakes() {
         thread::sleep(Duration::from_millis(1));
     }
     actor.stop();
-    let after = of(&collector.look().unwrap(), pid).clone();
+    let after = of(&collector.collect().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     assert_eq!(after.open_files.unwrap(), before.open_files.unwrap() + 100);
     let process = Proc::new("/proc").process(pid).unwrap();
@@ -114,17 +114,17 @@ fn spins() {
     first.set(0);
     sched_setaffinity(None, &first).unwrap();
     actor.tell("spin-for-ever 1");
-    let mut look = || {
-        let sample = collector.look().unwrap();
+    let mut collect = || {
+        let sample = collector.collect().unwrap();
         let process = of(&sample, actor.pid());
         (process.switches.unwrap(), process.cpu_user)
     };
     // In some of these times nothing else wants its CPU.
     let mut undisturbed = 0;
-    let mut before = look();
+    let mut before = collect();
     for _ in 0..300 {
         thread::sleep(Duration::from_millis(30));
-        let now = look();
+        let now = collect();
         if now.0 == before.0 {
             undisturbed += 1;
             assert!(now.1 > before.1, "it spun for 30 ms: {now:?} after {before:?}");
@@ -142,7 +142,7 @@ fn traced() {
     let mut actor = Actor::start("M8RefSvr_traced");
     let pid = actor.pid();
     let mut collector = collector("M8RefSvr_traced");
-    let threads = |collector: &mut Collector| of(&collector.look().unwrap(), pid).threads;
+    let threads = |collector: &mut Collector| of(&collector.collect().unwrap(), pid).threads;
     let before = threads(&mut collector);
     actor.tell("start 2");
     let ids: Vec<Pid> = fs::read_dir(format!("/proc/{pid}/task"))
@@ -169,7 +169,7 @@ fn memory() {
     actor.tell("work 1 1");
     let mut collector = collector("M8RefSvr_given");
     let_rest(&mut collector, pid);
-    let before = of(&collector.look().unwrap(), pid).resident_bytes.unwrap();
+    let before = of(&collector.collect().unwrap(), pid).resident_bytes.unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let unused = maps.lines().find_map(|line| {
         let (from, rest) = line.split_once('-')?;
@@ -183,7 +183,7 @@ fn memory() {
         memory.write_all_at(&[0], unused.unwrap() + page * 4096).unwrap();
     }
     drop(memory);
-    let after = of(&collector.look().unwrap(), pid).resident_bytes.unwrap();
+    let after = of(&collector.collect().unwrap(), pid).resident_bytes.unwrap();
     // Between Linux 6.2 and the middle of 2025 the kernel has but an estimate.
     assert!(after >= before + (PAGES - 64) * 4096, "{after} after {before}");
     assert_eq!(kept(pid), ["fd", "statm", "task"], "it has not run");

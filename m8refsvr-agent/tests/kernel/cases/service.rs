@@ -52,7 +52,7 @@ fn least_rights() {
         .arg(&program)
         .args(["--ebpf", "require", "--interval", "86400", "--agent-host", "127.0.0.1", "--agent-port", "9"])
         // One more than there may be at once is not seen in time, so that each must have given its slot back.
-        .args(["--capacity", "2", "--process", &own(NAME)])
+        .args(["--max-tracked-processes", "2", "--process", &own(NAME)])
         .current_dir("/")
         .stderr(Stdio::piped())
         .spawn();

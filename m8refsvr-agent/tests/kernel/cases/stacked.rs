@@ -107,11 +107,11 @@ fn completed(disks: &[PathBuf]) -> Writes {
 fn write_to(device: &str, disks: &[PathBuf]) -> (Writes, Writes) {
     let mut actor = Actor::start("M8RefSvr_stacked");
     let mut collector = collector("M8RefSvr_stacked");
-    collector.look().unwrap();
+    collector.collect().unwrap();
     let before = completed(disks);
     actor.tell(&format!("overwrite {device} {BLOCKS}"));
     let after = completed(disks);
-    let block = of(&collector.look().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
     (
         Writes { bytes: block.write_bytes, operations: block.write_operations },
         Writes { bytes: after.bytes - before.bytes, operations: after.operations - before.operations },

@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         run: || equal_the_kernels(SwitchForm::Classic),
     },
     Case {
-        name: "switches before the first look continue without gap or overlap",
+        name: "switches before the first collection continue without gap or overlap",
         needs: &[Bpf],
         run: continue_without_gap,
     },
@@ -57,7 +57,7 @@ fn equal_the_kernels(form: SwitchForm) {
     let accounting = Taskstats::connect().unwrap();
     let mut actor = Actor::start("M8RefSvr_switch");
     let pid = actor.pid();
-    look(&mut collector, pid);
+    collect(&mut collector, pid);
 
     // Four threads that wait and spin while we look at them.
     actor.tell("start 4");
@@ -66,7 +66,7 @@ fn equal_the_kernels(form: SwitchForm) {
     let (mut before, mut seen) = (Switches::default(), Switches::default());
     for _ in 0..50 {
         before = accounting.of(pid).unwrap();
-        seen = look(&mut collector, pid);
+        seen = collect(&mut collector, pid);
         let after = accounting.of(pid).unwrap();
         let is_between = |kind: fn(&Switches) -> u64| {
             (kind(&before).saturating_sub(in_flight)..=kind(&after)).contains(&kind(&seen))
@@ -82,7 +82,7 @@ fn equal_the_kernels(form: SwitchForm) {
     actor.tell("work 4 50");
     equals_usage(&mut collector, &mut actor);
     let accounted = accounting.of(pid).unwrap();
-    let seen = look(&mut collector, pid);
+    let seen = collect(&mut collector, pid);
     if accounted.voluntary < before.voluntary {
         // Taskstats of Linux 5.10 to 6.12 forget threads that have ended; `getrusage` does not.
         return;
@@ -98,9 +98,9 @@ fn continue_without_gap() {
         let name = format!("M8RefSvr_gap{round}");
         let mut actor = Actor::start(&name);
         actor.tell("start 4");
-        // Busy from long before the first look until after it.
+        // Busy from long before the first collection until after it.
         let mut collector = collector(&name);
-        look(&mut collector, actor.pid());
+        collect(&mut collector, actor.pid());
         actor.tell("rest");
         equals_usage(&mut collector, &mut actor);
     }
@@ -109,7 +109,7 @@ fn continue_without_gap() {
 fn two_hundred_threads() {
     let mut actor = Actor::start("M8RefSvr_threads");
     let mut collector = collector("M8RefSvr_threads");
-    look(&mut collector, actor.pid());
+    collect(&mut collector, actor.pid());
     for _ in 0..20 {
         actor.tell("work 10 2");
     }
@@ -122,7 +122,7 @@ fn living_threads() {
     let mut actor = Actor::start("M8RefSvr_living");
     equals_usage(&mut collector, &mut actor);
     actor.tell("work 2 50");
-    let seen = look(&mut collector, actor.pid());
+    let seen = collect(&mut collector, actor.pid());
     let truth = actor.usage();
     // Those of the two threads that ended are lost, which is why programs count.
     assert!(seen.voluntary + 50 < truth.voluntary, "{seen:?} {truth:?}");
@@ -137,7 +137,7 @@ fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
             // On a busy machine we are woken on the CPU of the actor, and look before it waits.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let seen = look(collector, actor.pid());
+        let seen = collect(collector, actor.pid());
         let after = actor.usage();
         let waited_once = after.voluntary == before.voluntary + 1 && seen != before;
         if waited_once && after.involuntary == before.involuntary {
@@ -153,6 +153,6 @@ fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
     panic!("process {} never rests", actor.pid());
 }
 
-fn look(collector: &mut Collector, pid: u32) -> Switches {
-    of(&collector.look().unwrap(), pid).switches.unwrap()
+fn collect(collector: &mut Collector, pid: u32) -> Switches {
+    of(&collector.collect().unwrap(), pid).switches.unwrap()
 }

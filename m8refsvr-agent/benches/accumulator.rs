@@ -16,7 +16,10 @@ use m8refsvr_agent::{
         accumulator::Accumulator,
         report::{Exports, Reporter},
     },
-    model::sample::Sample,
+    model::{
+        counters::{Counter, Totals},
+        sample::Sample,
+    },
     proc::{Proc, system::Host},
     service::self_stats::{self, Collections},
     tracker::selector::Selector,
@@ -44,7 +47,10 @@ fn collect(processes: u32) -> (Collector, Sample) {
 /// The same a moment later, when each has done something.
 fn later(sample: &mut Sample) {
     for process in &mut sample.processes {
-        process.cpu_user += Duration::from_millis(10);
+        process.counters = Totals::of(|counter| {
+            let value = process.counters.get(counter)?;
+            Some(if counter == Counter::CpuUser { value + 10_000_000 } else { value })
+        });
     }
     sample.at += Duration::from_secs(1);
 }

@@ -23,6 +23,10 @@
 //! - [`logging`]: used by all
 
 #![deny(unsafe_code)]
+#![expect(
+    missing_docs,
+    reason = "a name that says it all needs no comment; every module has its opening sentence"
+)]
 
 pub mod bpf;
 pub mod check;

@@ -8,6 +8,7 @@ mod build;
 mod demo;
 mod deny;
 mod dist;
+mod docs;
 mod fuzz;
 mod host;
 mod keep;
@@ -50,6 +51,8 @@ enum Command {
     Build,
     /// Build what users install, into target/dist: a tarball, a .deb and an .rpm
     Dist,
+    /// Generate the tables in the documents from the code
+    Docs,
     /// Build only the eBPF object, into target/bpf/m8refsvr.o
     BuildEbpf {
         /// With log statements, which the agent forwards to its own log
@@ -85,6 +88,7 @@ fn run() -> anyhow::Result<()> {
         Command::Vm { machines, tests } => vm::vm(&machines, &tests, vm::Table::Write),
         Command::Build => build::agent().map(|_| ()),
         Command::Dist => dist::dist().map(|_| ()),
+        Command::Docs => docs::docs(),
         Command::BuildEbpf { log } => build::ebpf_object(log),
         Command::Fuzz(fuzz) => fuzz::fuzz(&fuzz),
         Command::Bench(bench) => bench::bench(&bench),

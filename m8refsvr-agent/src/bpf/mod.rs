@@ -168,6 +168,12 @@ pub struct Switches {
     pub involuntary: u64,
 }
 
+impl From<&m8refsvr_common::record::Counts> for Switches {
+    fn from(counts: &m8refsvr_common::record::Counts) -> Self {
+        Self { voluntary: counts.voluntary, involuntary: counts.involuntary }
+    }
+}
+
 impl Switches {
     /// Both.
     pub fn all(self) -> u64 {

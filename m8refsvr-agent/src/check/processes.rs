@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::{
     collector::Collector,
+    model::counters::Counter,
     model::sample::ProcessSample,
     proc::{Proc, limits::real_user, system::user_name},
     tracker::selector::Selector,
@@ -42,7 +43,7 @@ fn finding(proc: &Proc, process: &ProcessSample) -> Finding {
     };
     let found = format!("{} {} of {user}", process.identity.pid, process.name);
     let unreadable: Vec<&str> = [
-        (process.storage.is_some(), "io"),
+        (process.counters.get(Counter::StorageRead).is_some(), "io"),
         (process.open_files.is_some(), "fd"),
         (process.executable.is_some(), "exe"),
     ]

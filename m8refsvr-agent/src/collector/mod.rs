@@ -16,10 +16,11 @@ use crate::{
     bpf::{Kernel, Snapshot, Switches},
     collector::fd_budget::Room,
     model::{
+        counters::{OriginKind, Readings, Totals},
         exit::ProcessEnd,
         limit_utilization::LimitUtilization,
-        missing::{MissingValues, Reason},
-        sample::{BLOCK_FIGURES, Identity, ProcessSample, Sample},
+        missing::{MissingValues, Reason, Values},
+        sample::{Identity, ProcessSample, Sample},
         source::{Source, Sources},
     },
     proc::{
@@ -38,9 +39,6 @@ use crate::{
         storage_io,
     },
 };
-
-/// The figures of memory.
-const MEMORY_FIGURES: &[&str] = &["memory_usage", "memory_rss", "memory_vms"];
 
 /// Looks at the matching processes, again and again.
 #[derive(Debug)]
@@ -151,7 +149,7 @@ impl Collector {
                 Err(Unreadable::Exhausted) => return Err(exhausted()),
                 Err(Unreadable::Denied | Unreadable::Unknown) => absences.hide(),
             }
-            missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
+            missing.0.into_iter().for_each(|(values, reason)| absences.add(values, reason));
         }
         // Most often the programs have told by now of those that are gone.
         self.tracker.follow()?;
@@ -199,11 +197,11 @@ impl Collector {
         for member in members.values_mut().filter(|member| member.is_stale) {
             let place = processes.iter_mut().find(|process| process.identity == member.identity);
             let Some(place) = place else { continue };
-            place.storage = None;
+            place.counters = place.counters.without_io();
             let mut missing = Missing::default();
             if let Ok((process, _)) = reading.figures(member, &mut missing) {
                 *place = process;
-                missing.0.into_iter().for_each(|(figures, reason)| absences.add(figures, reason));
+                missing.0.into_iter().for_each(|(values, reason)| absences.add(values, reason));
             }
         }
     }
@@ -250,9 +248,7 @@ impl Reading<'_> {
         // Before anything is read: what happens meanwhile is found by the next collection.
         let counted = self.counted(member, missing);
         let is_counted = self.sources.context_switches != Source::Procfs;
-        let of_kernel = counted
-            .filter(|_| is_counted)
-            .map(|counts| Switches { voluntary: counts.voluntary, involuntary: counts.involuntary });
+        let of_kernel = counted.filter(|_| is_counted).map(|counts| Switches::from(&counts));
         let switches = if is_counted { of_kernel } else { self.switches(process, missing) };
         let (at, cached) = match member.rest.begin_collection(process, of_kernel.map(Switches::all)) {
             Some(cached) => (Instant::now(), cached),
@@ -261,7 +257,7 @@ impl Reading<'_> {
         if member.rest.is_long() {
             process.rest();
         }
-        let CachedReading { stat, storage } = cached;
+        let CachedReading { stat, io } = cached;
         let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;
         if self.attributes != AttributeSet::None && member.attributes.is_none() {
             member.attributes = Some(self.describe(member, process, &stat)?);
@@ -274,18 +270,17 @@ impl Reading<'_> {
             group: member.group,
             at,
             started: self.boot.time(of_ticks(identity.start_ticks)),
-            cpu_user: of_ticks(stat.user_ticks),
-            cpu_system: of_ticks(stat.system_ticks),
+            counters: Totals::read(Readings {
+                stat: Some(&stat),
+                io: io.as_ref(),
+                switches: switches.as_ref(),
+                block_io: counted.as_ref().filter(|_| self.sources.block_io != Source::None),
+            }),
             // The kernel counts a first thread that has ended for as long as the process lives.
             threads: stat.threads - u64::from(stat.has_no_leader()),
-            minor_faults: stat.minor_faults,
-            major_faults: stat.major_faults,
             resident_bytes: shared.memory.map(|memory| memory.resident_bytes),
             virtual_bytes: shared.memory.map(|memory| memory.virtual_bytes),
             open_files: shared.open_files,
-            storage,
-            switches,
-            block: counted.filter(|_| self.sources.block_io != Source::None),
             first: member.first,
             limits_used: LimitUtilization::default(),
         };
@@ -313,7 +308,7 @@ impl Reading<'_> {
     /// What its threads had of context switches, where the kernel counts none.
     fn switches(&mut self, process: &Process, missing: &mut Missing) -> Option<Switches> {
         let read = ThreadSwitches::read(process, self.buffer);
-        let read = missing.unless(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], read)?;
+        let read = missing.unless(Values::Counters(OriginKind::Switches), read)?;
         Some(Switches { voluntary: read.voluntary, involuntary: read.involuntary })
     }
 
@@ -327,14 +322,14 @@ impl Reading<'_> {
         self.room.wake(process);
         member.is_stale = false;
         let watched = self.kernel.zip(member.watch.as_ref().ok());
-        let storage = storage_io::read(process, member.storage, watched, self.buffer);
-        let storage = missing.unless(&["disk_read_bytes", "disk_write_bytes"], storage);
+        let io = storage_io::read(process, member.storage, watched, self.buffer);
+        let io = missing.unless(Values::Counters(OriginKind::Io), io);
         let at = Instant::now();
         let stat = Stat::read(process, self.buffer)?;
         if stat.is_zombie() || stat.start_ticks != member.identity.start_ticks {
             return Err(Unreadable::Gone);
         }
-        let cached = CachedReading { stat, storage };
+        let cached = CachedReading { stat, io };
         member.rest.keep(cached);
         Ok((at, cached))
     }
@@ -349,8 +344,8 @@ impl Reading<'_> {
     ) -> Result<Shared, Unreadable> {
         let thread = if has_no_leader { process.living_thread(self.buffer) } else { None };
         if has_no_leader && thread.is_none() {
-            missing.add(MEMORY_FIGURES, Reason::NoLeader);
-            missing.add(&["open_file_descriptors"], Reason::NoLeader);
+            missing.add(Values::Memory, Reason::NoLeader);
+            missing.add(Values::OpenFiles, Reason::NoLeader);
             return Ok(Shared::default());
         }
         let by = thread.as_ref().unwrap_or(process);
@@ -359,8 +354,8 @@ impl Reading<'_> {
             return Err(reason);
         }
         Ok(Shared {
-            memory: missing.unless(MEMORY_FIGURES, memory),
-            open_files: missing.unless(&["open_file_descriptors"], fd::count(by)),
+            memory: missing.unless(Values::Memory, memory),
+            open_files: missing.unless(Values::OpenFiles, fd::count(by)),
             bound: self.bounds.of(known, process, thread.as_ref(), self.buffer),
         })
     }
@@ -372,10 +367,10 @@ impl Reading<'_> {
             Ok(watch) => Some(kernel.totals(watch)),
             Err(reason) => {
                 if self.sources.context_switches != Source::Procfs {
-                    missing.add(&["voluntary_ctx_switches", "nonvoluntary_ctx_switches"], *reason);
+                    missing.add(Values::Counters(OriginKind::Switches), *reason);
                 }
                 if self.sources.block_io != Source::None {
-                    missing.add(BLOCK_FIGURES, *reason);
+                    missing.add(Values::Counters(OriginKind::BlockIo), *reason);
                 }
                 None
             }
@@ -393,16 +388,16 @@ struct Shared {
 
 /// The absent figures of one process.
 #[derive(Default)]
-struct Missing(Vec<(&'static [&'static str], Reason)>);
+struct Missing(Vec<(Values, Reason)>);
 
 impl Missing {
-    fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
-        self.0.push((figures, reason.into()));
+    fn add(&mut self, values: Values, reason: impl Into<Reason>) {
+        self.0.push((values, reason.into()));
     }
 
     /// What was read; else it is missing.
-    fn unless<T>(&mut self, figures: &'static [&'static str], read: Result<T, Unreadable>) -> Option<T> {
-        read.map_err(|reason| self.add(figures, reason)).ok()
+    fn unless<T>(&mut self, values: Values, read: Result<T, Unreadable>) -> Option<T> {
+        read.map_err(|reason| self.add(values, reason)).ok()
     }
 }
 

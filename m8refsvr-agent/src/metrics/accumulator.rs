@@ -87,7 +87,7 @@ impl Accumulator {
         }
         for process in &sample.processes {
             let first = process.first.as_ref();
-            let is_new = self.grow(&process.identity, process.group, first, &process.totals(), &left);
+            let is_new = self.grow(&process.identity, process.group, first, &process.counters, &left);
             if is_new {
                 // /proc tells it in clock ticks, rounded down.
                 change(process.group, Change { at: process.started + of_ticks(1), exit: None });
@@ -172,10 +172,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::exit::ProcessEnd;
-    use crate::model::{
-        counters::Counter,
-        sample::fixtures::{ended, nothing, process, sample, vanished, young},
+    use crate::{
+        bpf::Switches,
+        model::{
+            counters::{Counter, Readings},
+            exit::ProcessEnd,
+            sample::{
+                ProcessSample,
+                fixtures::{ended, nothing, process, sample, vanished, young},
+            },
+        },
+        proc::io::StorageIo,
     };
 
     fn user(account: &Account) -> u64 {
@@ -279,10 +286,7 @@ mod tests {
     #[test]
     fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
         let left = ProcessEnd { how: EndKind::Deselected, first: nothing(), ..ended(1, 150, 4) };
-        let again = crate::model::sample::ProcessSample {
-            first: Some(process(1, 150, 6).totals()),
-            ..process(1, 150, 9)
-        };
+        let again = ProcessSample { first: Some(process(1, 150, 6).counters), ..process(1, 150, 9) };
         let accumulator =
             accumulator(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
         // 4 until it left, and what it did since it matches again.
@@ -305,7 +309,10 @@ mod tests {
     fn a_number_that_falls_never_takes_from_the_total() {
         let with = |switches: u64| {
             let mut process = process(1, 50, 0);
-            process.switches = Some(crate::bpf::Switches { voluntary: switches, involuntary: 0 });
+            process.counters = process.counters.with(Readings {
+                switches: Some(&Switches { voluntary: switches, involuntary: 0 }),
+                ..Readings::default()
+            });
             sample(100, [process])
         };
         // As when a thread ends whose switches only it knew.
@@ -313,20 +320,24 @@ mod tests {
         assert_eq!(accumulator.group(0).now.get(Counter::Voluntary), Some(55));
     }
 
+    fn written(process: &ProcessSample, write_bytes: u64) -> Totals {
+        let io = StorageIo { read_bytes: 0, write_bytes };
+        process.counters.with(Readings { io: Some(&io), ..Readings::default() })
+    }
+
     #[test]
     fn what_could_never_be_read_has_no_total_and_what_could_once_keeps_it() {
-        let mut unreadable = process(1, 50, 1);
-        unreadable.storage = None;
+        let unreadable = process(1, 50, 1);
         let mut accumulator =
             accumulator(&[sample(100, [unreadable.clone()]), sample(200, [unreadable.clone()])]);
         assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), None);
         let mut readable = unreadable.clone();
-        readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1000 });
+        readable.counters = written(&unreadable, 1000);
         accumulator.record(&sample(300, [readable.clone()]));
         // What it had before it could be read is not known to be of our time.
         assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(0));
-        accumulator.record(&sample(400, [unreadable]));
-        readable.storage = Some(crate::proc::io::StorageIo { read_bytes: 0, write_bytes: 1500 });
+        accumulator.record(&sample(400, [unreadable.clone()]));
+        readable.counters = written(&unreadable, 1500);
         accumulator.record(&sample(500, [readable]));
         assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(500));
     }
@@ -406,7 +417,7 @@ mod tests {
 
     fn over(pid: u32, real: &Real, how: EndKind, is_known: bool) -> ProcessEnd {
         let since = real.since.unwrap_or_default();
-        let first = Some(process(pid, real.start_ticks, since).totals());
+        let first = Some(process(pid, real.start_ticks, since).counters);
         let known = ended(pid, real.start_ticks, real.did);
         let last = if is_known { known.last } else { Totals::default() };
         ProcessEnd { how, first, last, ..known }
@@ -487,7 +498,7 @@ mod tests {
                         && is_seen
                         && !is_late
                     {
-                        let first = process(pid, now.start_ticks, since).totals();
+                        let first = process(pid, now.start_ticks, since).counters;
                         let mut process = process(pid, now.start_ticks, now.did);
                         process.first = Some(first);
                         at_most.insert(process.identity, now.ours());

@@ -6,15 +6,15 @@ use std::time::Duration;
 use crate::{
     model::{
         counters::{Account, Counter, Totals},
-        limit_utilization::LimitUtilization,
+        limit_utilization::{Limit, LimitUtilization},
         sample::ProcessSample,
     },
-    sys::boot_clock::of_ticks,
+    sys::boot_clock::{of_ticks, seconds},
 };
 
 /// One of the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figure {
+pub enum Statistic {
     /// A total since the agent's start; CPU time in seconds.
     Total(Counter),
     /// Part of the machine's CPUs, or of one CPU in percent, that was in use since the previous collection.
@@ -49,11 +49,11 @@ pub enum Figure {
     Used(Limit),
 }
 
-impl Figure {
+impl Statistic {
     /// Whether it is a [`Value::Double`].
     pub fn is_float(self) -> bool {
         match self {
-            Self::Total(counter) => matches!(counter, Counter::CpuUser | Counter::CpuSystem),
+            Self::Total(counter) => counter.is_time(),
             Self::CpuUserShare
             | Self::CpuSystemShare
             | Self::CpuPercent
@@ -71,19 +71,6 @@ impl Figure {
             | Self::Virtual => false,
         }
     }
-}
-
-/// What a process can run into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// `RLIMIT_NOFILE`.
-    OpenFiles,
-    /// `RLIMIT_NPROC`.
-    UserProcesses,
-    /// `pids.max` of a control group.
-    CgroupPids,
-    /// `memory.max` of a control group.
-    CgroupMemory,
 }
 
 /// A number on the wire.
@@ -187,47 +174,33 @@ impl Aggregate {
     }
 
     /// One of them.
-    pub fn get(&self, figure: Figure) -> Option<Value> {
+    pub fn get(&self, figure: Statistic) -> Option<Value> {
         let of_memory = |factor| Some(factor * float(self.resident?) / float(self.machine.memory_bytes?));
         let of_cpus = |busy: f64| Some(busy / float(self.machine.cpus?));
         match figure {
-            Figure::Total(counter @ (Counter::CpuUser | Counter::CpuSystem)) => {
+            Statistic::Total(counter) if counter.is_time() => {
                 self.totals.get(counter).map(|time| Value::Double(seconds(time)))
             }
-            Figure::Total(counter) => self.totals.get(counter).map(Value::Int),
-            Figure::CpuUserShare => of_cpus(self.busy?[0]).map(Value::Double),
-            Figure::CpuSystemShare => of_cpus(self.busy?[1]).map(Value::Double),
-            Figure::CpuPercent => self.busy.map(|[user, system]| Value::Double(100.0 * (user + system))),
-            Figure::Processes => Some(Value::Int(self.processes)),
-            Figure::Threads => Some(Value::Int(self.threads)),
-            Figure::ThreadsMin => self.threads_min.map(Value::Int),
-            Figure::ThreadsMax => self.threads_max.map(Value::Int),
-            Figure::ThreadsMean => {
+            Statistic::Total(counter) => self.totals.get(counter).map(Value::Int),
+            Statistic::CpuUserShare => of_cpus(self.busy?[0]).map(Value::Double),
+            Statistic::CpuSystemShare => of_cpus(self.busy?[1]).map(Value::Double),
+            Statistic::CpuPercent => self.busy.map(|[user, system]| Value::Double(100.0 * (user + system))),
+            Statistic::Processes => Some(Value::Int(self.processes)),
+            Statistic::Threads => Some(Value::Int(self.threads)),
+            Statistic::ThreadsMin => self.threads_min.map(Value::Int),
+            Statistic::ThreadsMax => self.threads_max.map(Value::Int),
+            Statistic::ThreadsMean => {
                 (self.processes > 0).then(|| Value::Double(float(self.threads) / float(self.processes)))
             }
-            Figure::OpenFiles => self.open_files.map(Value::Int),
-            Figure::Resident => self.resident.map(Value::Int),
-            Figure::Virtual => self.virtual_bytes.map(Value::Int),
-            Figure::MemoryShare => of_memory(1.0).map(Value::Double),
-            Figure::MemoryPercent => of_memory(100.0).map(Value::Double),
-            Figure::Uptime => self.uptime.map(Value::Double),
-            Figure::Used(limit) => {
-                let LimitUtilization { open_files, user_processes, cgroup_pids, cgroup_memory } =
-                    self.limits_used;
-                let used = match limit {
-                    Limit::OpenFiles => open_files,
-                    Limit::UserProcesses => user_processes,
-                    Limit::CgroupPids => cgroup_pids,
-                    Limit::CgroupMemory => cgroup_memory,
-                };
-                used.map(Value::Double)
-            }
+            Statistic::OpenFiles => self.open_files.map(Value::Int),
+            Statistic::Resident => self.resident.map(Value::Int),
+            Statistic::Virtual => self.virtual_bytes.map(Value::Int),
+            Statistic::MemoryShare => of_memory(1.0).map(Value::Double),
+            Statistic::MemoryPercent => of_memory(100.0).map(Value::Double),
+            Statistic::Uptime => self.uptime.map(Value::Double),
+            Statistic::Used(limit) => self.limits_used.get(limit).map(Value::Double),
         }
     }
-}
-
-fn seconds(nanoseconds: u64) -> f64 {
-    Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory and numbers of threads are below 2^53")]

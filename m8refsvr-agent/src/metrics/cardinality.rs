@@ -53,8 +53,7 @@ impl SeriesSelection {
     /// the others; what one that leaves it does from the previous collection is told with them.
     pub fn choose<'a>(&mut self, sample: &'a Sample, accumulator: &Accumulator) -> Vec<Own<'a>> {
         let mut largest: Vec<&ProcessSample> = sample.processes.iter().collect();
-        let rank =
-            |process: &&ProcessSample| (Reverse(process.cpu_user + process.cpu_system), process.identity);
+        let rank = |process: &&ProcessSample| (Reverse(process.counters.cpu_time()), process.identity);
         if largest.len() > self.most {
             largest.sort_unstable_by_key(rank);
             largest.truncate(self.most);

@@ -3,13 +3,10 @@
 
 use crate::{
     metrics::{
-        aggregate::{
-            Figure::{self, Total},
-            Limit,
-        },
+        aggregate::Statistic::{self, Total},
         report::AgentMetric,
     },
-    model::counters::Counter,
+    model::{counter_table::with_counters, counters::Counter, limit_utilization::Limit},
 };
 
 /// Whose names.
@@ -79,7 +76,7 @@ impl Metric {
     pub fn number(&self) -> Number {
         match self.points {
             Points::Each(points) | Points::Group(points) => {
-                let is_float = points.iter().any(|point| point.figure.is_float());
+                let is_float = points.iter().any(|point| point.statistic.is_float());
                 if is_float { Number::Float } else { Number::Int }
             }
             Points::Churn(_) => Number::Int,
@@ -123,33 +120,34 @@ pub struct Point {
     /// The attribute that tells it from the metric's other numbers.
     pub attribute: Option<(&'static str, &'static str)>,
     /// What it is.
-    pub figure: Figure,
+    pub statistic: Statistic,
 }
 
 const MODE: &str = "cpu.mode";
-const DIRECTION: &str = "disk.io.direction";
-const SWITCH: &str = "process.context_switch.type";
-const FAULT: &str = "system.paging.fault.type";
 
-const fn plain(figure: Figure) -> [Point; 1] {
-    [Point { attribute: None, figure }]
+const fn plain(figure: Statistic) -> [Point; 1] {
+    [Point { attribute: None, statistic: figure }]
 }
 
-const fn pair(name: &'static str, one: (&'static str, Figure), other: (&'static str, Figure)) -> [Point; 2] {
+const fn pair(
+    name: &'static str,
+    one: (&'static str, Statistic),
+    other: (&'static str, Statistic),
+) -> [Point; 2] {
     [
-        Point { attribute: Some((name, one.0)), figure: one.1 },
-        Point { attribute: Some((name, other.0)), figure: other.1 },
+        Point { attribute: Some((name, one.0)), statistic: one.1 },
+        Point { attribute: Some((name, other.0)), statistic: other.1 },
     ]
 }
 
 const fn used(name: &'static str, limit: Limit) -> Point {
-    Point { attribute: Some(("m8refsvr.limit", name)), figure: Figure::Used(limit) }
+    Point { attribute: Some(("m8refsvr.limit", name)), statistic: Statistic::Used(limit) }
 }
 
 macro_rules! catalogue {
     ($($vocabulary:ident $kind:ident $name:literal [$unit:literal] $description:literal $of:ident($($points:expr),+);)+) => {
-        /// All metrics, in the order in which README names them.
-        pub const CATALOGUE: &[Metric] = &[$(
+        /// All metrics but those of counters.
+        const OTHERS: &[Metric] = &[$(
             Metric {
                 name: $name,
                 vocabulary: Vocabulary::$vocabulary,
@@ -162,37 +160,59 @@ macro_rules! catalogue {
     };
 }
 
+macro_rules! of_counters {
+    ($($metric:literal [$unit:literal] $description:literal by $attribute:literal {
+        $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $at_exit:expr;)+
+    })+) => {
+        /// A metric for each row of the table of counters.
+        const COUNTERS: &[Metric] = &[$(
+            Metric {
+                name: $metric,
+                vocabulary: Vocabulary::Otel,
+                kind: Kind::Counter,
+                unit: $unit,
+                description: $description,
+                points: Points::Each(&[$(
+                    Point { attribute: Some(($attribute, $value)), statistic: Total(Counter::$name) },
+                )+]),
+            },
+        )+];
+    };
+}
+
+with_counters!(of_counters);
+
+/// All metrics, in the order in which the reference names them.
+pub const CATALOGUE: &[Metric] = &{
+    let mut all = [COUNTERS[0]; COUNTERS.len() + OTHERS.len()];
+    let mut number = 1;
+    while number < all.len() {
+        all[number] =
+            if number < COUNTERS.len() { COUNTERS[number] } else { OTHERS[number - COUNTERS.len()] };
+        number += 1;
+    }
+    all
+};
+
 catalogue! {
-    Otel Counter "process.cpu.time" ["s"]
-        "CPU time"
-        Each(&pair(MODE, ("user", Total(Counter::CpuUser)), ("system", Total(Counter::CpuSystem))));
     Otel Gauge "process.cpu.utilization" ["1"]
         "CPU time since the previous collection, as a fraction of all CPUs of the machine"
-        Each(&pair(MODE, ("user", Figure::CpuUserShare), ("system", Figure::CpuSystemShare)));
+        Each(&pair(MODE, ("user", Statistic::CpuUserShare), ("system", Statistic::CpuSystemShare)));
     Otel UpDownCounter "process.memory.usage" ["By"]
         "Resident memory"
-        Each(&plain(Figure::Resident));
+        Each(&plain(Statistic::Resident));
     Otel UpDownCounter "process.memory.virtual" ["By"]
         "Address space"
-        Each(&plain(Figure::Virtual));
-    Otel Counter "process.disk.io" ["By"]
-        "Storage I/O as /proc/PID/io accounts it: bytes fetched, and bytes of pages made dirty"
-        Each(&pair(DIRECTION, ("read", Total(Counter::StorageRead)), ("write", Total(Counter::StorageWrite))));
+        Each(&plain(Statistic::Virtual));
     Otel UpDownCounter "process.thread.count" ["{thread}"]
         "Living threads"
-        Each(&plain(Figure::Threads));
+        Each(&plain(Statistic::Threads));
     Otel UpDownCounter "process.unix.file_descriptor.count" ["{file_descriptor}"]
         "Open file descriptors of all kinds"
-        Each(&plain(Figure::OpenFiles));
-    Otel Counter "process.context_switches" ["{context_switch}"]
-        "Context switches of all threads, exited ones included"
-        Each(&pair(SWITCH, ("voluntary", Total(Counter::Voluntary)), ("involuntary", Total(Counter::Involuntary))));
-    Otel Counter "process.paging.faults" ["{fault}"]
-        "Page faults, with input (major) and without (minor)"
-        Each(&pair(FAULT, ("major", Total(Counter::MajorFaults)), ("minor", Total(Counter::MinorFaults))));
+        Each(&plain(Statistic::OpenFiles));
     Otel Gauge "process.uptime" ["s"]
         "Time since the process started, the oldest of several"
-        Each(&plain(Figure::Uptime));
+        Each(&plain(Statistic::Uptime));
     Otel Gauge "m8refsvr.limit.utilization" ["1"]
         "Used fraction of a limit, of the process that is nearest to it; absent where there is no limit"
         Each(&[
@@ -203,7 +223,7 @@ catalogue! {
         ]);
     Otel UpDownCounter "m8refsvr.process.count" ["{process}"]
         "Tracked processes"
-        Group(&plain(Figure::Processes));
+        Group(&plain(Statistic::Processes));
     Otel Counter "m8refsvr.process.starts" ["{process}"]
         "Processes that began to match: they started, or took a matching name"
         Churn(ChurnMetric::Starts);
@@ -213,55 +233,49 @@ catalogue! {
     Otel Counter "m8refsvr.process.restarts" ["{process}"]
         "Processes that started after another one had exited"
         Churn(ChurnMetric::Restarts);
-    Otel Counter "m8refsvr.block.io" ["By"]
-        "Bytes in requests that the processes made to block devices"
-        Each(&pair(DIRECTION, ("read", Total(Counter::BlockRead)), ("write", Total(Counter::BlockWrite))));
-    Otel Counter "m8refsvr.block.operations" ["{operation}"]
-        "Requests that the processes made to block devices"
-        Each(&pair(DIRECTION, ("read", Total(Counter::BlockReads)), ("write", Total(Counter::BlockWrites))));
     Otel Gauge "process.memory.utilization" ["1"]
         "Resident memory as a fraction of the machine's, from 0 to 1"
-        Each(&plain(Figure::MemoryShare));
+        Each(&plain(Statistic::MemoryShare));
     Otel Gauge "m8refsvr.process.threads.min" ["{thread}"]
         "Threads of the process that has the fewest"
-        Group(&plain(Figure::ThreadsMin));
+        Group(&plain(Statistic::ThreadsMin));
     Otel Gauge "m8refsvr.process.threads.max" ["{thread}"]
         "Threads of the process that has the most"
-        Group(&plain(Figure::ThreadsMax));
+        Group(&plain(Statistic::ThreadsMax));
     Otel Gauge "m8refsvr.process.threads.mean" ["{thread}"]
         "Threads per process"
-        Group(&plain(Figure::ThreadsMean));
+        Group(&plain(Statistic::ThreadsMean));
 
     Instana Gauge "cpu_usage" ["%"]
         "CPU time since the previous collection; 100 is one CPU busy"
-        Group(&plain(Figure::CpuPercent));
+        Group(&plain(Statistic::CpuPercent));
     Instana Gauge "memory_usage" ["%"]
         "Resident memory in percent of the machine's"
-        Group(&plain(Figure::MemoryPercent));
+        Group(&plain(Statistic::MemoryPercent));
     Instana Gauge "memory_rss_total" ["By"]
         "Resident memory"
-        Group(&plain(Figure::Resident));
+        Group(&plain(Statistic::Resident));
     Instana Gauge "memory_vms_total" ["By"]
         "Address space"
-        Group(&plain(Figure::Virtual));
+        Group(&plain(Statistic::Virtual));
     Instana Gauge "max_threads_per_process" ["{thread}"]
         "Threads of the process that has the most"
-        Group(&plain(Figure::ThreadsMax));
+        Group(&plain(Statistic::ThreadsMax));
     Instana Gauge "min_threads_per_process" ["{thread}"]
         "Threads of the process that has the fewest"
-        Group(&plain(Figure::ThreadsMin));
+        Group(&plain(Statistic::ThreadsMin));
     Instana Gauge "avg_threads_per_process" ["{thread}"]
         "Threads per process"
-        Group(&plain(Figure::ThreadsMean));
+        Group(&plain(Statistic::ThreadsMean));
     Instana UpDownCounter "process_count" ["{process}"]
         "Tracked processes"
-        Group(&plain(Figure::Processes));
+        Group(&plain(Statistic::Processes));
     Instana UpDownCounter "thread_count" ["{thread}"]
         "Living threads"
-        Group(&plain(Figure::Threads));
+        Group(&plain(Statistic::Threads));
     Instana UpDownCounter "open_file_descriptors" ["{file_descriptor}"]
         "Open file descriptors of all kinds"
-        Group(&plain(Figure::OpenFiles));
+        Group(&plain(Statistic::OpenFiles));
     Instana Counter "disk_read_bytes" ["By"]
         "Bytes fetched from storage"
         Group(&plain(Total(Counter::StorageRead)));
@@ -349,49 +363,6 @@ mod tests {
 
     use super::*;
 
-    /// The rows of README's table for a vocabulary.
-    fn rows(vocabulary: Vocabulary) -> String {
-        let metrics = CATALOGUE.iter().filter(|metric| metric.vocabulary == vocabulary);
-        metrics.map(row).collect()
-    }
-
-    fn row(metric: &Metric) -> String {
-        let Metric { name, kind, unit, description, .. } = metric;
-        let attributes = match metric.points {
-            Points::Each(points) | Points::Group(points) => {
-                let named = points.iter().filter_map(|point| point.attribute);
-                let values: Vec<_> = named.clone().map(|(_, value)| value).collect();
-                named.take(1).map(|(name, _)| format!("`{name}`: {}", values.join(", "))).collect()
-            }
-            Points::Churn(ChurnMetric::Exits) => {
-                "`m8refsvr.exit.reason`: normal, error, signal, oom, unknown; `process.exit.code`; `m8refsvr.exit.signal`".into()
-            }
-            Points::Churn(_) => String::new(),
-            Points::Agent(_, names) => {
-                names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-            }
-        };
-        let each = match metric.points {
-            Points::Each(_) => "process",
-            _ => "group",
-        };
-        let start = format!("| `{name}` | {} | `{unit}` |", kind.name());
-        match metric.vocabulary {
-            Vocabulary::Otel => format!("{start} {each} | {attributes} | {description} |\n"),
-            Vocabulary::Instana => format!("{start} {description} |\n"),
-            Vocabulary::Agent => format!("{start} {attributes} | {description} |\n"),
-        }
-    }
-
-    #[test]
-    fn readme_says_the_same() {
-        let readme = include_str!("../../../README.md");
-        for vocabulary in [Vocabulary::Otel, Vocabulary::Instana, Vocabulary::Agent] {
-            let rows = rows(vocabulary);
-            assert!(readme.contains(&format!("|\n{rows}\n")), "README's table should be:\n{rows}");
-        }
-    }
-
     #[test]
     fn names_are_unique_and_well_formed() {
         let names: HashSet<_> = CATALOGUE.iter().map(|metric| metric.name).collect();
@@ -427,7 +398,7 @@ mod tests {
         for metric in CATALOGUE {
             if let Points::Each(points) | Points::Group(points) = metric.points {
                 for point in points {
-                    let is_total = matches!(point.figure, Total(_));
+                    let is_total = matches!(point.statistic, Total(_));
                     assert_eq!(metric.kind == Kind::Counter, is_total, "{}", metric.name);
                 }
             }

@@ -6,4 +6,5 @@ pub mod aggregate;
 pub mod cardinality;
 pub mod catalogue;
 pub mod churn;
+pub mod reference;
 pub mod report;

@@ -39,7 +39,34 @@ pub struct LimitUtilization {
     pub cgroup_memory: Option<f64>,
 }
 
+/// What a process can run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `RLIMIT_NOFILE`.
+    OpenFiles,
+    /// `RLIMIT_NPROC`.
+    UserProcesses,
+    /// `pids.max` of a control group.
+    CgroupPids,
+    /// `memory.max` of a control group.
+    CgroupMemory,
+}
+
+impl Limit {
+    pub const ALL: [Self; 4] = [Self::OpenFiles, Self::UserProcesses, Self::CgroupPids, Self::CgroupMemory];
+}
+
 impl LimitUtilization {
+    /// The used fraction of a limit.
+    pub fn get(&self, limit: Limit) -> Option<f64> {
+        match limit {
+            Limit::OpenFiles => self.open_files,
+            Limit::UserProcesses => self.user_processes,
+            Limit::CgroupPids => self.cgroup_pids,
+            Limit::CgroupMemory => self.cgroup_memory,
+        }
+    }
+
     /// That of one process; `None` for what of its limits could not be read.
     pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&Bounds>) -> Self {
         let user_threads = usage.user.filter(|&user| user != ROOT).and(usage.user_threads);

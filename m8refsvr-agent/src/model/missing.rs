@@ -1,8 +1,39 @@
-//! What could not be read, collected over one collection and said once: which figures, of how many processes, why.
+//! What could not be read, collected over one collection and said once: which values, of how many processes, why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{bpf::NotWatched, proc::Unreadable};
+use crate::{
+    bpf::NotWatched,
+    model::counters::{Counter, OriginKind},
+    proc::Unreadable,
+};
+
+/// Values that are read together, and so are absent together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Values {
+    /// All counters of an origin.
+    Counters(OriginKind),
+    Memory,
+    OpenFiles,
+    CpuUsage,
+    MemoryUsage,
+}
+
+impl Values {
+    /// Their keys in the JSON document.
+    fn keys(self) -> Vec<&'static str> {
+        match self {
+            Self::Memory => vec!["memory_usage", "memory_rss", "memory_vms"],
+            Self::OpenFiles => vec!["open_file_descriptors"],
+            Self::CpuUsage => vec!["cpu_usage"],
+            Self::MemoryUsage => vec!["memory_usage"],
+            Self::Counters(kind) => {
+                let counters = Counter::ALL.iter().filter(|counter| counter.origin().kind() == kind);
+                counters.map(|counter| counter.key()).collect()
+            }
+        }
+    }
+}
 
 /// Why a figure is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,28 +101,28 @@ impl From<NotWatched> for Reason {
 /// What is absent and why, whatever the number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// These figures, for this reason.
-    Aggregate(Reason, &'static [&'static str]),
+    /// These values, for this reason.
+    Values(Reason, Values),
     /// Processes that could not be looked at.
     Hidden,
     /// Processes that can't be seen.
     HiddenByMount,
 }
 
-/// The absent figures of one collection.
+/// The absent values of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MissingValues {
-    /// How many processes lack the figures, by reason and figures.
-    counts: BTreeMap<(Reason, &'static [&'static str]), usize>,
+    /// How many processes lack the values, by reason and values.
+    counts: BTreeMap<(Reason, Values), usize>,
     /// Processes of which nothing could be read, not even whether they match.
     hidden: usize,
     hidden_by_mount: bool,
 }
 
 impl MissingValues {
-    /// These figures of one process are absent.
-    pub fn add(&mut self, figures: &'static [&'static str], reason: impl Into<Reason>) {
-        *self.counts.entry((reason.into(), figures)).or_default() += 1;
+    /// These values of one process are absent.
+    pub fn add(&mut self, values: Values, reason: impl Into<Reason>) {
+        *self.counts.entry((reason.into(), values)).or_default() += 1;
     }
 
     /// Nothing of one process could be read.
@@ -107,7 +138,7 @@ impl MissingValues {
     /// A sentence for each reason of what is not yet in `said`, and puts it there.
     pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
         let mut counts = self.counts.clone();
-        counts.retain(|&(reason, figures), _| said.insert(Key::Aggregate(reason, figures)));
+        counts.retain(|&(reason, values), _| said.insert(Key::Values(reason, values)));
         let is_new = |is: bool, key, said: &mut BTreeSet<Key>| is && said.insert(key);
         let new = Self {
             counts,
@@ -120,9 +151,9 @@ impl MissingValues {
     /// A sentence for each reason.
     pub fn sentences(&self) -> Vec<String> {
         let mut by_reason: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
-        for ((reason, figures), &count) in &self.counts {
+        for ((reason, values), &count) in &self.counts {
             let processes = if count == 1 { "process" } else { "processes" };
-            let text = format!("{} of {count} {processes}", figures.join(", "));
+            let text = format!("{} of {count} {processes}", values.keys().join(", "));
             by_reason.entry(*reason).or_default().push(text);
         }
         let mut sentences: Vec<String> = by_reason
@@ -152,11 +183,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_said_once_with_all_figures_and_the_number_of_processes() {
+    fn a_reason_is_reported_once_with_all_values_and_the_number_of_processes() {
         let mut absences = MissingValues::default();
-        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
-        absences.add(&["disk_read_bytes", "disk_write_bytes"], Unreadable::Denied);
-        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
+        absences.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
+        absences.add(Values::OpenFiles, Unreadable::Denied);
         let sentences = absences.sentences();
         assert_eq!(sentences.len(), 1);
         assert!(
@@ -172,17 +203,17 @@ mod tests {
     fn what_was_said_is_not_said_again_whatever_the_number() {
         let mut said = BTreeSet::new();
         let mut absences = MissingValues::default();
-        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.add(Values::OpenFiles, Unreadable::Denied);
         absences.hide();
         assert_eq!(absences.unsaid(&mut said).len(), 2);
-        absences.add(&["open_file_descriptors"], Unreadable::Denied);
+        absences.add(Values::OpenFiles, Unreadable::Denied);
         absences.hide();
         assert_eq!(absences.unsaid(&mut said), [""; 0]);
-        absences.add(&["disk_read_bytes"], Unreadable::Denied);
+        absences.add(Values::Memory, Unreadable::Denied);
         absences.hidden_by_mount();
         let new = absences.unsaid(&mut said);
         assert_eq!(new.len(), 2, "{new:?}");
-        assert!(new[0].starts_with("absent: disk_read_bytes of 1 process:"), "{new:?}");
+        assert!(new[0].starts_with("absent: memory_usage, memory_rss, memory_vms of 1 process:"), "{new:?}");
     }
 
     #[test]

@@ -3,25 +3,15 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
-
-use m8refsvr_common::record::Counts;
 
 use crate::{
-    bpf::Switches,
     model::{
-        counters::{Counter, Totals, nanoseconds},
-        exit::ProcessEnd,
-        limit_utilization::LimitUtilization,
-        missing::MissingValues,
+        counters::Totals, exit::ProcessEnd, limit_utilization::LimitUtilization, missing::MissingValues,
     },
-    proc::{io::StorageIo, process_attributes::ProcessAttributes},
+    proc::process_attributes::ProcessAttributes,
 };
-
-/// The figures of block I/O, by their names in the document.
-pub(crate) const BLOCK_FIGURES: &[&str] =
-    &["block_read_bytes", "block_write_bytes", "block_read_operations", "block_write_operations"];
 
 /// A process for ever: its id may come again, not with the same start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,28 +56,16 @@ pub struct ProcessSample {
     pub at: Instant,
     /// When it started.
     pub started: SystemTime,
-    /// CPU time in user mode.
-    pub cpu_user: Duration,
-    /// CPU time in the kernel.
-    pub cpu_system: Duration,
+    /// Its counters since it started; of block I/O since it is tracked.
+    pub counters: Totals,
     /// Living threads.
     pub threads: u64,
-    /// Page faults without input.
-    pub minor_faults: u64,
-    /// Page faults with input.
-    pub major_faults: u64,
     /// Resident memory, bytes.
     pub resident_bytes: Option<u64>,
     /// Address space, bytes.
     pub virtual_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_files: Option<u64>,
-    /// Bytes moved to and from storage.
-    pub storage: Option<StorageIo>,
-    /// Context switches since it started, or what of it could be seen.
-    pub switches: Option<Switches>,
-    /// Block I/O since it is watched; only the block fields mean anything.
-    pub block: Option<Counts>,
     /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
     /// known.
     pub first: Option<Totals>,
@@ -95,33 +73,14 @@ pub struct ProcessSample {
     pub limits_used: LimitUtilization,
 }
 
-impl ProcessSample {
-    /// What of it goes into totals.
-    pub fn totals(&self) -> Totals {
-        Totals::of(|counter| match counter {
-            Counter::CpuUser => Some(nanoseconds(self.cpu_user)),
-            Counter::CpuSystem => Some(nanoseconds(self.cpu_system)),
-            Counter::MinorFaults => Some(self.minor_faults),
-            Counter::MajorFaults => Some(self.major_faults),
-            Counter::StorageRead => Some(self.storage?.read_bytes),
-            Counter::StorageWrite => Some(self.storage?.write_bytes),
-            Counter::BlockRead => Some(self.block?.read_bytes),
-            Counter::BlockWrite => Some(self.block?.write_bytes),
-            Counter::BlockReads => Some(self.block?.read_operations),
-            Counter::BlockWrites => Some(self.block?.write_operations),
-            Counter::Voluntary => Some(self.switches?.voluntary),
-            Counter::Involuntary => Some(self.switches?.involuntary),
-        })
-    }
-}
-
 /// Looks made up for tests of what is made of them.
 #[cfg(test)]
 pub(crate) mod fixtures {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::{
+        model::counters::Counter,
         model::exit::{EndKind, Exit},
         sys::boot_clock::of_ticks,
     };
@@ -140,7 +99,7 @@ pub(crate) mod fixtures {
             lasted: Duration::from_millis(1),
             peak_bytes: None,
             first: None,
-            last: process.totals(),
+            last: process.counters,
         }
     }
 
@@ -160,17 +119,17 @@ pub(crate) mod fixtures {
             group: 0,
             at: Instant::now(),
             started: UNIX_EPOCH + of_ticks(start_ticks),
-            cpu_user: Duration::from_secs(cpu_user),
-            cpu_system: Duration::ZERO,
+            counters: Totals::of(|counter| match counter {
+                Counter::CpuUser => Some(cpu_user * 1_000_000_000),
+                Counter::CpuSystem => Some(0),
+                Counter::MinorFaults => Some(3),
+                Counter::MajorFaults => Some(1),
+                _ => None,
+            }),
             threads: u64::from(pid) + 1,
-            minor_faults: 3,
-            major_faults: 1,
             resident_bytes: Some(1 << 20),
             virtual_bytes: Some(1 << 21),
             open_files: Some(62),
-            storage: None,
-            switches: None,
-            block: None,
             first: None,
             limits_used: LimitUtilization::default(),
         }

@@ -48,6 +48,11 @@ pub fn of_ticks(ticks: u64) -> Duration {
     Duration::new(ticks / per_second, u32::try_from(nanoseconds).unwrap_or_default())
 }
 
+/// Nanoseconds as seconds.
+pub(crate) fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use crate::tracker::{Match, Tracker, exhausted};
 use crate::{
     bpf::{Event, TrackedProcess},
     model::{
-        counters::Totals,
+        counters::{Readings, Totals},
         exit::{EndKind, Exit},
         sample::Identity,
     },
@@ -110,14 +110,10 @@ impl Tracker {
             return self.reject(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
-        let first = Totals::of_figures(&holder.life.first, kernel.has_storage());
-        let has_block_io = kernel.forms().block_io != Variant::None;
-        let counts = Counts {
-            voluntary: holder.life.first.voluntary,
-            involuntary: holder.life.first.involuntary,
-            ..Counts::default()
-        };
-        let first = Some(first.with_counts(&counts, has_block_io));
+        let first = Totals::at_exit(&holder.life.first, kernel.has_storage());
+        // The kernel's accounting has no block I/O: that is counted from now on.
+        let block_io = (kernel.forms().block_io != Variant::None).then(Counts::default);
+        let first = Some(first.with(Readings { block_io: block_io.as_ref(), ..Readings::default() }));
         let watch = Ok(kernel.adopt(slot));
         self.insert(found, first, watch, false);
         self.has_child(holder.parent);
@@ -183,9 +179,11 @@ impl Tracker {
             let watch = kernel.adopt(slot);
             return kernel.release(watch);
         }
-        let last = Totals::of_figures(&holder.life.last, kernel.has_storage());
+        let last = Totals::at_exit(&holder.life.last, kernel.has_storage());
         let offset = self.members.get(&identity).and_then(|member| member.storage);
-        let last = offset.map_or(last, |offset| last.with_storage(&offset.with(holder.life.own)));
+        let last = offset.map_or(last, |offset| {
+            last.with(Readings { io: Some(&offset.with(holder.life.own)), ..Readings::default() })
+        });
         let how = match holder.state {
             ProcessState::Deselected => EndKind::Deselected,
             _ => EndKind::Exited(Exit::of_status(holder.life.status)),

@@ -17,7 +17,7 @@ const LONG: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CachedReading {
     pub(crate) stat: Stat,
-    pub(crate) storage: Option<StorageIo>,
+    pub(crate) io: Option<StorageIo>,
 }
 
 /// What tells of one process that it has not run since the last collection.
@@ -55,7 +55,7 @@ impl Rest {
     /// What was read of the process after [`begin_collection`](Self::begin_collection). Where something could not be read, it is to
     /// be tried again.
     pub(crate) fn keep(&mut self, cached: CachedReading) {
-        let is_whole = cached.storage.is_some() && !cached.stat.has_no_leader();
+        let is_whole = cached.io.is_some() && !cached.stat.has_no_leader();
         self.cached = (is_whole && self.cpu.is_some()).then_some(cached);
     }
 
@@ -90,8 +90,8 @@ mod tests {
 
     fn read(process: &Process) -> CachedReading {
         let mut buffer = Vec::new();
-        let storage = StorageIo::read(process, &mut buffer).ok();
-        CachedReading { stat: Stat::read(process, &mut buffer).unwrap(), storage }
+        let io = StorageIo::read(process, &mut buffer).ok();
+        CachedReading { stat: Stat::read(process, &mut buffer).unwrap(), io }
     }
 
     /// A process that waits, and what was read of it.
@@ -162,7 +162,7 @@ mod tests {
         let mut rest = Rest::default();
         for _ in 0..5 {
             assert_eq!(rest.begin_collection(&process, Some(5)), None);
-            rest.keep(CachedReading { storage: None, ..cached });
+            rest.keep(CachedReading { io: None, ..cached });
         }
     }
 

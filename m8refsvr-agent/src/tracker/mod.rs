@@ -21,9 +21,9 @@ use std::{
 use m8refsvr_common::record::Variant;
 
 use crate::{
-    bpf::{Kernel, NotWatched, TrackedProcess, Watch},
+    bpf::{Kernel, NotWatched, Switches, TrackedProcess, Watch},
     model::{
-        counters::{Counter, Totals},
+        counters::{Counter, Readings, Totals},
         exit::{EndKind, Exit, ProcessEnd},
         missing::MissingValues,
         sample::Identity,
@@ -323,7 +323,9 @@ impl Tracker {
                         let accounted: u64 = accounted.into_iter().flatten().sum();
                         counts.voluntary += accounted.saturating_sub(counts.voluntary + counts.involuntary);
                     }
-                    last = last.with_counts(&counts, forms.block_io != Variant::None);
+                    let block_io = (forms.block_io != Variant::None).then_some(&counts);
+                    let switches = Switches::from(&counts);
+                    last = last.with(Readings { switches: Some(&switches), block_io, ..Readings::default() });
                 }
                 kernel.release(watch);
             }

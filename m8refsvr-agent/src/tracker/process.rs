@@ -5,7 +5,10 @@ use m8refsvr_common::record::Variant;
 use crate::tracker::{Match, Tracker};
 use crate::{
     bpf::{NotWatched, Switches, Watch},
-    model::{counters::Totals, sample::Identity},
+    model::{
+        counters::{Readings, Totals},
+        sample::Identity,
+    },
     proc::{
         Process, Unreadable,
         identity::ProgramFiles,
@@ -70,9 +73,10 @@ impl Tracker {
         let member = self.members.get(&identity);
         let watched = self.kernel.as_ref().zip(member.and_then(|member| member.watch.as_ref().ok()));
         let offset = member.and_then(|member| member.storage);
-        let storage = storage_io::read(&process, offset, watched, &mut self.buffer).ok();
+        let io = storage_io::read(&process, offset, watched, &mut self.buffer).ok();
         let stat = Stat::read(&process, &mut self.buffer).ok()?;
-        (stat.start_ticks == identity.start_ticks).then(|| Totals::of_proc(&stat, storage.as_ref()))
+        (stat.start_ticks == identity.start_ticks)
+            .then(|| Totals::read(Readings { stat: Some(&stat), io: io.as_ref(), ..Readings::default() }))
     }
 
     /// What a process has now.
@@ -83,7 +87,13 @@ impl Tracker {
         if forms.context_switches == Variant::None {
             return Some(totals);
         }
-        Some(totals.with_counts(&kernel.totals(watch), forms.block_io != Variant::None))
+        let counts = kernel.totals(watch);
+        let block_io = (forms.block_io != Variant::None).then_some(&counts);
+        Some(totals.with(Readings {
+            switches: Some(&Switches::from(&counts)),
+            block_io,
+            ..Readings::default()
+        }))
     }
 
     /// Has the programs count for a process.

@@ -1,4 +1,4 @@
-//! CollectingAgent at actors as the agent does.
+//! Collecting from actors as the agent does.
 
 use std::{
     os::fd::OwnedFd,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use m8refsvr_agent::{
-    bpf::{Kernel, Options},
+    bpf::{Kernel, Options, Switches},
     collector::Collector,
     export::document::{Context, Document},
     metrics::{accumulator::Accumulator, churn::Churn},
@@ -17,11 +17,12 @@ use m8refsvr_agent::{
     },
     proc::{
         Proc,
+        io::StorageIo,
         system::{Host, memory_bytes},
     },
     tracker::selector::Selector,
 };
-use m8refsvr_common::record::ProcessState;
+use m8refsvr_common::record::{Counts, ProcessState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
@@ -154,4 +155,44 @@ pub(crate) fn document(collector: &Collector, first: &Sample, second: &Sample) -
 pub(crate) fn metrics(document: &Value, pid: u32) -> &Value {
     let processes = document["processes"].as_array().unwrap();
     &processes.iter().find(|process| process["pid"] == pid).expect("the process is in the document")["metrics"]
+}
+
+/// Counters of a process, as the kernel's records have them.
+pub(crate) trait Counted {
+    fn counter(&self, counter: Counter) -> Option<u64>;
+
+    fn switches(&self) -> Option<Switches> {
+        Some(Switches {
+            voluntary: self.counter(Counter::Voluntary)?,
+            involuntary: self.counter(Counter::Involuntary)?,
+        })
+    }
+
+    fn block(&self) -> Option<Counts> {
+        Some(Counts {
+            read_bytes: self.counter(Counter::BlockRead)?,
+            write_bytes: self.counter(Counter::BlockWrite)?,
+            read_operations: self.counter(Counter::BlockReads)?,
+            write_operations: self.counter(Counter::BlockWrites)?,
+            ..Counts::default()
+        })
+    }
+
+    fn storage(&self) -> Option<StorageIo> {
+        Some(StorageIo {
+            read_bytes: self.counter(Counter::StorageRead)?,
+            write_bytes: self.counter(Counter::StorageWrite)?,
+        })
+    }
+
+    fn cpu_time(&self) -> Duration {
+        let parts = [Counter::CpuUser, Counter::CpuSystem].map(|part| self.counter(part).unwrap());
+        Duration::from_nanos(parts.iter().sum())
+    }
+}
+
+impl Counted for ProcessSample {
+    fn counter(&self, counter: Counter) -> Option<u64> {
+        self.counters.get(counter)
+    }
 }

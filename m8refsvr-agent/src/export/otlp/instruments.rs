@@ -246,7 +246,7 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
             let mut of = |group: Option<&Group>, figures: &Aggregate| {
                 for point in points {
                     let own = point.attribute.map(|(name, value)| KeyValue::new(name, value));
-                    if let Some(value) = figures.get(point.figure) {
+                    if let Some(value) = figures.get(point.statistic) {
                         tell(&attributes(group, own), value);
                     }
                 }

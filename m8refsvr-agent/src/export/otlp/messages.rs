@@ -150,7 +150,7 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
                 attributes: own.into_iter().chain(common.iter().cloned()).collect(),
                 start_time_unix_nano: if metric.kind == Kind::Gauge { 0 } else { since },
                 time_unix_nano: at,
-                value: Some(number(process.figures.get(point.figure)?)),
+                value: Some(number(process.figures.get(point.statistic)?)),
                 ..NumberDataPoint::default()
             })
         });

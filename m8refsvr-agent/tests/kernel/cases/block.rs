@@ -12,7 +12,7 @@ use crate::{
     Case,
     Need::{Bpf, Disk, Tracefs},
     actor::{Actor, BLOCK, work_folder},
-    looking::{collector, collector_with, document, metrics, of},
+    looking::{Counted as _, collector, collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -82,7 +82,7 @@ fn dd_is_counted(forms: &[BlockForm]) {
         std::thread::yield_now();
     }
     let first = collector.collect().unwrap();
-    assert_eq!(of(&first, dd.id()).block.unwrap().write_bytes, 0);
+    assert_eq!(of(&first, dd.id()).block().unwrap().write_bytes, 0);
     for _ in 0..100 {
         input.write_all(&vec![2; BLOCK]).unwrap();
     }
@@ -113,8 +113,8 @@ fn two_at_once() {
         scope.spawn(|| write(&mut other, 60));
     });
     let sample = collector.collect().unwrap();
-    assert_eq!(of(&sample, one.pid()).block.unwrap().write_bytes, 100 * MIB);
-    assert_eq!(of(&sample, other.pid()).block.unwrap().write_bytes, 60 * MIB);
+    assert_eq!(of(&sample, one.pid()).block().unwrap().write_bytes, 100 * MIB);
+    assert_eq!(of(&sample, other.pid()).block().unwrap().write_bytes, 60 * MIB);
 }
 
 fn four_threads() {
@@ -123,7 +123,7 @@ fn four_threads() {
     collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("write 4 50 {folder}"));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
 }
 
@@ -137,7 +137,7 @@ fn preempted_threads() {
     collector.collect().unwrap();
     let folder = actor.folder().display().to_string();
     actor.tell(&format!("rewrite {THREADS} {TIMES} {BYTES} {folder}"));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
     assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
 
@@ -148,7 +148,7 @@ fn reads() {
     let mut collector = collector("M8RefSvr_reads");
     collector.collect().unwrap();
     actor.tell(&format!("read {folder}/written-{}-0", actor.pid()));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
     assert_eq!(block.read_bytes, 100 * MIB);
     assert_eq!((block.write_bytes, block.write_operations), (0, 0));
     assert!(block.read_operations >= 100, "{block:?}");

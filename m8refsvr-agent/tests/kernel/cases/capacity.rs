@@ -11,7 +11,7 @@ use crate::{
     Case,
     Need::{Bpf, Disk},
     actor::Actor,
-    looking::{collector_with, document, metrics, of},
+    looking::{Counted as _, collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -71,7 +71,7 @@ fn exchanged() {
     drop(earlier);
     let later = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
     let sample = collector.collect().unwrap();
-    assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches.is_some()));
+    assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches().is_some()));
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
 }
 
@@ -96,9 +96,9 @@ fn id_comes_again() {
     let least = sum(second.usage());
     let after = of(&collector.collect().unwrap(), pid).clone();
     let most = sum(second.usage());
-    let seen = after.switches.map(sum).unwrap();
+    let seen = after.switches().map(sum).unwrap();
     assert!((least..=most).contains(&seen), "{seen} of {least} to {most}: {before:?}, then {after:?}");
-    assert!(seen > before.switches.map(sum).unwrap());
+    assert!(seen > before.switches().map(sum).unwrap());
     let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [pid]);
 }
@@ -130,18 +130,18 @@ fn one_too_many() {
     // The slot of one that ends goes to the one that waits, which does not inherit its counts.
     let folder = actors[0].folder().display().to_string();
     actors[0].tell(&format!("write 1 4 {folder}"));
-    assert_eq!(of(&collector.collect().unwrap(), actors[0].pid()).block.unwrap().write_bytes, 4 << 20);
+    assert_eq!(of(&collector.collect().unwrap(), actors[0].pid()).block().unwrap().write_bytes, 4 << 20);
     drop(actors.remove(0));
     // Its last switch, by which the programs see its end, may be later than what its parent was told.
     let end = Instant::now() + Duration::from_secs(10);
     let waited = loop {
         let waited = of(&collector.collect().unwrap(), actors[1].pid()).clone();
-        if waited.block.is_some() || Instant::now() > end {
+        if waited.block().is_some() || Instant::now() > end {
             break waited;
         }
     };
-    assert_eq!(waited.block.unwrap().write_bytes, 0);
-    assert!(waited.switches.unwrap().voluntary > 0);
+    assert_eq!(waited.block().unwrap().write_bytes, 0);
+    assert!(waited.switches().unwrap().voluntary > 0);
     assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
 }

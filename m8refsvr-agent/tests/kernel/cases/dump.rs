@@ -14,7 +14,7 @@ use crate::{
     Case,
     Need::{Bpf, BpfFs, Disk},
     actor::Actor,
-    looking::{collector_with, document, metrics},
+    looking::{Counted as _, collector_with, document, metrics},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -80,7 +80,7 @@ fn agrees() {
             let before = collector.collect().unwrap();
             let dumped = json(&dump(&["--json", "--agent", &std::process::id().to_string()]));
             let after = collector.collect().unwrap();
-            let same = before.processes[0].switches == after.processes[0].switches;
+            let same = before.processes[0].switches() == after.processes[0].switches();
             same.then(|| (dumped, document(&collector, &first, &after)))
         })
         .expect("the process rests");

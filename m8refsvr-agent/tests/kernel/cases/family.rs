@@ -15,7 +15,7 @@ use crate::{
     Case,
     Need::Bpf,
     brief::{Programs, Usage},
-    looking::of,
+    looking::{Counted as _, of},
 };
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -48,7 +48,7 @@ fn unwaited() {
             let sample = watching.collect();
             let process = Proc::new("/proc").process(parent.id()).unwrap();
             let expected = StorageIo::read(&process, &mut Vec::new()).ok();
-            assert_eq!(of(&sample, parent.id()).storage, expected, "nothing was added to it");
+            assert_eq!(of(&sample, parent.id()).storage(), expected, "nothing was added to it");
         }
         drop(parent.stdin.take());
         let mut usage = Usage::default();

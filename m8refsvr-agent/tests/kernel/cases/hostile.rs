@@ -20,7 +20,7 @@ use crate::{
         lifecycle::{end, watching_for},
         limits::{part, thread_group},
     },
-    looking::of,
+    looking::{Counted as _, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -55,7 +55,7 @@ fn crowd() {
         let sample = watching.collect();
         assert_eq!(of(&sample, child.id()).threads, threads as u64);
         // Each has begun to wait.
-        assert!(of(&sample, child.id()).switches.unwrap().voluntary >= threads as u64 / 2);
+        assert!(of(&sample, child.id()).switches().unwrap().voluntary >= threads as u64 / 2);
     }
     end(&mut child);
     for watching in [&mut from_its_start, &mut later] {

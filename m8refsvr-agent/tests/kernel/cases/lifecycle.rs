@@ -25,7 +25,7 @@ use crate::{
     actor::work_folder,
     brief::{Programs, Usage, own},
     harness::memory_group,
-    looking::{Watching, collector_of_proc, collector_with},
+    looking::{Counted as _, Watching, collector_of_proc, collector_with},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -271,7 +271,7 @@ fn found_once() {
             // By the ids of this namespace, which is the host's.
             assert!(Path::new(&format!("/proc/{pid}")).exists(), "{what}");
         }
-        assert!(sample.processes.iter().all(|process| process.switches.is_some()), "{what}");
+        assert!(sample.processes.iter().all(|process| process.switches().is_some()), "{what}");
         let lives = watching.turnover().clone();
         assert!(lives.starts >= expected as u64, "{what}: {lives:?}");
         end(&mut child);
@@ -530,12 +530,7 @@ fn without_bpf() {
     let mut watching = Watching::new(collector_of_proc(&own(NAME)));
     let mut child = programs.command(NAME, "burn 100 hold").spawn().unwrap();
     wait_for_name(child.id(), NAME);
-    while watching
-        .collect()
-        .processes
-        .first()
-        .is_none_or(|it| it.cpu_user + it.cpu_system < Duration::from_millis(50))
-    {}
+    while watching.collect().processes.first().is_none_or(|it| it.cpu_time() < Duration::from_millis(50)) {}
     let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
     end(&mut child);
     assert!(watching.collect().processes.is_empty());

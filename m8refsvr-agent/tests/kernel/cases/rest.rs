@@ -9,6 +9,7 @@ use std::{
 
 use m8refsvr_agent::{
     collector::Collector,
+    model::counters::Counter,
     proc::{Proc, io::StorageIo, stat::Stat},
     sys::boot_clock::of_ticks,
 };
@@ -26,7 +27,7 @@ use crate::{
     Case,
     Need::{Bpf, SecondCpu},
     actor::Actor,
-    looking::{collector, of},
+    looking::{Counted as _, collector, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -94,15 +95,14 @@ fn wakes() {
     let process = Proc::new("/proc").process(pid).unwrap();
     let mut buffer = Vec::new();
     let stat = Stat::read(&process, &mut buffer).unwrap();
-    assert_eq!((after.threads, after.minor_faults, after.major_faults), {
-        (stat.threads, stat.minor_faults, stat.major_faults)
-    });
-    assert_eq!((after.cpu_user, after.cpu_system), (of_ticks(stat.user_ticks), of_ticks(stat.system_ticks)));
-    let used = after.cpu_user + after.cpu_system;
+    let faults = [Counter::MinorFaults, Counter::MajorFaults].map(|kind| after.counter(kind).unwrap());
+    assert_eq!((after.threads, faults), { (stat.threads, [stat.minor_faults, stat.major_faults]) });
+    assert_eq!(after.cpu_time(), of_ticks(stat.user_ticks) + of_ticks(stat.system_ticks));
+    let used = after.cpu_time();
     // The kernel tells hundredths of a second, of each part.
-    assert!(used >= before.cpu_user + before.cpu_system + Duration::from_millis(30), "{used:?}");
-    assert_eq!(after.storage, StorageIo::read(&process, &mut buffer).ok());
-    assert!(after.storage.unwrap().write_bytes >= before.storage.unwrap().write_bytes + (4 << 20));
+    assert!(used >= before.cpu_time() + Duration::from_millis(30), "{used:?}");
+    assert_eq!(after.storage(), StorageIo::read(&process, &mut buffer).ok());
+    assert!(after.storage().unwrap().write_bytes >= before.storage().unwrap().write_bytes + (4 << 20));
 }
 
 fn spins() {
@@ -117,7 +117,7 @@ fn spins() {
     let mut collect = || {
         let sample = collector.collect().unwrap();
         let process = of(&sample, actor.pid());
-        (process.switches.unwrap(), process.cpu_user)
+        (process.switches().unwrap(), process.counter(Counter::CpuUser))
     };
     // In some of these times nothing else wants its CPU.
     let mut undisturbed = 0;

@@ -10,7 +10,7 @@ use crate::{
     Case,
     Need::{Bpf, DeviceMapper, Lvm, Md},
     actor::{Actor, work_folder},
-    looking::{collector, of},
+    looking::{Counted as _, collector, of},
     release,
 };
 
@@ -111,7 +111,7 @@ fn write_to(device: &str, disks: &[PathBuf]) -> (Writes, Writes) {
     let before = completed(disks);
     actor.tell(&format!("overwrite {device} {BLOCKS}"));
     let after = completed(disks);
-    let block = of(&collector.collect().unwrap(), actor.pid()).block.unwrap();
+    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
     (
         Writes { bytes: block.write_bytes, operations: block.write_operations },
         Writes { bytes: after.bytes - before.bytes, operations: after.operations - before.operations },

@@ -9,7 +9,7 @@ use crate::{
     Case,
     Need::{Bpf, Linux, Taskstats as Accounting, Tracefs},
     actor::Actor,
-    looking::{collector, collector_of_proc, collector_with, of},
+    looking::{Counted as _, collector, collector_of_proc, collector_with, of},
     taskstats::Taskstats,
 };
 
@@ -154,5 +154,5 @@ fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
 }
 
 fn collect(collector: &mut Collector, pid: u32) -> Switches {
-    of(&collector.collect().unwrap(), pid).switches.unwrap()
+    of(&collector.collect().unwrap(), pid).switches().unwrap()
 }

@@ -1,17 +1,22 @@
 //! The JSON document of one sample: two collections, compared. A pure function of what was seen.
 
+mod values;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use self::values::Values;
 use crate::{
     model::{
+        counters::{Counter, OriginKind, Totals},
         exit::{EndKind, ProcessEnd, signal_name},
-        missing::{MissingValues, Reason},
-        sample::{BLOCK_FIGURES, ProcessSample, Sample},
+        missing::{MissingValues, Reason, Values as Absent},
+        sample::{ProcessSample, Sample},
         source::{Source, Sources},
     },
     proc::system::Host,
+    sys::boot_clock::seconds,
 };
 
 /// The document.
@@ -24,7 +29,7 @@ pub struct Document {
     agent: AgentFields,
     process: Vec<String>,
     sample_seconds: f64,
-    metrics: Totals,
+    metrics: AllFields,
     processes: Vec<ProcessFields>,
     /// Processes that ended between the collections.
     exits: Vec<ExitFields>,
@@ -95,10 +100,10 @@ impl ExitFields {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Totals {
+struct AllFields {
     process_count: usize,
     #[serde(flatten)]
-    metrics: Metrics,
+    metrics: Values,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -107,60 +112,7 @@ struct ProcessFields {
     name: String,
     /// Milliseconds since 1970.
     start_time: u64,
-    metrics: Metrics,
-}
-
-/// The figures of a process, or the sums of all. What could not be read is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-struct Metrics {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thread_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open_file_descriptors: Option<u64>,
-    /// 100 = one CPU busy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_usage: Option<f64>,
-    /// Seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_user_time: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_system_time: Option<f64>,
-    /// Percent of the machine's memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_usage: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_rss: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_vms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    minor_page_faults: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    major_page_faults: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disk_read_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disk_write_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block_read_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block_write_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block_read_operations: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block_write_operations: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    voluntary_ctx_switches: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nonvoluntary_ctx_switches: Option<u64>,
-    /// Parts of limits that are used, 1 being all; in the sums the largest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open_files_limit_usage: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_processes_limit_usage: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cgroup_pids_limit_usage: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cgroup_memory_limit_usage: Option<f64>,
+    metrics: Values,
 }
 
 /// What the document tells besides the two collections.
@@ -182,9 +134,6 @@ impl Document {
     /// What the second collection saw, with what happened since the first.
     pub fn new(first: &Sample, second: &Sample, context: Context<'_>) -> Self {
         let mut absences = second.absences.clone();
-        if context.memory_bytes.is_none() {
-            second.processes.iter().for_each(|_| absences.add(&["memory_usage"], Reason::NoMemoryTotal));
-        }
         let processes: Vec<ProcessFields> = second
             .processes
             .iter()
@@ -192,7 +141,7 @@ impl Document {
                 pid: process.identity.pid,
                 name: process.name.to_string(),
                 start_time: milliseconds(process.started),
-                metrics: metrics(first, process, context.memory_bytes, &mut absences),
+                metrics: values(first, process, context.memory_bytes, &mut absences),
             })
             .collect();
         let warnings = context.problems.iter().cloned().chain(absences.sentences()).collect();
@@ -223,129 +172,51 @@ impl Document {
     }
 }
 
-fn metrics(
+fn values(
     first: &Sample,
     process: &ProcessSample,
     memory_bytes: Option<u64>,
-    absences: &mut MissingValues,
-) -> Metrics {
+    missing: &mut MissingValues,
+) -> Values {
     let earlier = first.processes.iter().find(|earlier| earlier.identity == process.identity);
     let cpu_usage = cpu_usage(first, earlier, process);
     if cpu_usage.is_none() {
-        absences.add(&["cpu_usage"], Reason::NewToSelection);
+        missing.add(Absent::CpuUsage, Reason::NewToSelection);
     }
-    // Block I/O has no past in /proc: what the process did before the kernel counted for it is lost.
-    let block = process.block.filter(|_| earlier.is_some());
-    if process.block.is_some() && block.is_none() {
-        absences.add(BLOCK_FIGURES, Reason::NewToSelection);
+    let of_memory = |resident| Some(100.0 * float(resident) / float(memory_bytes?));
+    let memory_usage = process.resident_bytes.and_then(of_memory);
+    if memory_bytes.is_none() {
+        missing.add(Absent::MemoryUsage, Reason::NoMemoryTotal);
     }
-    Metrics {
-        thread_count: Some(process.threads),
-        open_file_descriptors: process.open_files,
-        cpu_usage: cpu_usage.map(|usage| rounded(usage, 2)),
-        cpu_user_time: Some(rounded(process.cpu_user.as_secs_f64(), 6)),
-        cpu_system_time: Some(rounded(process.cpu_system.as_secs_f64(), 6)),
-        memory_usage: process
-            .resident_bytes
-            .and_then(|resident| Some(rounded(100.0 * float(resident) / float(memory_bytes?), 4))),
-        memory_rss: process.resident_bytes,
-        memory_vms: process.virtual_bytes,
-        minor_page_faults: Some(process.minor_faults),
-        major_page_faults: Some(process.major_faults),
-        disk_read_bytes: process.storage.map(|storage| storage.read_bytes),
-        disk_write_bytes: process.storage.map(|storage| storage.write_bytes),
-        block_read_bytes: block.map(|block| block.read_bytes),
-        block_write_bytes: block.map(|block| block.write_bytes),
-        block_read_operations: block.map(|block| block.read_operations),
-        block_write_operations: block.map(|block| block.write_operations),
-        voluntary_ctx_switches: process.switches.map(|switches| switches.voluntary),
-        nonvoluntary_ctx_switches: process.switches.map(|switches| switches.involuntary),
-        open_files_limit_usage: process.limits_used.open_files.map(ratio),
-        user_processes_limit_usage: process.limits_used.user_processes.map(ratio),
-        cgroup_pids_limit_usage: process.limits_used.cgroup_pids.map(ratio),
-        cgroup_memory_limit_usage: process.limits_used.cgroup_memory.map(ratio),
+    // Block I/O has no past in /proc: what the process did before the BPF programs counted for it is not known.
+    let has_block_io = Counter::ALL.iter().any(|it| it.is_block_io() && process.counters.get(*it).is_some());
+    let is_new = earlier.is_none() && has_block_io;
+    if is_new {
+        missing.add(Absent::Counters(OriginKind::BlockIo), Reason::NewToSelection);
     }
+    let counters =
+        Totals::of(|counter| process.counters.get(counter).filter(|_| !(is_new && counter.is_block_io())));
+    Values::of(process, &counters, cpu_usage, memory_usage)
 }
 
 /// CPU time over the time between the two collections at the process, in percent of one CPU. A process that started
 /// after the first collection had none then; one that only matches since then has no first figure.
 fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessSample) -> Option<f64> {
-    let time = |process: &ProcessSample| process.cpu_user + process.cpu_system;
+    let time = |process: &ProcessSample| process.counters.cpu_time().unwrap_or_default();
     let (used, since) = match earlier {
         Some(earlier) => (time(process).saturating_sub(time(earlier)), earlier.at),
         None if process.identity.start_ticks >= first.began_ticks => (time(process), first.began),
         None => return None,
     };
     let elapsed = process.at.saturating_duration_since(since).as_secs_f64();
-    (elapsed > 0.0).then(|| 100.0 * used.as_secs_f64() / elapsed)
+    (elapsed > 0.0).then(|| 100.0 * seconds(used) / elapsed)
 }
 
-/// Sums over the processes. A figure is absent when no process has it; where no process is, sums are 0 unless
-/// there is no source for them.
-fn totals(processes: &[ProcessFields], sources: Sources) -> Totals {
-    macro_rules! sum {
-        ($field:ident) => {
-            processes.iter().filter_map(|process| process.metrics.$field).fold(None, |sum, value| match sum {
-                None => Some(value),
-                Some(sum) => Some(sum + value),
-            })
-        };
-    }
-    macro_rules! largest {
-        ($field:ident) => {
-            processes.iter().filter_map(|process| process.metrics.$field).reduce(f64::max)
-        };
-    }
-    let metrics = if processes.is_empty() {
-        let counted = (sources.block_io != Source::None).then_some(0);
-        Metrics {
-            thread_count: Some(0),
-            open_file_descriptors: Some(0),
-            cpu_usage: Some(0.0),
-            cpu_user_time: Some(0.0),
-            cpu_system_time: Some(0.0),
-            memory_usage: Some(0.0),
-            memory_rss: Some(0),
-            memory_vms: Some(0),
-            minor_page_faults: Some(0),
-            major_page_faults: Some(0),
-            disk_read_bytes: Some(0),
-            disk_write_bytes: Some(0),
-            block_read_bytes: counted,
-            block_write_bytes: counted,
-            block_read_operations: counted,
-            block_write_operations: counted,
-            voluntary_ctx_switches: Some(0),
-            nonvoluntary_ctx_switches: Some(0),
-            ..Metrics::default()
-        }
-    } else {
-        Metrics {
-            thread_count: sum!(thread_count),
-            open_file_descriptors: sum!(open_file_descriptors),
-            cpu_usage: sum!(cpu_usage).map(|usage| rounded(usage, 2)),
-            cpu_user_time: sum!(cpu_user_time).map(|time| rounded(time, 6)),
-            cpu_system_time: sum!(cpu_system_time).map(|time| rounded(time, 6)),
-            memory_usage: sum!(memory_usage).map(|usage| rounded(usage, 4)),
-            memory_rss: sum!(memory_rss),
-            memory_vms: sum!(memory_vms),
-            minor_page_faults: sum!(minor_page_faults),
-            major_page_faults: sum!(major_page_faults),
-            disk_read_bytes: sum!(disk_read_bytes),
-            disk_write_bytes: sum!(disk_write_bytes),
-            block_read_bytes: sum!(block_read_bytes),
-            block_write_bytes: sum!(block_write_bytes),
-            block_read_operations: sum!(block_read_operations),
-            block_write_operations: sum!(block_write_operations),
-            voluntary_ctx_switches: sum!(voluntary_ctx_switches),
-            nonvoluntary_ctx_switches: sum!(nonvoluntary_ctx_switches),
-            open_files_limit_usage: largest!(open_files_limit_usage),
-            user_processes_limit_usage: largest!(user_processes_limit_usage),
-            cgroup_pids_limit_usage: largest!(cgroup_pids_limit_usage),
-            cgroup_memory_limit_usage: largest!(cgroup_memory_limit_usage),
-        }
-    };
-    Totals { process_count: processes.len(), metrics }
+/// Of all processes.
+fn totals(processes: &[ProcessFields], sources: Sources) -> AllFields {
+    let values = processes.iter().map(|process| &process.metrics);
+    let has_block_io = sources.block_io != Source::None;
+    AllFields { process_count: processes.len(), metrics: Values::combined(values, has_block_io) }
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
@@ -356,10 +227,6 @@ fn milliseconds(time: SystemTime) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "bytes of a machine's memory are below 2^53")]
 fn float(value: u64) -> f64 {
     value as f64
-}
-
-fn ratio(value: f64) -> f64 {
-    rounded(value, 6)
 }
 
 /// Without digits that mean nothing.
@@ -377,6 +244,8 @@ mod tests {
     use super::*;
     use crate::{
         model::{
+            counters::Readings,
+            cpu_time::nanoseconds,
             exit::Exit,
             limit_utilization::LimitUtilization,
             sample::{
@@ -390,6 +259,18 @@ mod tests {
     const SOURCES: Sources =
         Sources { context_switches: Source::Procfs, block_io: Source::None, lifecycle: Source::Procfs };
 
+    const IO: StorageIo = StorageIo { read_bytes: 1, write_bytes: 2 };
+
+    fn counters(cpu_user: f64) -> Totals {
+        Totals::of(|counter| match counter {
+            Counter::CpuUser => Some(nanoseconds(Duration::from_secs_f64(cpu_user))),
+            Counter::CpuSystem => Some(500_000_000),
+            Counter::MinorFaults => Some(3),
+            Counter::MajorFaults => Some(1),
+            _ => None,
+        })
+    }
+
     fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
         ProcessSample {
             attributes: None,
@@ -399,17 +280,11 @@ mod tests {
             group: 0,
             at,
             started: UNIX_EPOCH + Duration::from_millis(1_763_800_000_000),
-            cpu_user: Duration::from_secs_f64(cpu_user),
-            cpu_system: Duration::from_millis(500),
+            counters: counters(cpu_user).with(Readings { io: Some(&IO), ..Readings::default() }),
             threads: 9,
-            minor_faults: 3,
-            major_faults: 1,
             resident_bytes: Some(1 << 20),
             virtual_bytes: Some(1 << 21),
             open_files: Some(62),
-            storage: Some(StorageIo { read_bytes: 1, write_bytes: 2 }),
-            switches: None,
-            block: None,
             first: None,
             limits_used: LimitUtilization::default(),
         }
@@ -486,7 +361,7 @@ mod tests {
     fn what_was_not_read_is_absent_and_never_zero() {
         let now = Instant::now();
         let mut unreadable = process(2, now, 0.0);
-        unreadable.storage = None;
+        unreadable.counters = counters(0.0);
         let one = document(&sample(now, vec![]), &sample(now, vec![unreadable.clone()]));
         assert_eq!(one["metrics"].get("disk_write_bytes"), None);
         assert_eq!(one["metrics"].get("block_write_bytes"), None);

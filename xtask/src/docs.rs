@@ -1,0 +1,14 @@
+//! The generated parts of documents: the agent's example `reference` makes them from the catalogue of metrics.
+
+use anyhow::Result;
+
+use crate::host;
+
+/// Documents with generated parts.
+const DOCUMENTS: [&str; 1] = ["README.md"];
+
+pub(crate) fn docs() -> Result<()> {
+    host::step("generating tables in the documents");
+    let arguments = ["run", "--quiet", "--package", "m8refsvr-agent", "--example", "reference", "--"];
+    host::run(host::cargo(&arguments).args(DOCUMENTS.map(|path| host::root().join(path))))
+}

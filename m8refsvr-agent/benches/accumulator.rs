@@ -79,7 +79,7 @@ fn report(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new(what, 1000), |bencher| {
             let next = || {
                 later(&mut sample);
-                let agent = self_stats::agent(&collector, Collections::default(), Exports::default());
+                let agent = self_stats::report(&collector, Collections::default(), Exports::default());
                 (sample.clone(), agent, self_stats::machine(&collector))
             };
             bencher.iter_batched(
@@ -99,7 +99,7 @@ fn export(criterion: &mut Criterion) {
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
         let (collector, sample) = collect(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
-        let agent = self_stats::agent(&collector, Collections::default(), Exports::default());
+        let agent = self_stats::report(&collector, Collections::default(), Exports::default());
         let report = reporter.report(&sample, self_stats::machine(&collector), agent);
         let mut instruments = Instruments::new(names, &resource, 1);
         group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {

@@ -53,7 +53,7 @@ const SETTLED: usize = 100;
 struct Agent {
     collector: Collector,
     reporter: Reporter,
-    looks: Collections,
+    collections: Collections,
 }
 
 impl Agent {
@@ -64,7 +64,7 @@ impl Agent {
         Self {
             collector: Collector::new(Proc::new("/proc"), selector, Some(kernel)),
             reporter: Reporter::new(SystemTime::now(), vec![name.to_owned()], None),
-            looks: Collections::default(),
+            collections: Collections::default(),
         }
     }
 
@@ -72,8 +72,8 @@ impl Agent {
     fn collect(&mut self) -> usize {
         let began = Instant::now();
         let sample = self.collector.collect().unwrap();
-        self.looks.last = began.elapsed();
-        let agent = self_stats::agent(&self.collector, self.looks, Exports::default());
+        self.collections.last = began.elapsed();
+        let agent = self_stats::report(&self.collector, self.collections, Exports::default());
         self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
         sample.processes.len()
     }

@@ -1,4 +1,4 @@
-//! Looks at all matching processes: both sides of each, the kernel's counts and /proc's figures, side by side.
+//! Looks at all matching processes: both sides of each, the kernel's counts and /proc's values, side by side.
 
 mod fd_budget;
 
@@ -98,8 +98,8 @@ impl Collector {
     }
 
     /// Matches that were learnt of only by looking at all processes.
-    pub fn corrections(&self) -> u64 {
-        self.tracker.corrections()
+    pub fn discovery_missed(&self) -> u64 {
+        self.tracker.discovery_missed()
     }
 
     /// A descriptor that can be read when there is something to [`follow`](Self::follow); `None` where there never is.

@@ -134,7 +134,7 @@ fn collect(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample
     let began = Instant::now();
     let sample = collector.collect().context(READING)?;
     let looks = Collections { last: began.elapsed(), ..Collections::default() };
-    let agent = self_stats::agent(collector, looks, Exports::default());
+    let agent = self_stats::report(collector, looks, Exports::default());
     let report = reporter.report(&sample, self_stats::machine(collector), agent);
     Ok((sample, report))
 }

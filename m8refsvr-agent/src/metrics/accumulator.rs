@@ -38,7 +38,7 @@ struct Look {
 #[derive(Clone, Debug, Default)]
 struct Group {
     account: Account,
-    turnover: Churn,
+    churn: Churn,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ impl Accumulator {
             }
         }
         for (group, changes) in self.groups.iter_mut().zip(changes) {
-            group.turnover.record(changes);
+            group.churn.record(changes);
         }
     }
 
@@ -157,8 +157,8 @@ impl Accumulator {
     }
 
     /// Starts and ends in a group.
-    pub fn turnover(&self, group: usize) -> Option<&Churn> {
-        self.groups.get(group).map(|group| &group.turnover)
+    pub fn churn(&self, group: usize) -> Option<&Churn> {
+        self.groups.get(group).map(|group| &group.churn)
     }
 
     /// Totals of a process that matches.
@@ -223,13 +223,13 @@ mod tests {
 
     #[test]
     fn a_process_that_was_missed_at_one_look_counts_once_and_whole() {
-        let looks = [
+        let collections = [
             sample(100, []),
             sample(200, [young(1, 150, 7)]),
             sample(300, []),
             sample(400, [young(1, 150, 8)]),
         ];
-        assert_eq!(user(&accumulator(&looks).group(0)), 8);
+        assert_eq!(user(&accumulator(&collections).group(0)), 8);
     }
 
     #[test]
@@ -279,8 +279,8 @@ mod tests {
         let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| ProcessEnd { first: nothing(), ..over });
         let accumulator = accumulator(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
         assert_eq!(user(&accumulator.group(0)), 9);
-        let turnover = accumulator.turnover(0).unwrap();
-        assert_eq!((turnover.starts, turnover.restarts, turnover.exits().next().unwrap().1), (2, 1, 2));
+        let churn = accumulator.churn(0).unwrap();
+        assert_eq!((churn.starts, churn.restarts, churn.exits().next().unwrap().1), (2, 1, 2));
     }
 
     #[test]
@@ -292,8 +292,8 @@ mod tests {
         // 4 until it left, and what it did since it matches again.
         assert_eq!(user(&accumulator.group(0)), 7);
         // It never ended, and the child that soon became another program was no start.
-        let turnover = accumulator.turnover(0).unwrap();
-        assert_eq!((turnover.starts, turnover.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
+        let churn = accumulator.churn(0).unwrap();
+        assert_eq!((churn.starts, churn.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             sample(100, [process(1, 50, 70)]),
             sample(200, [process(1, 50, 70), process(2, 150, 0)]),
         ]);
-        assert_eq!(accumulator.turnover(0).unwrap().starts, 1);
+        assert_eq!(accumulator.churn(0).unwrap().starts, 1);
     }
 
     #[test]
@@ -440,7 +440,7 @@ mod tests {
             let mut at_most: HashMap<Identity, u64> = HashMap::new();
             let mut late: Vec<ProcessEnd> = Vec::new();
             let mut total = 0;
-            let mut turnover = (0, 0);
+            let mut churn = (0, 0);
             for (look, steps) in (1_u64..).zip(steps) {
                 let began = 100 * look;
                 let mut told = std::mem::take(&mut late);
@@ -509,10 +509,10 @@ mod tests {
                 let now = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
                 prop_assert!(now >= total, "fell from {total} to {now}");
                 total = now;
-                let counted = accumulator.turnover(0).unwrap();
+                let counted = accumulator.churn(0).unwrap();
                 let exits = counted.exits().map(|(_, count)| count).sum::<u64>();
-                prop_assert!(counted.starts >= turnover.0 && exits >= turnover.1 && counted.restarts <= counted.starts);
-                turnover = (counted.starts, exits);
+                prop_assert!(counted.starts >= churn.0 && exits >= churn.1 && counted.restarts <= counted.starts);
+                churn = (counted.starts, exits);
             }
             accumulator.record(&Sample { over: late, ..sample(1_000_000, []) });
             total = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;

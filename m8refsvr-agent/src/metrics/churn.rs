@@ -75,20 +75,20 @@ mod tests {
 
     #[test]
     fn one_that_takes_the_place_of_another_is_a_restart_whatever_the_order_in_which_it_is_told() {
-        let mut turnover = Churn::default();
-        turnover.record(vec![start(3), end(4), start(1), end(2)]);
-        assert_eq!((turnover.starts, turnover.restarts), (2, 1));
-        turnover.record(vec![start(5), start(6)]);
-        assert_eq!((turnover.starts, turnover.restarts), (4, 2));
+        let mut churn = Churn::default();
+        churn.record(vec![start(3), end(4), start(1), end(2)]);
+        assert_eq!((churn.starts, churn.restarts), (2, 1));
+        churn.record(vec![start(5), start(6)]);
+        assert_eq!((churn.starts, churn.restarts), (4, 2));
     }
 
     #[test]
     fn ends_are_counted_by_how_they_were_and_a_core_makes_no_difference() {
-        let mut turnover = Churn::default();
+        let mut churn = Churn::default();
         let signal = |core_dumped| Change { exit: Some(Exit::Signal { number: 11, core_dumped }), ..end(1) };
-        turnover.record(vec![end(1), signal(true), signal(false), end(2)]);
-        let exits: Vec<_> = turnover.exits.values().copied().collect();
+        churn.record(vec![end(1), signal(true), signal(false), end(2)]);
+        let exits: Vec<_> = churn.exits.values().copied().collect();
         assert_eq!(exits, [2, 2]);
-        assert_eq!(turnover.starts, 0);
+        assert_eq!(churn.starts, 0);
     }
 }

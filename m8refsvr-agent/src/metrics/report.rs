@@ -30,24 +30,24 @@ pub struct Report {
     /// All processes together.
     pub all: Aggregate,
     /// The processes of each pattern.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupReport>,
     /// The processes one by one, where that is wanted.
     pub processes: Option<Vec<ProcessReport>>,
     /// What the agent tells of itself.
-    pub agent: Agent,
+    pub agent: AgentReport,
 }
 
 /// The processes of one pattern.
 #[derive(Clone, Debug)]
-pub struct Group {
-    /// The pattern; `None` where it is the only one.
-    pub pattern: Option<Arc<str>>,
+pub struct GroupReport {
+    /// Its name, which is its pattern.
+    pub name: Arc<str>,
     /// All of them.
-    pub figures: Aggregate,
+    pub values: Aggregate,
     /// How many started and ended.
-    pub turnover: Churn,
-    /// Those that are not told of one by one, where others are; `None` when there never were any.
-    pub others: Option<Aggregate>,
+    pub churn: Churn,
+    /// Those that are not told of one by one, where overflow are; `None` when there never were any.
+    pub overflow: Option<Aggregate>,
 }
 
 /// One process.
@@ -66,14 +66,14 @@ pub struct ProcessReport {
     /// Since when its totals count.
     pub since: SystemTime,
     /// Its figures.
-    pub figures: Aggregate,
+    pub values: Aggregate,
 }
 
 /// What the agent tells of itself: its cost, and what it lost.
 #[derive(Clone, Debug)]
-pub struct Agent {
+pub struct AgentReport {
     /// How long the collection took.
-    pub look: Duration,
+    pub collection: Duration,
     /// Collections that were due while another took too long.
     pub skipped_collections: u64,
     /// Collections at which /proc could not be read.
@@ -87,13 +87,13 @@ pub struct Agent {
     /// Slots in use, and all.
     pub slots: Option<(u64, u64)>,
     /// What could not be counted, by reason.
-    pub losses: Vec<(&'static str, u64)>,
+    pub drops: Vec<(&'static str, u64)>,
     /// What became of exports.
     pub exports: Exports,
     /// Matches that only a collection at all processes found, or found no more.
-    pub corrections: u64,
-    /// Processes that are told of as one although others are told of one by one.
-    pub unlisted: Option<u64>,
+    pub discovery_missed: u64,
+    /// Processes that are told of as one although overflow are told of one by one.
+    pub series_overflow: Option<u64>,
     /// Where figures come from.
     pub sources: Sources,
 }
@@ -115,7 +115,7 @@ pub struct Exports {
     /// Attempts that failed.
     pub failed: u64,
     /// Collections that were not exported, as a newer one was there before.
-    pub superseded: u64,
+    pub dropped: u64,
     /// Points that the receiver did not accept.
     pub rejected: u64,
     /// Log records of exits that were never sent; `None` where none are made.
@@ -129,7 +129,7 @@ pub struct Reporter {
     began: Instant,
     patterns: Vec<Arc<str>>,
     accumulator: Accumulator,
-    listing: Option<SeriesSelection>,
+    selection: Option<SeriesSelection>,
 }
 
 impl Reporter {
@@ -139,12 +139,12 @@ impl Reporter {
             began: Instant::now(),
             accumulator: Accumulator::new(started, patterns.len()),
             patterns: patterns.into_iter().map(Arc::from).collect(),
-            listing: listed.map(SeriesSelection::new),
+            selection: listed.map(SeriesSelection::new),
         }
     }
 
     /// Takes in a collection, and makes the report of it.
-    pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: Agent) -> Report {
+    pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: AgentReport) -> Report {
         self.accumulator.record(sample);
         if sample.at < self.accumulator.started() {
             self.accumulator.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
@@ -155,32 +155,31 @@ impl Reporter {
             machine,
             has_block_io: agent.sources.block_io != Source::None,
         };
-        let own = self.listing.as_mut().map(|listing| listing.choose(sample, &self.accumulator));
+        let own = self.selection.as_mut().map(|selection| selection.choose(sample, &self.accumulator));
         let processes = own.map(|mut own| {
             own.sort_unstable_by_key(|own| own.process.identity);
             own
         });
-        agent.unlisted = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
-        let single = |pattern: &Arc<str>| (self.patterns.len() > 1).then(|| Arc::clone(pattern));
+        agent.series_overflow = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
         let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
             let account = self.accumulator.group(place);
             let members = sample.processes.iter().filter(move |process| process.group == place);
-            let others = self.listing.as_ref().zip(processes.as_ref()).map(|(listing, own)| {
-                let is_listed = |process: &ProcessSample| {
+            let overflow = self.selection.as_ref().zip(processes.as_ref()).map(|(selection, own)| {
+                let has_series = |process: &ProcessSample| {
                     own.binary_search_by_key(&process.identity, |own| own.process.identity).is_ok()
                 };
-                let others = members.clone().filter(|process| !is_listed(process));
-                let rest = listing.others(place, account, own);
-                Aggregate::of(others, &rest, &moment)
+                let overflow = members.clone().filter(|process| !has_series(process));
+                let rest = selection.overflow(place, account, own);
+                Aggregate::of(overflow, &rest, &moment)
             });
-            Group {
-                pattern: single(pattern),
-                figures: Aggregate::of(members, &account, &moment),
-                turnover: self.accumulator.turnover(place).cloned().unwrap_or_default(),
-                others: others.filter(|others| !others.is_nothing()),
+            GroupReport {
+                name: Arc::clone(pattern),
+                values: Aggregate::of(members, &account, &moment),
+                churn: self.accumulator.churn(place).cloned().unwrap_or_default(),
+                overflow: overflow.filter(|overflow| !overflow.is_nothing()),
             }
         });
-        let groups: Vec<Group> = groups.collect();
+        let groups: Vec<GroupReport> = groups.collect();
         let all = (0..self.patterns.len()).map(|place| self.accumulator.group(place));
         let all = all.fold(Account::default(), |all, group| all.plus(&group));
         Report {
@@ -189,14 +188,14 @@ impl Reporter {
             all: Aggregate::of(sample.processes.iter(), &all, &moment),
             groups,
             processes: processes.map(|own| {
-                let single = |own: crate::metrics::cardinality::Own<'_>| ProcessReport {
+                let single = |own: crate::metrics::cardinality::Selected<'_>| ProcessReport {
                     group: own.process.group,
                     pid: own.process.identity.pid,
                     executable: own.process.executable.clone().unwrap_or_else(|| own.process.name.clone()),
                     attributes: own.process.attributes.clone(),
                     created: own.process.started,
                     since: own.since,
-                    figures: Aggregate::of(std::iter::once(own.process), &own.account, &moment),
+                    values: Aggregate::of(std::iter::once(own.process), &own.account, &moment),
                 };
                 own.into_iter().map(single).collect()
             }),
@@ -205,14 +204,14 @@ impl Reporter {
     }
 }
 
-impl Agent {
+impl AgentReport {
     /// A number of its own, with the values of its attributes in the catalogue's order.
     pub(crate) fn get(&self, figure: AgentMetric) -> Vec<(Vec<&'static str>, Value)> {
         let one = |value: Option<Value>| value.map(|value| (Vec::new(), value)).into_iter().collect();
         let count = |count: u64| one(Some(Value::Int(count)));
         let seconds = |time: Duration| Value::Double(time.as_secs_f64());
         match figure {
-            AgentMetric::CollectionDuration => one(Some(seconds(self.look))),
+            AgentMetric::CollectionDuration => one(Some(seconds(self.collection))),
             AgentMetric::SkippedCollections => count(self.skipped_collections),
             AgentMetric::FailedCollections => count(self.failed_collections),
             AgentMetric::CpuTime => one(Some(seconds(self.cpu))),
@@ -233,16 +232,16 @@ impl Agent {
                 let missed = self.programs.iter().filter_map(|program| program.missed);
                 let missed = missed.reduce(u64::saturating_add).map(|missed| ("recursion", missed));
                 let exits = self.exports.dropped_exits.map(|dropped| ("exit_event", dropped));
-                let all = self.losses.iter().copied().chain(missed).chain(exits);
+                let all = self.drops.iter().copied().chain(missed).chain(exits);
                 all.map(|(reason, count)| (vec![reason], Value::Int(count))).collect()
             }
-            AgentMetric::DiscoveryMissed => count(self.corrections),
+            AgentMetric::DiscoveryMissed => count(self.discovery_missed),
             AgentMetric::ExportsFailed => count(self.exports.failed),
-            AgentMetric::ExportsDropped => count(self.exports.superseded),
+            AgentMetric::ExportsDropped => count(self.exports.dropped),
             AgentMetric::PointsRejected => count(self.exports.rejected),
-            AgentMetric::SeriesOverflow => one(self.unlisted.map(Value::Int)),
+            AgentMetric::SeriesOverflow => one(self.series_overflow.map(Value::Int)),
             AgentMetric::Sources => {
-                let source = |figures, source: Source| (vec![figures, source.name()], Value::Int(1));
+                let source = |values, source: Source| (vec![values, source.name()], Value::Int(1));
                 vec![
                     source("context_switches", self.sources.context_switches),
                     source("block_io", self.sources.block_io),

@@ -49,7 +49,7 @@ pub struct Service {
     interval: Duration,
     newest: watch::Sender<Newest>,
     counts: Arc<Counts>,
-    looks: Collections,
+    collections: Collections,
     unreadable: Throttle,
     skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
@@ -77,7 +77,7 @@ impl Service {
             interval,
             newest,
             counts,
-            looks: Collections::default(),
+            collections: Collections::default(),
             unreadable: Throttle::default(),
             skipped_runs: SkippedRuns::default(),
             is_alone: None,
@@ -102,7 +102,7 @@ impl Service {
             .unwrap_or_default();
         let mut schedule = Schedule::new(self.interval);
         self.collect(None);
-        self.looks.skipped += schedule.skipped(self.looks.last);
+        self.collections.skipped += schedule.skipped(self.collections.last);
         heap::give_back();
         let mut is_second = true;
         loop {
@@ -134,9 +134,9 @@ impl Service {
             }
             let skipped = schedule.skipped(Instant::now().saturating_duration_since(due));
             if skipped > 0 {
-                tracing::debug!("a collection took {:?}, longer than the interval", self.looks.last);
+                tracing::debug!("a collection took {:?}, longer than the interval", self.collections.last);
             }
-            self.looks.skipped += skipped;
+            self.collections.skipped += skipped;
         }
     }
 
@@ -158,7 +158,7 @@ impl Service {
     fn collect(&mut self, last_by: Option<Instant>) {
         let began = Instant::now();
         let outcome = self.collector.collect();
-        self.looks.last = began.elapsed();
+        self.collections.last = began.elapsed();
         let now = std::time::Instant::now();
         let payload = match outcome {
             Ok(sample) => {
@@ -166,7 +166,7 @@ impl Service {
                     tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
                 }
                 self.tell(&sample);
-                let agent = self_stats::agent(&self.collector, self.looks, self.counts.now());
+                let agent = self_stats::report(&self.collector, self.collections, self.counts.now());
                 if let Some(sentence) = self.skipped_runs.news(&agent.programs, now) {
                     tracing::warn!("{sentence}");
                 }
@@ -179,7 +179,7 @@ impl Service {
                     .map(Arc::<Payload>::new)
             }
             Err(error) => {
-                self.looks.failed += 1;
+                self.collections.failed += 1;
                 match self.unreadable.happened(now, &error.to_string()) {
                     Some(Say::Once) => tracing::error!("cannot read /proc: {error}"),
                     Some(Say::Still { times, lasted }) => {
@@ -223,7 +223,7 @@ impl Service {
         for sentence in sample.absences.unsaid(&mut self.said) {
             tracing::warn!("{sentence}");
         }
-        let took = 1e3 * self.looks.last.as_secs_f64();
+        let took = 1e3 * self.collections.last.as_secs_f64();
         tracing::debug!("{} processes in {took:.3} ms", sample.processes.len());
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     collector::Collector,
     metrics::{
         aggregate::Machine,
-        report::{Agent, Exports, Program},
+        report::{AgentReport, Exports, Program},
     },
     proc::{
         Proc,
@@ -40,7 +40,7 @@ pub fn machine(collector: &Collector) -> Machine {
 }
 
 /// What the agent costs and lost, at this moment.
-pub fn agent(collector: &Collector, looks: Collections, exports: Exports) -> Agent {
+pub fn report(collector: &Collector, collections: Collections, exports: Exports) -> AgentReport {
     let mut buffer = Vec::new();
     let this = u32::try_from(getpid().as_raw_nonzero().get())
         .ok()
@@ -52,27 +52,27 @@ pub fn agent(collector: &Collector, looks: Collections, exports: Exports) -> Age
         Program { name, runs: info.and_then(|info| info.runs), missed: info.and_then(|info| info.missed) }
     });
     let programs = programs.collect();
-    Agent {
-        look: looks.last,
-        skipped_collections: looks.skipped,
-        failed_collections: looks.failed,
+    AgentReport {
+        collection: collections.last,
+        skipped_collections: collections.skipped,
+        failed_collections: collections.failed,
         cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default(),
         resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
         programs,
         slots: collector.kernel().map(Kernel::slots),
-        losses: collector.kernel().map(|kernel| losses(&kernel.losses())).unwrap_or_default(),
+        drops: collector.kernel().map(|kernel| drops(&kernel.losses())).unwrap_or_default(),
         exports,
-        corrections: collector.corrections(),
-        unlisted: None,
+        discovery_missed: collector.discovery_missed(),
+        series_overflow: None,
         sources: collector.sources(),
     }
 }
 
-fn losses(losses: &DropsRecord) -> Vec<(&'static str, u64)> {
+fn drops(drops: &DropsRecord) -> Vec<(&'static str, u64)> {
     vec![
-        ("no_free_slot", losses.no_free_slot),
-        ("pid_out_of_range", losses.tgid_out_of_range),
-        ("event", losses.events),
+        ("no_free_slot", drops.no_free_slot),
+        ("pid_out_of_range", drops.tgid_out_of_range),
+        ("event", drops.events),
     ]
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct Tracker {
     scanned: Option<Instant>,
     /// Whether something happened that the programs had no room to tell.
     is_incomplete: bool,
-    corrections: u64,
+    discovery_missed: u64,
     /// What the last collection at all processes could not see.
     hidden: MissingValues,
     /// With children, until the next collection.
@@ -161,7 +161,7 @@ impl Tracker {
             boot: Boot::of_this_machine(),
             scanned: None,
             is_incomplete: false,
-            corrections: 0,
+            discovery_missed: 0,
             hidden: MissingValues::default(),
             patience: Patience::default(),
             buffer: Vec::new(),
@@ -169,8 +169,8 @@ impl Tracker {
     }
 
     /// Matches that a collection at all processes found, or no longer found, although the programs had not told so.
-    pub(crate) fn corrections(&self) -> u64 {
-        self.corrections
+    pub(crate) fn discovery_missed(&self) -> u64 {
+        self.discovery_missed
     }
 
     /// When the machine started.

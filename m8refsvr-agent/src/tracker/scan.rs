@@ -84,7 +84,7 @@ impl Tracker {
             } else {
                 self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default());
             }
-            self.corrections += u64::from(follows);
+            self.discovery_missed += u64::from(follows);
         }
         let mut new = 0;
         let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
@@ -92,7 +92,7 @@ impl Tracker {
             let is_new = !self.members.contains_key(&one.identity);
             // One that is over since is not taken in again.
             if is_new && !(follows && self.over.iter().any(|over| over.identity == one.identity)) {
-                self.corrections += u64::from(follows && !is_first);
+                self.discovery_missed += u64::from(follows && !is_first);
                 new += 1;
                 self.admit(one, false, false);
             }

@@ -124,12 +124,12 @@ impl Watching {
         self.accumulator.group(0).now.get(counter).unwrap()
     }
 
-    pub(crate) fn turnover(&self) -> &Churn {
-        self.accumulator.turnover(0).unwrap()
+    pub(crate) fn churn(&self) -> &Churn {
+        self.accumulator.churn(0).unwrap()
     }
 
     pub(crate) fn exits(&self) -> u64 {
-        self.turnover().exits().map(|(_, count)| count).sum()
+        self.churn().exits().map(|(_, count)| count).sum()
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Newest {
 #[derive(Debug, Default)]
 pub struct Counts {
     failed: AtomicU64,
-    superseded: AtomicU64,
+    dropped: AtomicU64,
     rejected: AtomicU64,
     exits: OnceLock<Dropped>,
 }
@@ -53,7 +53,7 @@ impl Counts {
     pub fn now(&self) -> Exports {
         Exports {
             failed: self.failed.load(Relaxed),
-            superseded: self.superseded.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             dropped_exits: self.exits.get().map(Dropped::now),
         }
@@ -158,7 +158,7 @@ impl Exporter {
             };
             // Those between, and the one before if it did not arrive, are needed no more.
             let before = u64::from(!is_delivered && number > taken);
-            self.counts.superseded.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
+            self.counts.dropped.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
             let outcome = self.deliver(&payload, last_by, &mut last).await;
             if last_by.is_some() {

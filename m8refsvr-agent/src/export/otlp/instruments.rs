@@ -24,7 +24,7 @@ use crate::metrics::{
     aggregate::{Aggregate, Value},
     catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Number, Points, Vocabulary},
     churn::Churn,
-    report::{Group, Report},
+    report::{GroupReport, Report},
 };
 
 /// The name of the instrumentation scope.
@@ -109,7 +109,7 @@ impl Instruments {
             self.meters = Meters::new(self.names, &self.resource, self.groups);
         }
         let report = Arc::new(report);
-        self.meters.duration.record(report.agent.look.as_secs_f64(), &[]);
+        self.meters.duration.record(report.agent.collection.as_secs_f64(), &[]);
         self.meters.set(Some(Arc::clone(&report)));
         // A fresh one each time: one that is kept costs more, as the SDK looks in it for what it has.
         let mut metrics = ResourceMetrics::default();
@@ -243,10 +243,10 @@ fn callback<M: 'static>(
 fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], Value)) {
     match metric.points {
         Points::Each(points) | Points::Group(points) => {
-            let mut of = |group: Option<&Group>, figures: &Aggregate| {
+            let mut of = |group: Option<&GroupReport>, values: &Aggregate| {
                 for point in points {
                     let own = point.attribute.map(|(name, value)| KeyValue::new(name, value));
-                    if let Some(value) = figures.get(point.statistic) {
+                    if let Some(value) = values.get(point.statistic) {
                         tell(&attributes(group, own), value);
                     }
                 }
@@ -257,15 +257,15 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
             }
             let is_each = matches!(metric.points, Points::Each(_)) && report.processes.is_some();
             for group in &report.groups {
-                let figures = if is_each { group.others.as_ref() } else { Some(&group.figures) };
-                if let Some(figures) = figures {
-                    of(Some(group), figures);
+                let values = if is_each { group.overflow.as_ref() } else { Some(&group.values) };
+                if let Some(values) = values {
+                    of(Some(group), values);
                 }
             }
         }
         Points::Churn(figure) => {
             for group in &report.groups {
-                for (own, count) in turnover(figure, &group.turnover) {
+                for (own, count) in churn(figure, &group.churn) {
                     tell(&attributes(Some(group), own), Value::Int(count));
                 }
             }
@@ -279,20 +279,20 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
     }
 }
 
-fn attributes(group: Option<&Group>, own: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
-    let pattern = group.and_then(|group| group.pattern.clone());
-    let pattern = pattern.map(|pattern| KeyValue::new("m8refsvr.group", StringValue::from(pattern)));
-    let mut attributes: Vec<KeyValue> = own.into_iter().chain(pattern).collect();
+fn attributes(group: Option<&GroupReport>, own: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    let name =
+        |group: &GroupReport| KeyValue::new("m8refsvr.group", StringValue::from(Arc::clone(&group.name)));
+    let mut attributes: Vec<KeyValue> = own.into_iter().chain(group.map(name)).collect();
     attributes.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     attributes
 }
 
 /// The numbers of how processes come and go, with what tells them apart.
-fn turnover(figure: ChurnMetric, turnover: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
+fn churn(figure: ChurnMetric, churn: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
     match figure {
-        ChurnMetric::Starts => vec![(Vec::new(), turnover.starts)],
-        ChurnMetric::Restarts => vec![(Vec::new(), turnover.restarts)],
-        ChurnMetric::Exits => turnover
+        ChurnMetric::Starts => vec![(Vec::new(), churn.starts)],
+        ChurnMetric::Restarts => vec![(Vec::new(), churn.restarts)],
+        ChurnMetric::Exits => churn
             .exits()
             .map(|(exit, count)| {
                 let numbers = [("process.exit.code", exit.code()), ("m8refsvr.exit.signal", exit.signal())];

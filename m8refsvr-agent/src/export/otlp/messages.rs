@@ -135,7 +135,7 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
     let at = nanoseconds(report.at);
     // The clock may have been set back since.
     let since = nanoseconds(process.since).min(at);
-    let group = report.groups.get(process.group).and_then(|group| group.pattern.as_deref());
+    let group = report.groups.get(process.group).map(|group| &*group.name);
     let mut common: Vec<KeyValue> = group.map(|group| text("m8refsvr.group", group)).into_iter().collect();
     if messages.identity == Place::Points {
         common.push(int(PID, process.pid.into()));
@@ -150,7 +150,7 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
                 attributes: own.into_iter().chain(common.iter().cloned()).collect(),
                 start_time_unix_nano: if metric.kind == Kind::Gauge { 0 } else { since },
                 time_unix_nano: at,
-                value: Some(number(process.figures.get(point.statistic)?)),
+                value: Some(number(process.values.get(point.statistic)?)),
                 ..NumberDataPoint::default()
             })
         });

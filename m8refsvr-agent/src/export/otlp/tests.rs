@@ -20,7 +20,7 @@ use crate::{
     metrics::{
         aggregate::Machine,
         catalogue::{CATALOGUE, Kind, Number},
-        report::{Agent, Exports, Report, Reporter},
+        report::{AgentReport, Exports, Report, Reporter},
     },
     model::{
         sample::{
@@ -35,19 +35,19 @@ use crate::{
 const OTEL: Names = Names { otel: true, instana: false };
 const BOTH: Names = Names { otel: true, instana: true };
 
-fn agent() -> Agent {
-    Agent {
-        look: Duration::from_millis(2),
+fn agent() -> AgentReport {
+    AgentReport {
+        collection: Duration::from_millis(2),
         skipped_collections: 0,
         failed_collections: 0,
         cpu: Duration::from_millis(30),
         resident: None,
         programs: Vec::new(),
         slots: None,
-        losses: Vec::new(),
+        drops: Vec::new(),
         exports: Exports::default(),
-        corrections: 0,
-        unlisted: None,
+        discovery_missed: 0,
+        series_overflow: None,
         sources: Sources {
             context_switches: Source::Procfs,
             block_io: Source::None,
@@ -56,7 +56,7 @@ fn agent() -> Agent {
     }
 }
 
-/// The reports of some looks, a second apart.
+/// The reports of some collections, a second apart.
 fn reports(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Vec<Report> {
     let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
     let mut reporter = Reporter::new(UNIX_EPOCH + Duration::from_secs(1), patterns, listed);
@@ -147,21 +147,34 @@ fn named(pid: u32) -> String {
 }
 
 #[test]
-fn figures_are_summed_and_have_no_group_where_there_is_one_pattern() {
-    let looks = vec![
+fn values_are_summed_by_group_also_where_there_is_one_pattern() {
+    const GROUP: &str = "m8refsvr.group=M8RefSvr";
+    let collections = vec![
         sample(100, [process(1, 50, 5), process(2, 50, 5)]),
         sample(200, [process(1, 50, 6), process(2, 50, 7)]),
     ];
-    let report = report(&["M8RefSvr"], None, looks);
+    let report = report(&["M8RefSvr"], None, collections);
     let cpu = values(&report, BOTH, "process.cpu.time");
-    assert_eq!(cpu, map([("cpu.mode=user", 3.0), ("cpu.mode=system", 0.0)]));
+    assert_eq!(
+        cpu,
+        map([
+            ("cpu.mode=user m8refsvr.group=M8RefSvr", 3.0),
+            ("cpu.mode=system m8refsvr.group=M8RefSvr", 0.0)
+        ])
+    );
     let utilization = values(&report, BOTH, "process.cpu.utilization");
-    assert_eq!(utilization, map([("cpu.mode=user", 0.75), ("cpu.mode=system", 0.0)]));
+    assert_eq!(
+        utilization,
+        map([
+            ("cpu.mode=user m8refsvr.group=M8RefSvr", 0.75),
+            ("cpu.mode=system m8refsvr.group=M8RefSvr", 0.0)
+        ])
+    );
     assert_eq!(values(&report, BOTH, "cpu_usage"), map([("", 300.0)]));
     assert_eq!(values(&report, BOTH, "memory_usage"), map([("", 0.1953125)]));
-    assert_eq!(values(&report, BOTH, "m8refsvr.process.count"), map([("", 2.0)]));
-    assert_eq!(values(&report, BOTH, "m8refsvr.process.threads.mean"), map([("", 2.5)]));
-    assert_eq!(values(&report, BOTH, "process.uptime"), map([("", 1.5)]));
+    assert_eq!(values(&report, BOTH, "m8refsvr.process.count"), map([(GROUP, 2.0)]));
+    assert_eq!(values(&report, BOTH, "m8refsvr.process.threads.mean"), map([(GROUP, 2.5)]));
+    assert_eq!(values(&report, BOTH, "process.uptime"), map([(GROUP, 1.5)]));
 }
 
 #[test]
@@ -179,9 +192,10 @@ fn with_per_process_the_largest_have_a_resource_each_and_the_rest_is_one_series(
     let processes = [(1, 9), (2, 1), (3, 8), (4, 10), (5, 1)];
     let processes = processes.map(|(pid, cpu)| process(pid, 60, cpu));
     let report = report(&["a"], Some(3), vec![sample(100, processes)]);
-    let expected = map([(&named(1), 2.0), (&named(3), 4.0), (&named(4), 5.0), ("", 9.0)]);
+    let of = |pid| named(pid) + " m8refsvr.group=a";
+    let expected = map([(&of(1), 2.0), (&of(3), 4.0), (&of(4), 5.0), ("m8refsvr.group=a", 9.0)]);
     assert_eq!(values(&report, OTEL, "process.thread.count"), expected);
-    assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("", 5.0)]));
+    assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("m8refsvr.group=a", 5.0)]));
     assert_eq!(values(&report, OTEL, "m8refsvr.agent.series.overflow"), map([("", 2.0)]));
 }
 
@@ -251,7 +265,10 @@ fn what_needs_two_looks_or_was_not_read_is_absent() {
 #[test]
 fn where_no_process_is_sums_are_zero_and_extremes_absent() {
     let report = report(&["a"], None, vec![sample(100, []), sample(200, [])]);
-    let zeros = map([("disk.io.direction=read", 0.0), ("disk.io.direction=write", 0.0)]);
+    let zeros = map([
+        ("disk.io.direction=read m8refsvr.group=a", 0.0),
+        ("disk.io.direction=write m8refsvr.group=a", 0.0),
+    ]);
     assert_eq!(values(&report, BOTH, "process.disk.io"), zeros);
     // Nothing tells of block I/O.
     assert_eq!(values(&report, BOTH, "m8refsvr.block.io"), map([]));
@@ -277,10 +294,12 @@ fn only_the_wanted_names_are_sent_and_the_agents_own_always() {
 
 #[test]
 fn a_series_that_is_over_is_not_sent_again() {
-    let looks = vec![sample(100, [process(1, 50, 5)]), sample(200, [])];
+    let collections = vec![sample(100, [process(1, 50, 5)]), sample(200, [])];
     let mut instruments = Instruments::new(OTEL, &resource(), 1);
-    let collected: Vec<Payload> =
-        reports(&["a"], None, looks).into_iter().map(|report| instruments.collect(report).unwrap()).collect();
+    let collected: Vec<Payload> = reports(&["a"], None, collections)
+        .into_iter()
+        .map(|report| instruments.collect(report).unwrap())
+        .collect();
     let names = |payload: &Payload| {
         let request = ExportMetricsServiceRequest::from(payload.metrics.as_ref());
         metrics_of(&request.resource_metrics[0]).map(|metric| metric.name).collect::<HashSet<_>>()
@@ -292,10 +311,10 @@ fn a_series_that_is_over_is_not_sent_again() {
 
 #[test]
 fn each_kind_is_as_the_catalogue_says() {
-    let looks = vec![sample(100, [process(1, 50, 5)]), sample(200, [process(1, 50, 6)])];
+    let collections = vec![sample(100, [process(1, 50, 5)]), sample(200, [process(1, 50, 6)])];
     let before = SystemTime::now();
     for listed in [None, Some(1)] {
-        let report = report(&["a"], listed, looks.clone());
+        let report = report(&["a"], listed, collections.clone());
         let [of_sdk, of_messages] = requests(&report, BOTH);
         for metric in of_sdk.iter().chain(&of_messages).flat_map(metrics_of) {
             let known = CATALOGUE.iter().find(|known| known.name == metric.name).unwrap();

@@ -83,7 +83,7 @@ impl Delivery {
     /// One more look; the last one, where it must be delivered by then.
     fn collect(&mut self, last_by: Option<Instant>) {
         let sample = self.collector.collect().unwrap();
-        let agent = self_stats::agent(&self.collector, Collections::default(), self.counts.now());
+        let agent = self_stats::report(&self.collector, Collections::default(), self.counts.now());
         let report = self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
         let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
@@ -118,5 +118,5 @@ fn first_and_last() {
     delivery.collect(Some(Instant::now() + PATIENCE));
     delivery.runtime.block_on(delivery.task).unwrap();
     assert_eq!(receiver.exports().len(), 2);
-    assert_eq!(delivery.counts.now().superseded, 1);
+    assert_eq!(delivery.counts.now().dropped, 1);
 }

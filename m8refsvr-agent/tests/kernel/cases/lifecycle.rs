@@ -138,7 +138,7 @@ fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Us
 /// The totals are what `wait4` told, of processes that have all ended.
 fn equals(watching: &mut Watching, usage: &Usage) {
     watching.until_ended(usage.processes);
-    assert_eq!((watching.turnover().starts, watching.exits()), (usage.processes, usage.processes));
+    assert_eq!((watching.churn().starts, watching.exits()), (usage.processes, usage.processes));
     let switches = watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
     // The switch on exit is after the kernel's own count where the parent is fast.
     let most = usage.switches + usage.processes;
@@ -163,7 +163,7 @@ fn four_hundred() {
     });
     equals(&mut watching, &usage);
     assert!(usage.written_bytes >= 400 * 8192, "{usage:?}");
-    assert_eq!(watching.turnover().restarts, 399);
+    assert_eq!(watching.churn().restarts, 399);
     assert_eq!(losses(&watching), Default::default());
 }
 
@@ -223,7 +223,7 @@ fn lost_events() {
     assert!(losses(&watching).events > 0);
     let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
     assert_eq!(pids, [young.id()]);
-    assert_eq!((watching.turnover().starts, watching.exits()), (22, 21));
+    assert_eq!((watching.churn().starts, watching.exits()), (22, 21));
     let written = watching.total(Counter::StorageWrite);
     assert_eq!(written, usage.written_bytes);
     end(&mut young);
@@ -272,15 +272,15 @@ fn found_once() {
             assert!(Path::new(&format!("/proc/{pid}")).exists(), "{what}");
         }
         assert!(sample.processes.iter().all(|process| process.switches().is_some()), "{what}");
-        let lives = watching.turnover().clone();
+        let lives = watching.churn().clone();
         assert!(lives.starts >= expected as u64, "{what}: {lives:?}");
         end(&mut child);
         let (pids, _) = settled(&mut watching, 0);
         assert_eq!(pids.len(), 0, "{what}: {pids:?}");
         assert_eq!(watching.collector.kernel().unwrap().slots().0, 0, "{what}");
-        assert_eq!(watching.collector.corrections(), 0, "{what}");
+        assert_eq!(watching.collector.discovery_missed(), 0, "{what}");
         let exits = watching.exits();
-        assert!(exits <= watching.turnover().starts && exits >= expected as u64, "{what}");
+        assert!(exits <= watching.churn().starts && exits >= expected as u64, "{what}");
     }
     // In a PID namespace of its own it has another id there.
     let mut watching = watching(64);
@@ -348,7 +348,7 @@ fn other_agent() {
     assert!(watching.collector.kernel().unwrap().slot(child.id()).is_some());
     let (pids, _) = settled(&mut watching, 0);
     assert_eq!(pids, [0; 0]);
-    assert_eq!((watching.turnover().starts, watching.collector.kernel().unwrap().slots().0), (0, 0));
+    assert_eq!((watching.churn().starts, watching.collector.kernel().unwrap().slots().0), (0, 0));
     end(&mut child);
 }
 
@@ -367,7 +367,7 @@ fn leaves() {
         let (pids, _) = settled(&mut watching, 0);
         assert_eq!(pids, [0; 0], "{words}");
         assert_eq!(watching.over.last().unwrap().how, EndKind::Deselected, "{words}");
-        assert_eq!((watching.turnover().starts, watching.exits()), (1, 0), "{words}");
+        assert_eq!((watching.churn().starts, watching.exits()), (1, 0), "{words}");
         assert_eq!(watching.collector.kernel().unwrap().slots().0, 0, "{words}");
         end(&mut child);
         watching.collect();
@@ -402,7 +402,7 @@ fn there_and_back() {
     Usage::default().wait(child);
     unseen.until_ended(1);
     assert!(is_near(&unseen, ours(&used)), "{}, {used:?}", cpu(&unseen));
-    assert_eq!((unseen.turnover().starts, unseen.exits()), (1, 1));
+    assert_eq!((unseen.churn().starts, unseen.exits()), (1, 1));
 
     let mut watching = watching(8);
     let words = &format!("used hold {words} hold burn 2000 used");
@@ -424,7 +424,7 @@ fn there_and_back() {
     Usage::default().wait(child);
     watching.until_ended(1);
     assert!(is_near(&watching, ours(&used) + rest), "{}, {used:?}, {rest}", cpu(&watching));
-    assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
+    assert_eq!((watching.churn().starts, watching.exits()), (1, 1));
 }
 
 /// So many lines, a number each.
@@ -446,7 +446,7 @@ fn by_executable() {
     usage.wait(child);
     let (pids, _) = settled(&mut watching, 0);
     assert_eq!(pids.len(), 0);
-    assert_eq!((watching.turnover().starts, watching.exits()), (2, 2));
+    assert_eq!((watching.churn().starts, watching.exits()), (2, 2));
     let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
     assert!(u128::from(cpu) >= 200_000_000, "{cpu}, {usage:?}");
     // One that executes itself again goes on.
@@ -495,7 +495,7 @@ fn ends() {
         assert_eq!((over.identity.pid, over.how), (pid, EndKind::Exited(expected)), "{words}");
         assert!(over.peak_bytes.unwrap() >= 250 << 20, "{words}: {over:?}");
         assert!(over.lasted > Duration::ZERO && over.lasted < Duration::from_secs(60), "{words}");
-        let [_, counted] = [(), ()].map(|()| watching.turnover().exits().find(|&(_, count)| count == 1));
+        let [_, counted] = [(), ()].map(|()| watching.churn().exits().find(|&(_, count)| count == 1));
         assert_eq!(counted.unwrap().0.reason(), expected.reason(), "{words}");
     }
 }
@@ -514,7 +514,7 @@ fn out_of_memory() {
     assert!(!outcome.success());
     let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
     assert_eq!(over.how, EndKind::Exited(Exit::Oom));
-    assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Oom, 1));
+    assert_eq!(watching.churn().exits().last().unwrap(), (Exit::Oom, 1));
 }
 
 fn leader_ends_first() {
@@ -535,9 +535,9 @@ fn without_bpf() {
     end(&mut child);
     assert!(watching.collect().processes.is_empty());
     assert_eq!(watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem), cpu);
-    assert_eq!((watching.turnover().starts, watching.exits()), (1, 1));
+    assert_eq!((watching.churn().starts, watching.exits()), (1, 1));
     assert_eq!(watching.over[0].how, EndKind::Exited(Exit::Unknown));
-    assert_eq!(watching.turnover().exits().last().unwrap(), (Exit::Unknown, 1));
+    assert_eq!(watching.churn().exits().last().unwrap(), (Exit::Unknown, 1));
 
     // One that takes another name lives on.
     let mut child =
@@ -559,7 +559,7 @@ fn children() {
     let mut usage = Usage::default();
     usage.run(5, || programs.command(NAME, "write 8192 child 1048576 child 65536 write 4096"));
     watching.until_ended(15);
-    assert_eq!((watching.turnover().starts, written(&watching)), (15, usage.written_bytes));
+    assert_eq!((watching.churn().starts, written(&watching)), (15, usage.written_bytes));
     assert!(usage.written_bytes >= 5 * (1 << 20), "{usage:?}");
 
     // The parent lives, and goes on.

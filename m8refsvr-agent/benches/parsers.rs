@@ -8,7 +8,7 @@ use std::{hint::black_box, path::Path};
 use criterion::{Criterion, criterion_group, criterion_main};
 use m8refsvr_agent::proc::{
     cgroup::{Hierarchies, Membership},
-    io::StorageIo,
+    io,
     limits::Limits,
     stat::Stat,
     statm::Memory,
@@ -43,7 +43,7 @@ fn hot(criterion: &mut Criterion) {
     };
     pair("stat", |file| kept(Stat::parse(file)), |file| kept(OtherStat::from_read(file).ok()), STAT);
     pair("statm", |file| kept(Memory::parse(file)), |file| kept(StatM::from_read(file).ok()), STATM);
-    pair("io", |file| kept(StorageIo::parse(file)), |file| kept(Io::from_read(file).ok()), IO);
+    pair("io", |file| kept(io::parse(file)), |file| kept(Io::from_read(file).ok()), IO);
     pair(
         "status: switches",
         |file| kept(switches::parse(file)),

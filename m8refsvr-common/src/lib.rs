@@ -4,8 +4,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod accounting;
 pub mod block;
 pub mod comm;
+pub mod offsets;
 pub mod record;
 pub mod slot;
 pub mod switch;
+mod table;

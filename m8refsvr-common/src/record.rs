@@ -3,8 +3,11 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
-/// The layout of all records here. A dump refuses the maps of an agent with another layout.
-pub const LAYOUT: u64 = 3;
+use crate::accounting::{Accounting, IoAccounting};
+
+/// The layout of all records here. A dump refuses the maps of an agent with another layout. The table of the kernel's
+/// accounting makes records longer, so the number has the length of the longest in its lower half.
+pub const LAYOUT: u64 = 4 << 16 | size_of::<ExitRecord>() as u64;
 
 /// What the kernel counts for a process.
 #[repr(C)]
@@ -110,31 +113,6 @@ impl ProcessState {
     }
 }
 
-/// What the kernel's own accounting has of a process: of its living threads and of those that have ended. What the
-/// kernel at hand does not have is 0.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accounting {
-    /// Time on a CPU, nanoseconds: exact.
-    pub runtime: u64,
-    /// Of it in user mode, by the clock tick: says how the exact time is to be divided.
-    pub user: u64,
-    /// Of it in the kernel, by the clock tick.
-    pub system: u64,
-    /// Page faults without input.
-    pub minor_faults: u64,
-    /// Page faults with input.
-    pub major_faults: u64,
-    /// Bytes fetched from storage.
-    pub read_bytes: u64,
-    /// Bytes of pages made dirty.
-    pub write_bytes: u64,
-    /// Context switches in which a thread began to wait.
-    pub voluntary: u64,
-    /// Context switches in which a thread was preempted or yielded.
-    pub involuntary: u64,
-}
-
 /// Beginning and end of who holds a slot: `EXITS`, by slot - 1. Written by the programs when they give out a slot, and
 /// when its holder is over.
 #[repr(C)]
@@ -154,19 +132,8 @@ pub struct ExitRecord {
     pub first: Accounting,
     /// What it had when it ended or left.
     pub last: Accounting,
-    /// Storage I/O of its threads that have ended, which is not in what the kernel adds to a process that waits for
-    /// the end of its children.
-    pub own: StorageBytes,
-}
-
-/// Bytes moved to and from storage.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StorageBytes {
-    /// Fetched from it.
-    pub read: u64,
-    /// Of pages made dirty.
-    pub written: u64,
+    /// What its own threads had that have ended: without what the kernel adds when a process waits for its children.
+    pub own: IoAccounting,
 }
 
 /// In [`ExitRecord::status`]: the kernel ended the process for want of memory.
@@ -286,20 +253,17 @@ const _: () = {
     assert!(offset_of!(ProcessRecord, comm) == 32);
     assert!(offset_of!(ProcessRecord, offset) == 48);
 
-    assert!(size_of::<Accounting>() == 72 && align_of::<Accounting>() == 8);
-    assert!(offset_of!(Accounting, runtime) == 0);
-    assert!(offset_of!(Accounting, involuntary) == 64);
-
-    assert!(size_of::<ExitRecord>() == 200 && align_of::<ExitRecord>() == 8);
+    let accounting = size_of::<Accounting>();
+    assert!(size_of::<ExitRecord>() == 40 + 2 * accounting + size_of::<IoAccounting>());
+    assert!(align_of::<ExitRecord>() == 8);
     assert!(offset_of!(ExitRecord, start) == 0);
     assert!(offset_of!(ExitRecord, end) == 8);
     assert!(offset_of!(ExitRecord, peak_pages) == 16);
     assert!(offset_of!(ExitRecord, status) == 24);
     assert!(offset_of!(ExitRecord, first_peak_pages) == 32);
     assert!(offset_of!(ExitRecord, first) == 40);
-    assert!(offset_of!(ExitRecord, last) == 112);
-    assert!(offset_of!(ExitRecord, own) == 184);
-    assert!(size_of::<StorageBytes>() == 16);
+    assert!(offset_of!(ExitRecord, last) == 40 + accounting);
+    assert!(offset_of!(ExitRecord, own) == 40 + 2 * accounting);
 
     assert!(size_of::<EventRecord>() == 8);
 

@@ -2,29 +2,16 @@
 //! bytes grow when further bios are merged into it. Both happen once, on the device that has a request queue,
 //! so that what passes through stacked devices (LVM, md) is not counted on each layer.
 
-use aya_ebpf::{Global, helpers::bpf_probe_read_kernel, programs::TracePointContext};
+use aya_ebpf::programs::TracePointContext;
 use m8refsvr_common::{
     block::{Direction, SECTOR_BYTES},
     record::Counts,
 };
 
-use crate::maps::{Watched, add};
-
-/// Offset of `bio.bi_iter.bi_size`.
-#[unsafe(no_mangle)]
-static BIO_SIZE_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `bio.bi_opf`.
-#[unsafe(no_mangle)]
-static BIO_OPF_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `nr_sector` in the records of the classic tracepoints.
-#[unsafe(no_mangle)]
-static NR_SECTOR_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `rwbs` in the records of the classic tracepoints.
-#[unsafe(no_mangle)]
-static RWBS_OFFSET: Global<u32> = Global::new(0);
+use crate::{
+    maps::{Watched, add},
+    offsets::{OFFSETS, read},
+};
 
 /// What a request is made of, in whichever form the kernel tells it.
 pub(crate) trait Request {
@@ -35,19 +22,11 @@ pub(crate) trait Request {
 /// A bio, by its address.
 pub(crate) struct Bio(pub(crate) u64);
 
-impl Bio {
-    #[inline(always)]
-    fn read(&self, offset: &Global<u32>) -> Option<u32> {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel((self.0 + u64::from(offset.load())) as *const u32) }.ok()
-    }
-}
-
 impl Request for Bio {
     #[inline(always)]
     fn transfer(&self) -> Option<(Direction, u64)> {
-        let direction = Direction::from_opf(self.read(&BIO_OPF_OFFSET)?)?;
-        Some((direction, u64::from(self.read(&BIO_SIZE_OFFSET)?)))
+        let direction = Direction::from_opf(read(self.0, &OFFSETS.bio.opf)?)?;
+        Some((direction, u64::from(read::<u32>(self.0, &OFFSETS.bio.size)?)))
     }
 }
 
@@ -65,10 +44,11 @@ impl Request for Record<'_> {
     #[inline(always)]
     fn transfer(&self) -> Option<(Direction, u64)> {
         // SAFETY: the helper checks the address.
-        let rwbs = unsafe { self.0.read_at::<[u8; 2]>(RWBS_OFFSET.load() as usize) }.ok()?;
+        let rwbs = unsafe { self.0.read_at::<[u8; 2]>(OFFSETS.block_record.rwbs.load() as usize) }.ok()?;
         let direction = Direction::from_rwbs(rwbs)?;
         // SAFETY: the helper checks the address.
-        let sectors = unsafe { self.0.read_at::<u32>(NR_SECTOR_OFFSET.load() as usize) }.ok()?;
+        let sectors =
+            unsafe { self.0.read_at::<u32>(OFFSETS.block_record.nr_sector.load() as usize) }.ok()?;
         Some((direction, u64::from(sectors) * SECTOR_BYTES))
     }
 }

@@ -7,46 +7,27 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     Global,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+        bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel_str_bytes,
         generated::bpf_ktime_get_boot_ns,
     },
 };
 use m8refsvr_common::{
+    accounting::{Accounting, IoAccounting},
     comm::{COMM_BYTES, MAX_NAMES, is_own, small, words},
-    record::{
-        Accounting, Counts, EventKind, ExitRecord, OOM_VICTIM, ProcessRecord, ProcessState, StorageBytes,
-    },
+    record::{Counts, EventKind, ExitRecord, OOM_VICTIM, ProcessRecord, ProcessState},
     slot::{UNDECIDED, first_counters, place_in, undecided_in},
 };
 
 use crate::maps::{
     EXITS, FREE_SLOTS, NAMES, PROCESSES, add, counts_at, current_tgid, element_of, lost, tell, tell_to_decide,
 };
+use crate::offsets::{OFFSETS, Offset, read, read_u32, read_u64};
 
 /// `PF_KTHREAD` in a task's flags: a thread of the kernel. Source: `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// `SIGNAL_GROUP_EXIT` in a process's flags: it ends as a whole, by one code. Source: `include/linux/sched/signal.h`.
 const SIGNAL_GROUP_EXIT: u32 = 0x4;
-
-/// Offsets of members of kernel structures, which user space takes from the kernel's BTF; 0 for one that it has not.
-macro_rules! offsets {
-    ($($name:ident)+) => {
-        $(
-            #[unsafe(no_mangle)]
-            static $name: Global<u32> = Global::new(0);
-        )+
-    };
-}
-
-offsets! {
-    TASK_PID TASK_TGID TASK_FLAGS TASK_COMM TASK_SIGNAL TASK_GROUP_LEADER TASK_START TASK_EXIT_CODE
-    TASK_RUNTIME TASK_USER TASK_SYSTEM TASK_MINOR_FAULTS TASK_MAJOR_FAULTS TASK_READ_BYTES TASK_WRITE_BYTES
-    TASK_VOLUNTARY TASK_INVOLUNTARY TASK_EXIT_STATE TASK_PTRACE
-    SIGNAL_LIVE SIGNAL_THREADS SIGNAL_STATS_LOCK SIGNAL_FLAGS SIGNAL_EXIT_CODE SIGNAL_PEAK_PAGES SIGNAL_OOM_MEMORY
-    SIGNAL_RUNTIME SIGNAL_USER SIGNAL_SYSTEM SIGNAL_MINOR_FAULTS SIGNAL_MAJOR_FAULTS SIGNAL_READ_BYTES
-    SIGNAL_WRITE_BYTES SIGNAL_VOLUNTARY SIGNAL_INVOLUNTARY
-}
 
 /// How many CPUs have counters.
 #[unsafe(no_mangle)]
@@ -108,10 +89,9 @@ fn begin(slot: u32, tgid: u32, comm: [u64; 2], element: NonNull<u64>) {
     // SAFETY: both look-ups returned whole records, which this program alone writes to.
     unsafe {
         // Its other threads have ended.
-        (*life).own.read = word(process.signal, &SIGNAL_READ_BYTES);
-        (*life).own.written = word(process.signal, &SIGNAL_WRITE_BYTES);
+        write_io_of_ended(&raw mut (*life).own, process.signal);
         // Giving up its memory has told of the peak of that.
-        (*life).first_peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
+        (*life).first_peak_pages = read_u64(process.signal, &OFFSETS.signal.peak_pages);
     }
     let before = switches_at(place);
     add(element.as_ptr(), place.into());
@@ -137,8 +117,8 @@ fn begin(slot: u32, tgid: u32, comm: [u64; 2], element: NonNull<u64>) {
 /// The running process has a new child, which has not run yet, or a new thread.
 #[inline(always)]
 pub(crate) fn forked(child: u64) {
-    let tgid = half(child, &TASK_TGID);
-    if half(child, &TASK_PID) != tgid {
+    let tgid = read_u32(child, &OFFSETS.task.tgid);
+    if read_u32(child, &OFFSETS.task.pid) != tgid {
         return;
     }
     let parent_tgid = current_tgid();
@@ -162,7 +142,7 @@ pub(crate) fn forked(child: u64) {
         }
     }
     if place_in(parent) != 0 {
-        let comm = words(read::<[u8; COMM_BYTES]>(child, &TASK_COMM).unwrap_or_default());
+        let comm = words(read::<[u8; COMM_BYTES]>(child, &OFFSETS.task.comm).unwrap_or_default());
         let Some(slot) = free_slot() else { return found_none(tgid, element) };
         hold(slot, tgid, child, comm, parent_tgid);
         if let Some((_, life)) = records(slot) {
@@ -180,8 +160,8 @@ pub(crate) fn forked(child: u64) {
 /// A thread gets another name.
 #[inline(always)]
 pub(crate) fn renamed(task: u64, comm: u64) {
-    let tgid = half(task, &TASK_TGID);
-    if half(task, &TASK_PID) != tgid || half(task, &TASK_FLAGS) & PF_KTHREAD != 0 {
+    let tgid = read_u32(task, &OFFSETS.task.tgid);
+    if read_u32(task, &OFFSETS.task.pid) != tgid || read_u32(task, &OFFSETS.task.flags) & PF_KTHREAD != 0 {
         return;
     }
     let Some(element) = element_of(tgid) else { return };
@@ -200,7 +180,7 @@ pub(crate) fn renamed(task: u64, comm: u64) {
     // that one's name a little before.
     if is_match
         && !is_watched
-        && half(word(task, &TASK_SIGNAL), &SIGNAL_THREADS) == 1
+        && read_u32(read_u64(task, &OFFSETS.task.signal), &OFFSETS.signal.threads) == 1
         && let Some(slot) = free_slot()
     {
         return begin(slot, tgid, name, element);
@@ -215,7 +195,7 @@ pub(crate) fn renamed(task: u64, comm: u64) {
 /// may start another in its place, is told next.
 #[inline(always)]
 pub(crate) fn thread_exits(place: u32) {
-    if SIGNAL_LIVE.load() == 0 {
+    if !OFFSETS.signal.live.is_known() {
         return;
     }
     if let Some((_, life)) = records(slot_at(place)) {
@@ -227,46 +207,44 @@ pub(crate) fn thread_exits(place: u32) {
 /// The running thread is on its last switch.
 #[inline(always)]
 pub(crate) fn thread_ended(place: u32) {
-    if place != 0 && SIGNAL_LIVE.load() != 0 {
+    if place != 0 && OFFSETS.signal.live.is_known() {
         add_own(slot_at(place));
     }
 }
 
-/// Adds the running thread's storage I/O to what is kept of a slot's holder.
+/// Adds what the kernel's accounting has of the running thread to what is kept of a slot's holder.
 #[inline(never)]
 fn add_own(slot: u32) {
     let Some((_, life)) = records(slot) else { return };
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    // SAFETY: only addresses are taken, of fields of a whole record.
-    let (read, written) = unsafe { (&raw mut (*life).own.read, &raw mut (*life).own.written) };
-    add(read, word(task, &TASK_READ_BYTES));
-    add(written, word(task, &TASK_WRITE_BYTES));
+    // SAFETY: the look-up returned a whole record; the helper has no preconditions.
+    unsafe { add_io_of_thread(&raw mut (*life).own, bpf_get_current_task()) };
 }
 
 /// No thread of the running process is between the beginning of its exit and its last switch, which is now.
 #[inline(always)]
 pub(crate) fn threads_ended(element: NonNull<u64>, place: u32) {
-    if SIGNAL_LIVE.load() == 0 {
+    if !OFFSETS.signal.live.is_known() {
         return;
     }
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let process = Process::of(task);
-    if half(process.signal, &SIGNAL_LIVE) != 0 {
+    if read_u32(process.signal, &OFFSETS.signal.live) != 0 {
         return;
     }
     // A thread is no longer alive a little before it says that it begins to exit (`do_exit` in `kernel/exit.c`): until
     // Linux 6.15 it gives up its memory in between. Its own last switch is still to come. Of a thread that is traced, the
     // kernel lets go only when the tracer has asked for it.
-    let leader_ended = process.leader.is_some_and(|leader| half(leader, &TASK_EXIT_STATE) != 0);
-    if half(process.signal, &SIGNAL_THREADS) > u32::from(leader_ended) && half(task, &TASK_PTRACE) == 0 {
+    let leader_ended = process.leader.is_some_and(|leader| read_u32(leader, &OFFSETS.task.exit_state) != 0);
+    if read_u32(process.signal, &OFFSETS.signal.threads) > u32::from(leader_ended)
+        && read_u32(task, &OFFSETS.task.ptrace) == 0
+    {
         return;
     }
     if let (Some(leader), Some((target, _))) = (process.leader, records(slot_at(place))) {
         // The id may be another process's by now, and the slot.
         // SAFETY: the look-up returned a whole record.
-        if unsafe { (*target).start_ticks } != ticks(word(leader, &TASK_START)) {
+        if unsafe { (*target).start_ticks } != ticks(read_u64(leader, &OFFSETS.task.start)) {
             return;
         }
     }
@@ -291,10 +269,10 @@ fn over(slot: u32, how: ProcessState) {
     let process = Process::of(unsafe { bpf_get_current_task() });
     // SAFETY: both look-ups returned whole records, of which user space reads only when the state is written.
     unsafe {
-        (*life).start = process.leader.map_or(0, |leader| word(leader, &TASK_START));
+        (*life).start = process.leader.map_or(0, |leader| read_u64(leader, &OFFSETS.task.start));
         process.write_figures(&raw mut (*life).last);
         if let ProcessState::Exited = how {
-            (*life).peak_pages = word(process.signal, &SIGNAL_PEAK_PAGES);
+            (*life).peak_pages = read_u64(process.signal, &OFFSETS.signal.peak_pages);
             (*life).status = process.status();
         } else {
             (*life).end = bpf_ktime_get_boot_ns();
@@ -323,7 +301,7 @@ fn found_none(tgid: u32, element: NonNull<u64>) {
 #[inline(always)]
 fn hold(slot: u32, tgid: u32, task: u64, comm: [u64; 2], parent: u32) {
     let Some((target, life)) = records(slot) else { return };
-    let start = word(task, &TASK_START);
+    let start = read_u64(task, &OFFSETS.task.start);
     // SAFETY: both look-ups returned whole records, which are nobody else's while the slot is neither free nor found
     // in `SLOTS`.
     unsafe {
@@ -336,7 +314,7 @@ fn hold(slot: u32, tgid: u32, task: u64, comm: [u64; 2], parent: u32) {
         (*life).peak_pages = 0;
         (*life).first_peak_pages = 0;
         (*life).status = 0;
-        (*life).own = StorageBytes::default();
+        (*life).own = IoAccounting::default();
         (&raw mut (*target).state).write_volatile(ProcessState::Living as u64);
     }
 }
@@ -410,10 +388,10 @@ struct Process {
 impl Process {
     #[inline(always)]
     fn of(task: u64) -> Self {
-        let signal = word(task, &TASK_SIGNAL);
-        let leader = word(task, &TASK_GROUP_LEADER);
+        let signal = read_u64(task, &OFFSETS.task.signal);
+        let leader = read_u64(task, &OFFSETS.task.group_leader);
         // The leader may be gone while another thread is on its last steps, and its memory another's.
-        let is_ours = word(leader, &TASK_SIGNAL) == signal;
+        let is_ours = read_u64(leader, &OFFSETS.task.signal) == signal;
         Self { signal, leader: if is_ours { Some(leader) } else { None } }
     }
 
@@ -458,12 +436,12 @@ impl Process {
     #[inline(always)]
     fn status(&self) -> u64 {
         let code = match self.leader {
-            Some(leader) if half(self.signal, &SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT == 0 => {
-                half(leader, &TASK_EXIT_CODE)
+            Some(leader) if read_u32(self.signal, &OFFSETS.signal.flags) & SIGNAL_GROUP_EXIT == 0 => {
+                read_u32(leader, &OFFSETS.task.exit_code)
             }
-            _ => half(self.signal, &SIGNAL_EXIT_CODE),
+            _ => read_u32(self.signal, &OFFSETS.signal.exit_code),
         };
-        let is_victim = word(self.signal, &SIGNAL_OOM_MEMORY) != 0;
+        let is_victim = read_u64(self.signal, &OFFSETS.signal.oom_memory) != 0;
         u64::from(code & 0xffff) | if is_victim { OOM_VICTIM } else { 0 }
     }
 }
@@ -475,44 +453,61 @@ impl Process {
 /// As of [`Process::write_figures`].
 #[inline(never)]
 unsafe fn write_figures_at_once(signal: u64, leader: u64, figures: *mut Accounting) -> bool {
-    let sequence = half(signal, &SIGNAL_STATS_LOCK);
-    let leader = if half(signal, &SIGNAL_THREADS) == 0 { 0 } else { leader };
-    let sum = |of_ended: &Global<u32>, of_leader: &Global<u32>| {
-        let own = if leader == 0 { 0 } else { word(leader, of_leader) };
-        word(signal, of_ended).wrapping_add(own)
-    };
+    let sequence = read_u32(signal, &OFFSETS.signal.stats_lock);
+    let leader = if read_u32(signal, &OFFSETS.signal.threads) == 0 { 0 } else { leader };
     // SAFETY: the caller's.
-    unsafe {
-        (*figures).runtime = sum(&SIGNAL_RUNTIME, &TASK_RUNTIME);
-        (*figures).user = sum(&SIGNAL_USER, &TASK_USER);
-        (*figures).system = sum(&SIGNAL_SYSTEM, &TASK_SYSTEM);
-        (*figures).minor_faults = sum(&SIGNAL_MINOR_FAULTS, &TASK_MINOR_FAULTS);
-        (*figures).major_faults = sum(&SIGNAL_MAJOR_FAULTS, &TASK_MAJOR_FAULTS);
-        (*figures).read_bytes = sum(&SIGNAL_READ_BYTES, &TASK_READ_BYTES);
-        (*figures).write_bytes = sum(&SIGNAL_WRITE_BYTES, &TASK_WRITE_BYTES);
-        (*figures).voluntary = sum(&SIGNAL_VOLUNTARY, &TASK_VOLUNTARY);
-        (*figures).involuntary = sum(&SIGNAL_INVOLUNTARY, &TASK_INVOLUNTARY);
-    }
-    sequence & 1 == 0 && half(signal, &SIGNAL_STATS_LOCK) == sequence
+    unsafe { write_sums(figures, signal, leader) };
+    sequence & 1 == 0 && read_u32(signal, &OFFSETS.signal.stats_lock) == sequence
 }
 
-/// Reads a member of a kernel structure; `None` where the kernel has none, or no memory is there.
+/// The value of the threads that have ended and that of the leader, if there is one. Wraps.
 #[inline(always)]
-fn read<T>(structure: u64, offset: &Global<u32>) -> Option<T> {
-    let offset = offset.load();
-    if offset == 0 {
-        return None;
-    }
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const T) }.ok()
+fn sum(signal: u64, of_ended: &Offset, leader: u64, of_leader: &Offset) -> u64 {
+    let own = if leader == 0 { 0 } else { read_u64(leader, of_leader) };
+    read_u64(signal, of_ended).wrapping_add(own)
 }
 
-#[inline(always)]
-fn word(structure: u64, offset: &Global<u32>) -> u64 {
-    read(structure, offset).unwrap_or(0)
+/// Makes functions of the table of the kernel's accounting. They have no loop, which the verifier of Linux 5.10 would
+/// refuse.
+macro_rules! accounting_functions {
+    (
+        always { $($(#[$doc:meta])* $field:ident: $($task:ident).+, $($signal:ident).+;)+ }
+        io { $($(#[$io_doc:meta])* $io_field:ident: $($io_task:ident).+, $($io_signal:ident).+;)+ }
+    ) => {
+        /// Writes each value, as the sum of that of the threads that have ended and that of the leader.
+        ///
+        /// # Safety
+        /// As of [`Process::write_figures`].
+        #[inline(always)]
+        unsafe fn write_sums(figures: *mut Accounting, signal: u64, leader: u64) {
+            let (ended, thread) = (&OFFSETS.signal_accounting, &OFFSETS.task_accounting);
+            // SAFETY: the caller's.
+            unsafe {
+                $((*figures).$field = sum(signal, &ended.$field, leader, &thread.$field);)+
+                $((*figures).$io_field = sum(signal, &ended.$io_field, leader, &thread.$io_field);)+
+            }
+        }
+
+        /// Writes the I/O of the threads that have ended.
+        ///
+        /// # Safety
+        /// `io` is part of a record in a map that nobody else writes to.
+        #[inline(always)]
+        unsafe fn write_io_of_ended(io: *mut IoAccounting, signal: u64) {
+            // SAFETY: the caller's.
+            unsafe { $((*io).$io_field = read_u64(signal, &OFFSETS.signal_accounting.$io_field);)+ }
+        }
+
+        /// Adds the I/O of a thread.
+        ///
+        /// # Safety
+        /// `io` is part of a record in a map.
+        #[inline(always)]
+        unsafe fn add_io_of_thread(io: *mut IoAccounting, task: u64) {
+            // SAFETY: the caller's.
+            unsafe { $(add(&raw mut (*io).$io_field, read_u64(task, &OFFSETS.task_accounting.$io_field));)+ }
+        }
+    };
 }
 
-#[inline(always)]
-fn half(structure: u64, offset: &Global<u32>) -> u32 {
-    read(structure, offset).unwrap_or(0)
-}
+m8refsvr_common::accounting!(accounting_functions);

@@ -9,6 +9,7 @@
 mod block;
 mod lifecycle;
 mod maps;
+mod offsets;
 mod panic;
 mod sched;
 

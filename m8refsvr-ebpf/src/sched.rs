@@ -4,29 +4,16 @@
 use core::{ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::{
-    EbpfContext as _, Global,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_get_current_task_btf},
+    EbpfContext as _,
+    helpers::{bpf_get_current_task, generated::bpf_get_current_task_btf},
     programs::{RawTracePointContext, TracePointContext},
 };
 use m8refsvr_common::switch::{PF_EXITING, Switch};
 
-use crate::maps::{Watched, thread_ended};
-
-/// Offset of `task_struct.__state` (before Linux 5.14: `state`), for kernels that do not pass it.
-#[unsafe(no_mangle)]
-static TASK_STATE_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `task_struct.flags`.
-#[unsafe(no_mangle)]
-static TASK_FLAGS_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `task_struct.sighand`; 0 where it is not known.
-#[unsafe(no_mangle)]
-static TASK_SIGHAND_OFFSET: Global<u32> = Global::new(0);
-
-/// Offset of `prev_state` in the record of the classic tracepoint.
-#[unsafe(no_mangle)]
-static PREV_STATE_OFFSET: Global<u32> = Global::new(0);
+use crate::{
+    maps::{Watched, thread_ended},
+    offsets::{OFFSETS, Offset, read},
+};
 
 /// The kernel passes whether it preempts, and the state in which the task leaves. Linux 5.18 and later.
 #[inline(always)]
@@ -54,7 +41,7 @@ pub(crate) fn switched_with_current(context: &RawTracePointContext) {
     if watched.needs_care() {
         return while_exiting_with_current(context.as_ptr());
     }
-    let state = Trusted::current().read::<u32>(&TASK_STATE_OFFSET);
+    let state = Trusted::current().read::<u32>(&OFFSETS.task.state);
     count(watched, Switch::from_task(context.arg::<u64>(0) != 0, state.into()));
 }
 
@@ -62,7 +49,7 @@ pub(crate) fn switched_with_current(context: &RawTracePointContext) {
 fn while_exiting_with_current(context: *mut c_void) {
     let context = RawTracePointContext::new(context);
     let task = Trusted::current();
-    let state = task.read::<u32>(&TASK_STATE_OFFSET);
+    let state = task.read::<u32>(&OFFSETS.task.state);
     while_exiting(context.arg::<u64>(0) != 0, state.into(), || task.is_let_go());
 }
 
@@ -71,9 +58,7 @@ fn while_exiting_with_current(context: *mut c_void) {
 pub(crate) fn switched_with_task(context: &RawTracePointContext) {
     let Some(watched) = Watched::current() else { return };
     let task: u64 = context.arg(1);
-    let state = (task + u64::from(TASK_STATE_OFFSET.load())) as *const u32;
-    // SAFETY: the helper checks the address.
-    let Ok(state) = (unsafe { bpf_probe_read_kernel(state) }) else { return };
+    let Some(state) = read::<u32>(task, &OFFSETS.task.state) else { return };
     let preempt = context.arg::<u64>(0) != 0;
     if watched.needs_care() {
         return while_exiting(preempt, state.into(), || is_let_go(task));
@@ -87,7 +72,7 @@ pub(crate) fn switched_with_task(context: &RawTracePointContext) {
 pub(crate) fn switched_with_record(context: &TracePointContext) {
     let Some(watched) = Watched::current() else { return };
     // SAFETY: the helper checks the address.
-    let state = unsafe { context.read_at::<u32>(PREV_STATE_OFFSET.load() as usize) };
+    let state = unsafe { context.read_at::<u32>(OFFSETS.switch_record.prev_state.load() as usize) };
     let Ok(state) = state else { return };
     let kind = Switch::from_reported(state);
     if watched.needs_care() {
@@ -95,7 +80,7 @@ pub(crate) fn switched_with_record(context: &TracePointContext) {
         let task = unsafe { bpf_get_current_task() };
         // Where it can't be asked, a thread on its last switch is let go of, as most are.
         return match kind {
-            None => last_switch(watched, || TASK_SIGHAND_OFFSET.load() == 0 || is_let_go(task)),
+            None => last_switch(watched, || !OFFSETS.task.sighand.is_known() || is_let_go(task)),
             Some(Switch::Involuntary) if is_let_go(task) => {}
             Some(_) => count(watched, kind),
         };
@@ -130,13 +115,7 @@ fn last_switch(watched: Watched, is_let_go: impl FnOnce() -> bool) {
 /// lock in `__exit_signal` (`kernel/exit.c`), which at last takes the task's `sighand` away.
 #[inline(always)]
 fn is_let_go(task: u64) -> bool {
-    if TASK_SIGHAND_OFFSET.load() == 0 {
-        return false;
-    }
-    let sighand = (task + u64::from(TASK_SIGHAND_OFFSET.load())) as *const u64;
-    // SAFETY: the helper checks the address.
-    let sighand = unsafe { bpf_probe_read_kernel(sighand) };
-    sighand == Ok(0)
+    read::<u64>(task, &OFFSETS.task.sighand) == Some(0)
 }
 
 /// The running task, by a pointer that the verifier trusts, so that no helper is called to read from it (Linux 5.11
@@ -151,8 +130,8 @@ impl Trusted {
     }
 
     #[inline(always)]
-    fn read<T>(&self, offset: &Global<u32>) -> T {
-        let field = (self.0 + u64::from(offset.load())) as *const T;
+    fn read<T>(&self, member: &Offset) -> T {
+        let field = (self.0 + u64::from(member.load())) as *const T;
         // SAFETY: the verifier knows that there is a task, and checks that a field lies at the offset.
         unsafe { read_volatile(field) }
     }
@@ -160,7 +139,8 @@ impl Trusted {
     /// As [`is_let_go`]; first by the task's flags, which the scheduler has just used.
     #[inline(always)]
     fn is_let_go(&self) -> bool {
-        self.read::<u32>(&TASK_FLAGS_OFFSET) & PF_EXITING != 0 && self.read::<u64>(&TASK_SIGHAND_OFFSET) == 0
+        self.read::<u32>(&OFFSETS.task.flags) & PF_EXITING != 0
+            && self.read::<u64>(&OFFSETS.task.sighand) == 0
     }
 }
 

@@ -22,8 +22,9 @@ use m8refsvr_agent::{
     },
 };
 use m8refsvr_common::{
+    accounting::Accounting,
     comm,
-    record::{Accounting, Counts, DropsRecord, ExitRecord, ProcessRecord, ProcessState, SettingsRecord},
+    record::{Counts, DropsRecord, ExitRecord, ProcessRecord, ProcessState, SettingsRecord},
 };
 
 use super::tells;
@@ -107,7 +108,7 @@ pub(crate) fn maps(data: &[u8]) {
         end: word(),
         peak_pages: word(),
         status: word(),
-        last: Accounting { runtime: word(), ..Accounting::default() },
+        last: Accounting::all(()).map(|()| word()),
         ..ExitRecord::default()
     };
     let cpus = vec![counts(&mut word), counts(&mut word)];

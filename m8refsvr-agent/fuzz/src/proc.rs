@@ -11,7 +11,7 @@ use m8refsvr_agent::{
         cgroup::{Controller, Hierarchies, Membership},
         container,
         identity::{Invocation, Names},
-        io::StorageIo,
+        io::{self, StorageIo},
         limits::{Limit, Limits},
         mount::option_in,
         process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
@@ -73,10 +73,13 @@ pub(crate) fn statm(data: &[u8]) {
 }
 
 pub(crate) fn io(data: &[u8]) {
-    let Some(io) = StorageIo::parse(data) else { return };
-    assert!(tells(data, io.read_bytes) && tells(data, io.write_bytes), "{io:?}");
-    let text = format!("read_bytes: {}\nwrite_bytes: {}\n", io.read_bytes, io.write_bytes);
-    assert_eq!(StorageIo::parse(text.as_bytes()), Some(io));
+    let Some(io) = io::parse(data) else { return };
+    let mut text = String::new();
+    StorageIo::NAMES.zip(io, |name, value| (name, value)).for_each(|(name, value)| {
+        assert!(tells(data, value), "{io:?}");
+        text.push_str(&format!("{name}: {value}\n"));
+    });
+    assert_eq!(io::parse(text.as_bytes()), Some(io));
 }
 
 pub(crate) fn status(data: &[u8]) {

@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use m8refsvr_common::record::{Counts, DropsRecord, StorageBytes};
+use m8refsvr_common::{
+    accounting::{Accounting, IoAccounting},
+    record::{Counts, DropsRecord},
+};
 
 use crate::bpf::{
     Forms, Hook, KernelError, News, NotWatched, Options, Snapshot, Switches, TrackedProcess,
@@ -81,7 +84,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn has_storage(&self) -> bool {
+    pub fn kept_accounting(&self) -> Accounting<bool> {
         match *self {}
     }
 
@@ -141,7 +144,7 @@ impl Kernel {
     }
 
     /// Never called.
-    pub fn own_storage(&self, _watch: &Watch) -> Option<StorageBytes> {
+    pub fn own_io(&self, _watch: &Watch) -> Option<IoAccounting> {
         match *self {}
     }
 

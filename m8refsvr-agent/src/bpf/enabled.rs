@@ -8,10 +8,9 @@ use std::{
 };
 
 use m8refsvr_common::{
+    accounting::{Accounting, IoAccounting},
     comm,
-    record::{
-        Counts, DropsRecord, LAYOUT, ProcessRecord, ProcessState, SettingsRecord, StorageBytes, Variant,
-    },
+    record::{Counts, DropsRecord, LAYOUT, ProcessRecord, ProcessState, SettingsRecord, Variant},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -21,11 +20,12 @@ use crate::{
         Event, Forms, Hook, KernelError, News, NotWatched, Options, OverSlot, PASSED_OVER, Slot, Snapshot,
         Switches, TrackedProcess,
         baseline::meeting_point,
+        layout::Layout,
         loader::{self, Attached, Events, FreeSlots, Loaded, Sizes},
         maps::{Maps, NotGiven},
         permissions::Rights,
         pins::{PinError, PinnedAgent, Pins},
-        variants::Layout,
+        variants::BlockForm,
     },
     sys::{heap, namespace},
 };
@@ -51,7 +51,7 @@ pub struct Kernel {
     events: Events,
     /// Events that were lost until the last time.
     lost: u64,
-    has_storage: bool,
+    kept: Accounting<bool>,
     /// Whether a program at a raw tracepoint can be preempted, and then be skipped for others.
     preempts_raw: bool,
 }
@@ -82,7 +82,7 @@ impl Kernel {
         // The lowest slot is given out first.
         (1..=options.capacity).try_for_each(|slot| free.push(slot)).map_err(KernelError::Mapping)?;
         let switches = loaded.attach_switches(&options.switch_forms, &layout);
-        let block = loaded.attach_block(&layout.order(&options.block_forms), &layout);
+        let block = loaded.attach_block(&BlockForm::order(&options.block_forms, &layout), &layout);
         if let (
             Attached { form: Variant::None, problem: Some(first) },
             Attached { form: Variant::None, .. },
@@ -148,7 +148,7 @@ impl Kernel {
             events,
             lost: 0,
             preempts_raw: layout.preempts_raw,
-            has_storage: layout.process.is_some_and(|process| process.has_storage),
+            kept: layout.kept,
         })
     }
 
@@ -192,9 +192,9 @@ impl Kernel {
         self.forms.lifecycle != Variant::None
     }
 
-    /// Whether the storage I/O in [`Holder::life`] means anything.
-    pub fn has_storage(&self) -> bool {
-        self.has_storage
+    /// Which values the kernel's accounting keeps of processes; none where they are not followed.
+    pub fn kept_accounting(&self) -> Accounting<bool> {
+        self.kept
     }
 
     /// A descriptor that can be read when the programs have told something.
@@ -324,9 +324,9 @@ impl Kernel {
         self.maps.sum(watch.slot).plus(&self.maps.target(watch.slot).offset)
     }
 
-    /// Storage I/O of the threads of a watched process that have ended since it is watched; `None` while one is just
+    /// What the kernel accounted as I/O of the threads of a watched process that have ended since it is watched; `None` while one is just
     /// ending.
-    pub fn own_storage(&self, watch: &Watch) -> Option<StorageBytes> {
+    pub fn own_io(&self, watch: &Watch) -> Option<IoAccounting> {
         let own = self.maps.life(watch.slot).own;
         (!self.maps.has_exiting(watch.tgid)).then_some(own)
     }

@@ -25,10 +25,11 @@ use rustix::{
 use crate::{
     bpf::{
         Comms, Hook, KernelError,
+        layout::Layout,
         maps::{Maps, NAMES, Source},
         permissions::{self, Rights},
         pins::{PinError, PinnedAgent, Pins},
-        variants::{BlockForm, Layout, SwitchForm, lifecycle},
+        variants::{BlockForm, SwitchForm, lifecycle},
     },
     sys::kernel_release,
 };
@@ -71,9 +72,6 @@ impl Loaded {
         sizes: Sizes,
         comms: &Comms,
     ) -> Result<Self, KernelError> {
-        let bio = layout.bio.unwrap_or(crate::bpf::variants::Bio { first: true, size: 0, opf: 0 });
-        let record =
-            layout.block_record.unwrap_or(crate::bpf::variants::BlockRecord { nr_sector: 0, rwbs: 0 });
         let counters = counters_length(sizes.capacity, sizes.cpus)
             .ok_or(KernelError::TooMany { capacity: sizes.capacity, cpus: sizes.cpus })?;
         // Our log's level, so that the programs do not write what nobody reads.
@@ -82,23 +80,13 @@ impl Loaded {
         let name_count = (names.len() as u32).min(MAX_NAMES);
         let any_comm = u32::from(comms.others || names.len() > name_count as usize);
         let tick = 1_000_000_000 / clock_ticks_per_second().max(1);
-        let mut loader = EbpfLoader::new();
-        for (name, offset) in layout.process.iter().flat_map(|process| &process.offsets) {
-            loader.override_global(name, offset, true);
-        }
-        let mut ebpf = loader
+        let offsets = layout.offset_values();
+        let mut ebpf = EbpfLoader::new()
             // Only BTF tracepoints and relocations of C programs need it. It has been parsed by now, which takes 15 MB and
             // half of the time to the first export: aya 0.14 has no constructor of the loader that leaves it out, and
             // programs and maps of its types come out of that loader alone.
             .btf(None)
-            .override_global("TASK_STATE_OFFSET", &layout.task_state.unwrap_or_default(), true)
-            .override_global("TASK_FLAGS_OFFSET", &layout.task_flags.unwrap_or_default(), true)
-            .override_global("TASK_SIGHAND_OFFSET", &layout.task_sighand.unwrap_or_default(), true)
-            .override_global("PREV_STATE_OFFSET", &layout.prev_state.unwrap_or_default(), true)
-            .override_global("BIO_SIZE_OFFSET", &bio.size, true)
-            .override_global("BIO_OPF_OFFSET", &bio.opf, true)
-            .override_global("NR_SECTOR_OFFSET", &record.nr_sector, true)
-            .override_global("RWBS_OFFSET", &record.rwbs, true)
+            .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .override_global("CPUS", &sizes.cpus, true)
             .override_global("TICK", &tick, true)
@@ -143,9 +131,10 @@ impl Loaded {
 
     /// Follows processes as they start and end, for which switches must be counted.
     pub(crate) fn attach_lifecycle(&mut self, layout: &Layout) -> Attached {
-        let outcome = match &layout.process {
-            Some(_) => self.attach_sched(layout, lifecycle).map_err(|error| error.to_string()),
-            None => Err("the kernel's BTF does not show what is needed".to_owned()),
+        let outcome = if layout.can_follow {
+            self.attach_sched(layout, lifecycle).map_err(|error| error.to_string())
+        } else {
+            Err("the kernel's BTF does not show what is needed".to_owned())
         };
         match outcome {
             Ok(()) => Attached { form: Variant::RawTracepoint, problem: None },

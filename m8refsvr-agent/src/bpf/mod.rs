@@ -16,6 +16,8 @@ pub mod btf;
 mod disabled;
 #[cfg(feature = "ebpf")]
 mod enabled;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+mod layout;
 #[cfg(feature = "ebpf")]
 mod loader;
 #[cfg(feature = "ebpf")]

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use m8refsvr_common::record::{Accounting, Counts, ProcessState, Variant};
+use m8refsvr_common::{
+    accounting::Accounting,
+    record::{Counts, ProcessState, Variant},
+};
 use serde::Serialize;
 
 use crate::{

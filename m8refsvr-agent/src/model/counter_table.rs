@@ -12,53 +12,53 @@ macro_rules! with_counters {
             "process.cpu.time" ["s"] "CPU time" by "cpu.mode" {
                 /// CPU time in user mode, nanoseconds.
                 CpuUser: "user", "cpu_user_time",
-                    Stat(|stat| nanoseconds(of_ticks(stat.user_ticks))), Some(|at_exit| cpu_time(at_exit).0);
+                    Stat(|stat| nanoseconds(of_ticks(stat.user_ticks))), |at_exit| Some(cpu_time(at_exit)?.0);
                 /// CPU time in the kernel, nanoseconds.
                 CpuSystem: "system", "cpu_system_time",
-                    Stat(|stat| nanoseconds(of_ticks(stat.system_ticks))), Some(|at_exit| cpu_time(at_exit).1);
+                    Stat(|stat| nanoseconds(of_ticks(stat.system_ticks))), |at_exit| Some(cpu_time(at_exit)?.1);
             }
             "process.paging.faults" ["{fault}"] "Page faults, with input (major) and without (minor)"
             by "system.paging.fault.type" {
                 /// Page faults without input.
                 MinorFaults: "minor", "minor_page_faults",
-                    Stat(|stat| stat.minor_faults), Some(|at_exit| at_exit.minor_faults);
+                    Stat(|stat| stat.minor_faults), |at_exit| at_exit.minor_faults;
                 /// Page faults with input.
                 MajorFaults: "major", "major_page_faults",
-                    Stat(|stat| stat.major_faults), Some(|at_exit| at_exit.major_faults);
+                    Stat(|stat| stat.major_faults), |at_exit| at_exit.major_faults;
             }
             "process.disk.io" ["By"]
                 "Storage I/O as /proc/PID/io accounts it: bytes fetched, and bytes of pages made dirty"
             by "disk.io.direction" {
                 /// Bytes fetched from storage.
                 StorageRead: "read", "disk_read_bytes",
-                    Io(|io| io.read_bytes), Some(|at_exit| at_exit.read_bytes);
+                    Io(|io| io.read_bytes), |at_exit| at_exit.read_bytes;
                 /// Bytes of pages made dirty.
                 StorageWrite: "write", "disk_write_bytes",
-                    Io(|io| io.write_bytes), Some(|at_exit| at_exit.write_bytes);
+                    Io(|io| io.write_bytes), |at_exit| at_exit.write_bytes;
             }
             "m8refsvr.block.io" ["By"] "Bytes in requests that the processes made to block devices"
             by "disk.io.direction" {
                 /// Bytes in read requests to block devices.
-                BlockRead: "read", "block_read_bytes", BlockIo(|counts| counts.read_bytes), None;
+                BlockRead: "read", "block_read_bytes", BlockIo(|counts| counts.read_bytes), |_| None;
                 /// Bytes in write requests to block devices.
-                BlockWrite: "write", "block_write_bytes", BlockIo(|counts| counts.write_bytes), None;
+                BlockWrite: "write", "block_write_bytes", BlockIo(|counts| counts.write_bytes), |_| None;
             }
             "m8refsvr.block.operations" ["{operation}"] "Requests that the processes made to block devices"
             by "disk.io.direction" {
                 /// Read requests to block devices.
-                BlockReads: "read", "block_read_operations", BlockIo(|counts| counts.read_operations), None;
+                BlockReads: "read", "block_read_operations", BlockIo(|counts| counts.read_operations), |_| None;
                 /// Write requests to block devices.
-                BlockWrites: "write", "block_write_operations", BlockIo(|counts| counts.write_operations), None;
+                BlockWrites: "write", "block_write_operations", BlockIo(|counts| counts.write_operations), |_| None;
             }
             "process.context_switches" ["{context_switch}"]
                 "Context switches of all threads, exited ones included"
             by "process.context_switch.type" {
                 /// Context switches in which a thread began to wait.
                 Voluntary: "voluntary", "voluntary_ctx_switches",
-                    Switches(|switches| switches.voluntary), Some(|at_exit| at_exit.voluntary);
+                    Switches(|switches| switches.voluntary), |at_exit| at_exit.voluntary;
                 /// Context switches in which a thread was preempted or yielded.
                 Involuntary: "involuntary", "nonvoluntary_ctx_switches",
-                    Switches(|switches| switches.involuntary), Some(|at_exit| at_exit.involuntary);
+                    Switches(|switches| switches.involuntary), |at_exit| at_exit.involuntary;
             }
         }
     };

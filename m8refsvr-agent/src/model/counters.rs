@@ -1,6 +1,6 @@
 //! Values of a process that only grow, and what is done with all of them alike.
 
-use m8refsvr_common::record::{Accounting, Counts};
+use m8refsvr_common::{accounting::Accounting, record::Counts};
 
 use crate::{
     bpf::Switches,
@@ -60,8 +60,8 @@ macro_rules! counters {
                 }
             }
 
-            /// Where the kernel's accounting has it; `None` where it has not.
-            fn at_exit(self) -> Option<fn(&Accounting) -> u64> {
+            /// Where the kernel's accounting has it.
+            fn at_exit(self) -> fn(&Accounting<Option<u64>>) -> Option<u64> {
                 match self {
                     $($(Self::$name => $at_exit,)+)+
                 }
@@ -157,12 +157,9 @@ impl Totals {
         })
     }
 
-    /// What the kernel's accounting has of a process. `has_io` says whether the kernel accounts I/O.
-    pub(crate) fn at_exit(accounting: &Accounting, has_io: bool) -> Self {
-        Self::of(|counter| match counter.origin() {
-            Origin::Io(_) if !has_io => None,
-            _ => counter.at_exit().map(|of| of(accounting)),
-        })
+    /// What the kernel's accounting has of a process; `None` for what the kernel does not keep.
+    pub(crate) fn at_exit(accounting: &Accounting<Option<u64>>) -> Self {
+        Self::of(|counter| counter.at_exit()(accounting))
     }
 
     /// With what these readings have in place of what it has of the same.

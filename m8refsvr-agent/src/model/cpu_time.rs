@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use m8refsvr_common::record::Accounting;
+use m8refsvr_common::accounting::Accounting;
 
 /// A length of time as counters keep it.
 pub(crate) fn nanoseconds(time: Duration) -> u64 {
@@ -10,8 +10,8 @@ pub(crate) fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// CPU time of an exited process in user mode and in the kernel, nanoseconds.
-pub(crate) fn cpu_time(accounting: &Accounting) -> (u64, u64) {
-    divided(accounting.runtime, accounting.user, accounting.system)
+pub(crate) fn cpu_time(accounting: &Accounting<Option<u64>>) -> Option<(u64, u64)> {
+    Some(divided(accounting.runtime?, accounting.user?, accounting.system?))
 }
 
 /// Divides CPU time so that neither part is less than in `seen`, and the sum stays. The kernel does the same with what it

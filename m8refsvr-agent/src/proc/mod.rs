@@ -423,7 +423,7 @@ mod tests {
         });
         assert!(stat.is_some());
         let opened = proc.process(child.id()).unwrap();
-        let io = |process: &Process| io::StorageIo::read(process, &mut Vec::new());
+        let io = |process: &Process| io::read(process, &mut Vec::new());
         assert_eq!((io(&kept), fd::count(&kept)), (io(&opened), fd::count(&opened)));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,6 +1,6 @@
 //! Parents and children that match both: what the kernel adds to the parents must not count twice.
 
-use m8refsvr_common::record::{ProcessState, StorageBytes};
+use m8refsvr_common::{accounting::IoAccounting, record::ProcessState};
 
 use crate::tracker::Tracker;
 use crate::{
@@ -18,7 +18,7 @@ impl Tracker {
             return;
         };
         let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch) else { return };
-        if !kernel.follows_processes() || !kernel.has_storage() {
+        if !kernel.follows_processes() || kernel.kept_accounting().io() == IoAccounting::default() {
             return;
         }
         let proc = &self.proc;
@@ -34,15 +34,12 @@ impl Tracker {
             process.as_ref().is_none_or(|process| !ignores_child_ends(process, buffer).unwrap_or(false));
         let of_children = || {
             if !waits {
-                return Some(StorageBytes::default());
+                return Some(IoAccounting::default());
             }
             let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
             let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
-            waited_for.try_fold(StorageBytes::default(), |sum, holder| match holder.state {
-                ProcessState::Exited => Some(StorageBytes {
-                    read: sum.read.wrapping_add(holder.life.last.read_bytes),
-                    written: sum.written.wrapping_add(holder.life.last.write_bytes),
-                }),
+            waited_for.try_fold(IoAccounting::default(), |sum, holder| match holder.state {
+                ProcessState::Exited => Some(sum.plus(holder.life.last.io())),
                 ProcessState::Living => None,
                 _ => Some(sum),
             })

@@ -110,7 +110,7 @@ impl Tracker {
             return self.reject(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
-        let first = Totals::at_exit(&holder.life.first, kernel.has_storage());
+        let first = Totals::at_exit(&holder.life.first.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O: that is counted from now on.
         let block_io = (kernel.forms().block_io != Variant::None).then(Counts::default);
         let first = Some(first.with(Readings { block_io: block_io.as_ref(), ..Readings::default() }));
@@ -179,7 +179,7 @@ impl Tracker {
             let watch = kernel.adopt(slot);
             return kernel.release(watch);
         }
-        let last = Totals::at_exit(&holder.life.last, kernel.has_storage());
+        let last = Totals::at_exit(&holder.life.last.known(kernel.kept_accounting()));
         let offset = self.members.get(&identity).and_then(|member| member.storage);
         let last = offset.map_or(last, |offset| {
             last.with(Readings { io: Some(&offset.with(holder.life.own)), ..Readings::default() })

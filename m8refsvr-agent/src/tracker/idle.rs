@@ -90,7 +90,7 @@ mod tests {
 
     fn read(process: &Process) -> CachedReading {
         let mut buffer = Vec::new();
-        let io = StorageIo::read(process, &mut buffer).ok();
+        let io = crate::proc::io::read(process, &mut buffer).ok();
         CachedReading { stat: Stat::read(process, &mut buffer).unwrap(), io }
     }
 

@@ -4,11 +4,12 @@
 
 use std::{thread::sleep, time::Duration};
 
-use m8refsvr_common::record::StorageBytes;
-
 use crate::{
     bpf::{Kernel, Watch},
-    proc::{Process, Unreadable, io::StorageIo},
+    proc::{
+        Process, Unreadable,
+        io::{self, StorageIo},
+    },
 };
 
 /// How often reading is tried while threads of the process end.
@@ -43,7 +44,7 @@ impl Patience {
 
 /// What to add (wrapping) to what a process itself had, so that it continues what it and its children had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offset(StorageBytes);
+pub(crate) struct Offset(StorageIo);
 
 impl Offset {
     /// Of a process that now has matching children. `of_children` tells what those had that it has waited for already;
@@ -53,33 +54,25 @@ impl Offset {
         process: &Process,
         kernel: &Kernel,
         watch: &Watch,
-        of_children: impl Fn() -> Option<StorageBytes>,
+        of_children: impl Fn() -> Option<StorageIo>,
         patience: &mut Patience,
         buffer: &mut Vec<u8>,
     ) -> Option<Self> {
         for _ in 0..ATTEMPTS {
             let children = patience.wait_for(&of_children)?;
-            let all = StorageIo::read(process, buffer).ok()?;
+            let all = io::read(process, buffer).ok()?;
             let own = own(process, kernel, watch, buffer).ok()?;
             if of_children() == Some(children) {
                 // Of what nobody waited for nothing was added.
-                let less =
-                    |all: u64, own: u64, children: u64| all.saturating_sub(own).saturating_sub(children);
-                return Some(Self(StorageBytes {
-                    read: less(all.read_bytes, own.read_bytes, children.read),
-                    written: less(all.write_bytes, own.write_bytes, children.written),
-                }));
+                return Some(Self(all.zip(own, u64::saturating_sub).zip(children, u64::saturating_sub)));
             }
         }
         None
     }
 
     /// With what the threads of a process had of which the last has ended.
-    pub(crate) fn with(self, own: StorageBytes) -> StorageIo {
-        StorageIo {
-            read_bytes: own.read.wrapping_add(self.0.read),
-            write_bytes: own.written.wrapping_add(self.0.written),
-        }
+    pub(crate) fn with(self, own: StorageIo) -> StorageIo {
+        own.plus(self.0)
     }
 }
 
@@ -91,10 +84,10 @@ pub(crate) fn read(
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
     let Some((offset, (kernel, watch))) = offset.zip(watched) else {
-        return StorageIo::read(process, buffer);
+        return io::read(process, buffer);
     };
     let own = own(process, kernel, watch, buffer)?;
-    Ok(offset.with(StorageBytes { read: own.read_bytes, written: own.write_bytes }))
+    Ok(offset.with(own))
 }
 
 /// What the living threads of a process had, and those that have ended since it is watched.
@@ -105,17 +98,14 @@ fn own(
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
     for _ in 0..ATTEMPTS {
-        let Some(before) = kernel.own_storage(watch) else {
+        let Some(before) = kernel.own_io(watch) else {
             // The last steps of a thread take microseconds.
             std::thread::yield_now();
             continue;
         };
-        let threads = StorageIo::read_threads(process, buffer)?;
-        if kernel.own_storage(watch) == Some(before) {
-            return Ok(StorageIo {
-                read_bytes: threads.read_bytes.wrapping_add(before.read),
-                write_bytes: threads.write_bytes.wrapping_add(before.written),
-            });
+        let threads = io::read_threads(process, buffer)?;
+        if kernel.own_io(watch) == Some(before) {
+            return Ok(threads.plus(before));
         }
     }
     Err(Unreadable::Unknown)

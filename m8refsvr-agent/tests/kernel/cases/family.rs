@@ -7,7 +7,7 @@ use std::{
 
 use m8refsvr_agent::{
     model::counters::Counter,
-    proc::{Proc, io::StorageIo},
+    proc::{Proc, io},
 };
 
 use super::lifecycle::watching_for;
@@ -47,7 +47,7 @@ fn unwaited() {
             step(&mut parent);
             let sample = watching.collect();
             let process = Proc::new("/proc").process(parent.id()).unwrap();
-            let expected = StorageIo::read(&process, &mut Vec::new()).ok();
+            let expected = io::read(&process, &mut Vec::new()).ok();
             assert_eq!(of(&sample, parent.id()).storage(), expected, "nothing was added to it");
         }
         drop(parent.stdin.take());

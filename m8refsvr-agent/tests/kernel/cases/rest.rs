@@ -10,7 +10,7 @@ use std::{
 use m8refsvr_agent::{
     collector::Collector,
     model::counters::Counter,
-    proc::{Proc, io::StorageIo, stat::Stat},
+    proc::{Proc, io, stat::Stat},
     sys::boot_clock::of_ticks,
 };
 
@@ -101,7 +101,7 @@ fn wakes() {
     let used = after.cpu_time();
     // The kernel tells hundredths of a second, of each part.
     assert!(used >= before.cpu_time() + Duration::from_millis(30), "{used:?}");
-    assert_eq!(after.storage(), StorageIo::read(&process, &mut buffer).ok());
+    assert_eq!(after.storage(), io::read(&process, &mut buffer).ok());
     assert!(after.storage().unwrap().write_bytes >= before.storage().unwrap().write_bytes + (4 << 20));
 }
 

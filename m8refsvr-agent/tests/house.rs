@@ -50,36 +50,58 @@ const LAYERS: [&str; 14] = [
     "commands",
 ];
 
+/// The modules of xtask, in the same order: what all commands use, then what builds, then the commands.
+const XTASK_LAYERS: [&str; 14] = [
+    "report", "paths", "files", "command", "deps", "build", "check", "dist", "vm", "bench", "demo", "run",
+    "fuzz", "test",
+];
+
 #[test]
 fn a_folder_imports_only_those_before_it_in_the_flow() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
-    let (mut faults, mut seen) = (Vec::new(), 0);
-    for (layer, name) in LAYERS.iter().enumerate() {
-        for path in files_below(&source.join(name)) {
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
+    imports_follow(&LAYERS, &agent.join("src"));
+}
+
+#[test]
+fn a_module_of_xtask_imports_only_those_before_it() {
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
+    imports_follow(&XTASK_LAYERS, &agent.with_file_name("xtask").join("src"));
+}
+
+/// Fails unless the modules below `source` are those of `layers`, and each imports only those before it.
+#[expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+fn imports_follow(layers: &[&str], source: &Path) {
+    let place = |name: &str| layers.iter().position(|layer| *layer == name);
+    let module = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let (mut names, mut faults, mut seen) = (Vec::new(), Vec::new(), 0);
+    for entry in fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = module(&entry);
+        if ["lib", "main"].contains(&name.as_str()) {
+            continue;
+        }
+        let layer = place(&name);
+        names.push(name);
+        for path in if entry.is_dir() { files_below(&entry) } else { vec![entry] } {
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             for import in imports(&fs::read_to_string(&path).unwrap()) {
                 seen += 1;
                 let Some(imported) = place(&import) else {
-                    panic!("{}: {import} is no layer; give it its place in LAYERS", path.display())
+                    panic!("{}: {import} is no layer; give it its place in the list", path.display())
                 };
-                if imported > layer {
-                    faults
-                        .push(format!("{} imports {import}", path.strip_prefix(&source).unwrap().display()));
+                if Some(imported) > layer {
+                    faults.push(format!("{} imports {import}", path.strip_prefix(source).unwrap().display()));
                 }
             }
         }
     }
     assert!(seen > 100, "only {seen} imports were found");
     assert!(faults.is_empty(), "imports against the flow:\n{}", faults.join("\n"));
-    let folders = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<String> = folders
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().unwrap().to_str().unwrap().into())
-        .collect();
     names.sort();
-    let mut layers = LAYERS.to_vec();
+    let mut layers = layers.to_vec();
     layers.sort_unstable();
-    assert_eq!(names, layers, "every folder has its place in the flow");
+    assert_eq!(names, layers, "every module has its place in the flow");
 }
 
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]

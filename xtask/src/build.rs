@@ -1,6 +1,7 @@
-//! Building: the eBPF object, then the agent that embeds it.
+//! Builds the eBPF object, and the agent that embeds it.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,25 +9,29 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{dist::Zig, host, toolchain::Toolchain};
+use crate::{
+    command,
+    deps::{toolchain::Toolchain, zig::Zig},
+    files, paths, report,
+};
 
-const TARGET: &str = "bpfel-unknown-none";
-/// The agent's, where it has to be named.
+const BPF_TARGET: &str = "bpfel-unknown-none";
+/// The agent's target, for cargo-zigbuild, which needs its name.
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds the object that the agent embeds: `target/bpf/m8refsvr.o`.
 pub(crate) fn ebpf_object(log: bool) -> Result<()> {
     let object = build_bin("m8refsvr", log.then_some("log"), "m8refsvr.o")?;
-    host::step(&format!("the eBPF object is {}", object.display()));
+    report::step(&format!("the eBPF object is {}", object.display()));
     Ok(())
 }
 
-/// Builds the object with log statements beside the one that the agent embeds, for the tests.
+/// Builds the object with log statements, for the tests: `target/bpf/m8refsvr-log.o`.
 pub(crate) fn log_object() -> Result<PathBuf> {
     build_bin("m8refsvr", Some("log"), "m8refsvr-log.o")
 }
 
-/// Builds the programs that the bench puts beside ours: `target/bpf/reference.o`.
+/// Builds the programs with which the bench compares ours: `target/bpf/reference.o`.
 pub(crate) fn reference_object() -> Result<PathBuf> {
     build_bin("reference", Some("bench"), "reference.o")
 }
@@ -34,80 +39,87 @@ pub(crate) fn reference_object() -> Result<PathBuf> {
 /// Builds the eBPF object and the release agent; returns the agent's path.
 pub(crate) fn agent() -> Result<PathBuf> {
     ebpf_object(false)?;
-    host::step("building the agent");
-    host::run(&mut host::cargo(&["build", "--release", "--package", "m8refsvr-agent"]))?;
-    let agent = target_folder().join("release/m8refsvr-agent");
-    host::step(&format!("the agent is {}", agent.display()));
+    report::step("building the agent");
+    command::run(&mut command::cargo(&["build", "--release", "--package", "m8refsvr-agent"]))?;
+    let agent = paths::target().join("release/m8refsvr-agent");
+    report::step(&format!("the agent is {}", agent.display()));
     Ok(agent)
 }
 
 /// Builds the agent for this version of glibc and later ones; returns the agent's path.
 pub(crate) fn agent_for_glibc(zig: &Zig, version: &str) -> Result<PathBuf> {
     ebpf_object(false)?;
-    host::step(&format!("building the agent for glibc {version} and later"));
+    report::step(&format!("building the agent for glibc {version} and later"));
     let target = format!("{AGENT_TARGET}.{version}");
-    host::run(
+    command::run(
         Command::new(&zig.cargo_zigbuild)
-            .current_dir(host::root())
+            .current_dir(paths::root())
             .args(["zigbuild", "--release", "--package", "m8refsvr-agent", "--target", &target])
             .env("CARGO_ZIGBUILD_ZIG_PATH", &zig.zig)
-            // Of both programs' caches.
+            // Both programs put their caches there.
             .env("XDG_CACHE_HOME", &zig.cache)
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS"),
     )?;
-    Ok(target_folder().join(AGENT_TARGET).join("release/m8refsvr-agent"))
+    Ok(paths::target().join(AGENT_TARGET).join("release/m8refsvr-agent"))
 }
 
-/// Where cargo puts what it builds for this machine.
-pub(crate) fn target_folder() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| host::root().join("target"), PathBuf::from)
+/// The executables that a `cargo test` or `cargo bench` builds, by the names of their targets.
+pub(crate) fn executables(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    let messages = command::output(cargo.args(["--no-run", "--message-format", "json-render-diagnostics"]))?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    Ok(messages
+        .filter_map(|message| {
+            let name = message["target"]["name"].as_str()?;
+            Some((name.to_owned(), message["executable"].as_str()?.into()))
+        })
+        .collect())
 }
 
 fn build_bin(bin: &str, feature: Option<&str>, object: &str) -> Result<PathBuf> {
-    let root = host::root();
+    let root = paths::root();
     let toolchain = Toolchain::find()?;
     let linker = toolchain.bpf_linker()?;
-    host::step(&format!("building {object} with {}", toolchain.rustc.display()));
+    report::step(&format!("building {object} with {}", toolchain.rustc.display()));
 
     let folder = root.join("target/bpf");
     let mut command = Command::new(&toolchain.cargo);
     command
         .current_dir(&root)
         .args(["build", "--quiet", "--package", "m8refsvr-ebpf", "--bin", bin, "--profile", "ebpf"])
-        .args(["-Z", "build-std=core", "--target", TARGET])
+        .args(["-Z", "build-std=core", "--target", BPF_TARGET])
         .arg("--target-dir")
         .arg(folder.join("build"))
         .args(feature.iter().flat_map(|feature| ["--features", feature]))
         .env("RUSTC", &toolchain.rustc)
-        // build-std is open to nightly alone, but is what aya builds with on every toolchain.
+        // build-std is unstable. aya builds with it on stable toolchains in this way too.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&toolchain, &linker)?.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTUP_TOOLCHAIN");
-    host::run(&mut command)?;
+    command::run(&mut command)?;
 
-    // Without the debug sections a tenth of the size; `.BTF` and `.BTF.ext` stay.
-    let built = folder.join("build").join(TARGET).join("ebpf").join(bin);
+    // Without debug sections the object is a tenth of the size; `.BTF` and `.BTF.ext` stay.
+    let built = folder.join("build").join(BPF_TARGET).join("ebpf").join(bin);
     let object = folder.join(object);
     let stripped = object.with_extension("new");
-    host::run(
+    command::run(
         Command::new(toolchain.llvm.tool("llvm-objcopy")).arg("--strip-debug").arg(&built).arg(&stripped),
     )?;
     replace_if_changed(&stripped, &object)?;
     Ok(object)
 }
 
-/// An object that did not change keeps its time, so that the agent is not built again.
+/// An unchanged object keeps its modification time, so that the agent is not built again.
 fn replace_if_changed(new: &Path, old: &Path) -> Result<()> {
-    let content = fs::read(new).with_context(|| format!("cannot read {}", new.display()))?;
+    let content = files::read(new)?;
     if fs::read(old).is_ok_and(|before| before == content) {
         return fs::remove_file(new).with_context(|| format!("cannot remove {}", new.display()));
     }
     fs::rename(new, old).with_context(|| format!("cannot write {}", old.display()))
 }
 
-/// The same object from every checkout: paths of this machine are mapped to fixed ones.
+/// Paths of this machine are mapped to fixed ones, so that every checkout builds the same object.
 fn rustflags(toolchain: &Toolchain, linker: &Path) -> Result<Vec<String>> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     Ok(vec![
@@ -115,9 +127,9 @@ fn rustflags(toolchain: &Toolchain, linker: &Path) -> Result<Vec<String>> {
         "-Clink-arg=--btf".into(),
         "-Cdebuginfo=2".into(),
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
-        remap(&host::cargo_home()?, "/cargo"),
+        remap(&paths::cargo_home()?, "/cargo"),
         remap(&toolchain.sysroot, "/rust"),
-        // The last that fits wins, and the others may lie within the checkout.
-        remap(&host::root(), "/m8refsvr"),
+        // The last mapping that matches wins, and the others may lie within the checkout.
+        remap(&paths::root(), "/m8refsvr"),
     ])
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::build;
+use crate::paths;
 
 const NAME: &str = "M8RefSvr";
 
@@ -52,7 +52,7 @@ impl Drop for Load {
 }
 
 fn folder() -> PathBuf {
-    build::target_folder().join("demo")
+    paths::target().join("demo")
 }
 
 /// What the load does: one thread computes a third of the time, one waits often, one writes to the disk.

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use crate::host;
+use crate::{command, paths, report};
 
 /// Documents with generated parts.
 const DOCUMENTS: [&str; 1] = ["README.md"];
 
 pub(crate) fn docs() -> Result<()> {
-    host::step("generating tables in the documents");
+    report::step("generating tables in the documents");
     let arguments = ["run", "--quiet", "--package", "m8refsvr-agent", "--example", "reference", "--"];
-    host::run(host::cargo(&arguments).args(DOCUMENTS.map(|path| host::root().join(path))))
+    command::run(command::cargo(&arguments).args(DOCUMENTS.map(|path| paths::root().join(path))))
 }

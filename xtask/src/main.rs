@@ -1,24 +1,32 @@
-//! The developer's commands: `cargo xtask ...`. A file for each command; what they share is in `host`.
+//! The developer's commands, `cargo xtask ...`, and what they share.
+//!
+//! # Layout
+//! - `main`: the command line
+//! - `report`, `paths`, `files`, `command`: messages, folders, files, other programs
+//! - `deps`: what is downloaded, installed or built once into the cache
+//! - `build`: the eBPF object and the agent
+//! - `check`: formats, lints, dependencies and manifests
+//! - `dist`: packages; `vm`: other kernels and systemd in virtual machines; `bench`: what the agent costs
+//! - `demo`, `run`, `fuzz`, `test`: one command each
+//!
+//! A module uses only those before it in this list.
 
 #![forbid(unsafe_code)]
 
-mod apt;
 mod bench;
 mod build;
+mod check;
+mod command;
 mod demo;
-mod deny;
+mod deps;
 mod dist;
 mod docs;
+mod files;
 mod fuzz;
-mod host;
-mod keep;
-mod kubernetes;
-mod lint;
-mod receivers;
+mod paths;
+mod report;
 mod run;
 mod test;
-mod toolchain;
-mod tools;
 mod vm;
 
 use std::process::ExitCode;
@@ -26,7 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The developer's commands of m8refsvr")]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "The developer's commands of m8refsvr")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,39 +42,41 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build everything and print one document about the processes named M8RefSvr, or about a demonstration
+    /// Build the agent and print one sample of the processes named M8RefSvr, or of a demonstration process
     Run,
-    /// Format, lint and test everything; lists what can't run on this machine
+    /// Run all checks and tests, and list those that can't run on this machine
     Test,
-    /// In machines that qemu emulates: run the tests that need a kernel on other kernels, and prove with systemd what is
-    /// installed; all of it writes the README's table of kernels
+    /// Test in virtual machines: the kernel tests on other kernels, the packages under systemd
+    ///
+    /// qemu emulates the machines, so no hardware support is needed. A run of all machines and tests also writes the
+    /// table of kernels in README.md.
     Vm {
-        /// Which: 5.10, 6.1, 6.12, 7.2, systemd; all, unless some are named
+        /// 5.10, 6.1, 6.12, 7.2 (kernels) or systemd [default: all]
         machines: Vec<String>,
-        /// Only tests with this in their names
-        #[arg(long, default_value = "")]
+        /// Run only the kernel tests with this text in their names
+        #[arg(long, default_value = "", hide_default_value = true)]
         tests: String,
     },
     /// Build the eBPF object and the release agent
     Build,
-    /// Build what users install, into target/dist: a tarball, a .deb and an .rpm
+    /// Make the packages in target/dist: a tarball, a .deb and an .rpm
     Dist,
     /// Generate the tables in the documents from the code
     Docs,
-    /// Build only the eBPF object, into target/bpf/m8refsvr.o
+    /// Build only the eBPF object, target/bpf/m8refsvr.o
     BuildEbpf {
-        /// With log statements, which the agent forwards to its own log
+        /// Add log statements, which the agent forwards to its own log
         #[arg(long)]
         log: bool,
     },
-    /// Look for input that breaks a parser of what comes from outside: the long test, a minute for each
+    /// Fuzz the parsers of untrusted input
     Fuzz(fuzz::Fuzz),
-    /// Measure: what is promised about cost, beside what it is compared with
+    /// Measure the cost of the agent, and compare it with the accepted ratios
     Bench(bench::Bench),
-    /// The load that `run` starts: ends with its standard input
+    /// The demonstration process of `run`; it exits when its standard input ends
     #[command(hide = true)]
     DemoLoad,
-    /// What `bench` looks at: ends with its standard input
+    /// A process that `bench` measures the agent with; it exits when its standard input ends
     #[command(hide = true)]
     BenchLoad { threads: usize, files: usize },
 }
@@ -75,7 +85,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            host::say(&format!("error: {error:#}"));
+            report::line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -20,7 +20,7 @@ use super::{
     receiver::Receiver,
     table::Table,
 };
-use crate::{build, host};
+use crate::{build, report};
 
 const ROUNDS: usize = 3;
 /// Scrapes of which the CPU time is taken, after others that find everything new.
@@ -181,7 +181,7 @@ pub(super) fn agents() -> Result<Table> {
     let mut table = Table::default();
     let mut whose = Whose::ALL.to_vec();
     for round in 0..ROUNDS {
-        host::step(&format!("measuring, round {} of {ROUNDS}", round + 1));
+        report::step(&format!("measuring, round {} of {ROUNDS}", round + 1));
         for kind in kinds {
             let _load = Load::start(1000, 1470, kind)?;
             let mut failed = Vec::new();

@@ -7,17 +7,17 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::{
-    in_process, peers,
+    cargo_bench, peers,
     table::{Table, part},
 };
-use crate::{build, host};
+use crate::{build, report};
 
 /// What is counted by who is not ours: switches by process.
 const SCRIPT: &str = "tracepoint:sched:sched_switch { @[pid] = count(); }";
 
 pub(super) fn hooks() -> Result<Table> {
     let mut table = Table::default();
-    let mut program = in_process::build("hooks")?;
+    let mut program = cargo_bench::build("hooks")?;
     let reference = build::reference_object()?;
     let mut neighbours = Map::new();
     let mut add =
@@ -41,9 +41,9 @@ pub(super) fn hooks() -> Result<Table> {
         let tool = |name: &str| bound(root, &[&root.join("usr/sbin").join(name).display().to_string()]);
         vec![("libbpf-tools' cpudist", tool("cpudist")), ("libbpf-tools' runqlat", tool("runqlat"))]
     });
-    host::step("measuring");
+    report::step("measuring");
     program.env("M8REFSVR_REFERENCE_OBJECT", reference);
-    let measured = in_process::run(program.env("M8REFSVR_NEIGHBOURS", Value::from(neighbours).to_string()))?;
+    let measured = cargo_bench::run(program.env("M8REFSVR_NEIGHBOURS", Value::from(neighbours).to_string()))?;
     for name in measured["failed"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         table.note(format!("{name} attached nothing"));
     }

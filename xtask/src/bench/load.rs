@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build;
+use crate::paths;
 
 /// The name of those that match. It is short enough for `comm` to be all of it.
 pub(crate) const NAME: &str = "M8RefSvr_bench";
@@ -119,7 +119,7 @@ fn program(name: &str) -> Result<PathBuf> {
 
 /// Where what the benches need and write is.
 pub(crate) fn folder() -> PathBuf {
-    build::target_folder().join("bench")
+    paths::target().join("bench")
 }
 
 /// The processes that run on this machine.

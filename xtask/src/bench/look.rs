@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
-    in_process,
+    cargo_bench,
     load::{Kind, LARGE, Load, NAME, SMALL},
     table::Table,
 };
-use crate::{build, host};
+use crate::{build, report};
 
 /// What the bench of the agent's library measures, by its names.
 const LOOK: &str = "look";
@@ -44,7 +44,7 @@ impl Scene {
     fn measure(&mut self, program: &Command, reference: &Path) -> Result<()> {
         let _load = Load::start(self.matching, self.all, self.kind)?;
         let measured =
-            in_process::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
+            cargo_bench::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
         for name in [LOOK, KEPT, OPENED, ITERATED, LOOK_AT_WOKEN, KEPT_OF_WOKEN, LOOK_AT_ROUSED] {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
             let microseconds = values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3);
@@ -71,13 +71,13 @@ impl Scene {
 }
 
 pub(super) fn look() -> Result<Table> {
-    let program = in_process::build("look")?;
+    let program = cargo_bench::build("look")?;
     let reference = build::reference_object()?;
     let mut typical = [Scene::new(1000, 1470, SMALL), Scene::new(1000, 1470, LARGE)];
     let mut alone = [Scene::new(1, 0, SMALL), Scene::new(1, 1470, SMALL)];
     let mut growing = [100, 1000, 4000].map(|matching| Scene::new(matching, 0, SMALL));
     for round in 1..=ROUNDS {
-        host::step(&format!("measuring, round {round} of {ROUNDS}"));
+        report::step(&format!("measuring, round {round} of {ROUNDS}"));
         for scene in typical.iter_mut().chain(&mut alone).chain(&mut growing) {
             scene.measure(&program, &reference)?;
         }

@@ -5,13 +5,13 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    agent, in_process,
+    agent, cargo_bench,
     load::{Load, NAME, SMALL},
     process::{Measured, Memory},
     receiver::Receiver,
     table::Table,
 };
-use crate::{build, host};
+use crate::{build, report};
 
 const ROUNDS: usize = 3;
 /// Exports after which everything has been used once.
@@ -28,7 +28,7 @@ const MATCHING_LONG: usize = 100;
 
 pub(super) fn memory() -> Result<Table> {
     let agent = build::agent()?;
-    let program = in_process::build("look")?;
+    let program = cargo_bench::build("look")?;
     let mut one = Vec::new();
     let mut many = Vec::new();
     let mut kept = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn memory() -> Result<Table> {
     let mut before = Vec::new();
     let mut after = Vec::new();
     for round in 1..=ROUNDS {
-        host::step(&format!("measuring, round {round} of {ROUNDS}"));
+        report::step(&format!("measuring, round {round} of {ROUNDS}"));
         {
             let _load = Load::start(1, 0, SMALL)?;
             one.push(settled(&agent, &[])?.memory()?);
@@ -68,7 +68,7 @@ pub(super) fn memory() -> Result<Table> {
             sizes.push(bytes);
         }
         let _load = Load::start(MATCHING_LONG, 0, SMALL)?;
-        let measured = in_process::run(Command::new(program.get_program()).args([NAME, "growth"]))?;
+        let measured = cargo_bench::run(Command::new(program.get_program()).args([NAME, "growth"]))?;
         let figure = |name: &str| measured[name].as_f64().with_context(|| format!("no {name} was measured"));
         before.push(mebibytes(figure("before")?));
         after.push(mebibytes(figure("after")?));

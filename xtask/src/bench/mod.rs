@@ -3,8 +3,8 @@
 
 mod agent;
 mod agents;
+mod cargo_bench;
 mod hooks;
-mod in_process;
 pub(crate) mod load;
 mod look;
 mod memory;
@@ -18,7 +18,7 @@ mod table;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::host;
+use crate::{command, report};
 use table::Table;
 
 /// What can be measured.
@@ -87,21 +87,16 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn bench(bench: &Bench) -> Result<()> {
-    if !host::is_root() {
-        bail!(
-            "the benches load programs into the kernel; this runs them:\n\n    sudo env \"PATH=$PATH\" \
-             \"HOME=$HOME\" cargo xtask bench\n"
-        );
-    }
+    command::require_root("the benches load BPF programs into the kernel", "bench")?;
     let wanted = if bench.benches.is_empty() { Name::value_variants() } else { &bench.benches };
     let mut worse = Vec::new();
     for name in wanted {
         let (file, subject) = name.subject();
-        host::step(subject);
+        report::step(subject);
         let document = name.measure()?.finish(file)?;
         worse.extend(ratios::worse(file, &document)?);
     }
-    worse.iter().for_each(|sentence| host::say(sentence));
+    worse.iter().for_each(|sentence| report::line(sentence));
     if bench.accept {
         let named = Name::value_variants().iter().map(|name| (name.subject(), name.about()));
         return ratios::accept(named);

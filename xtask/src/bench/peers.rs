@@ -1,5 +1,4 @@
-//! What others wrote and ours is compared with: Debian's packages, unpacked in the cache and not installed, so that
-//! nothing of them is started by itself.
+//! Other tools with which the agent is compared: Debian's packages, unpacked in the cache.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,28 +7,21 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{host, keep};
+use crate::deps::{apt, unpacked};
 
-/// Where the libraries of a package are below its root.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-
-/// The root of a package of Debian's; makes sure that it is there.
+/// The root folder of a package, which is unpacked if the cache lacks it.
 pub(super) fn package(name: &str) -> Result<PathBuf> {
-    let home = host::cache()?.join("peers").join(name);
-    if !home.is_dir() {
-        keep::make(&home, |scratch| host::unpack(&[name], scratch))?;
-    }
-    Ok(home)
+    unpacked::packages(&format!("peers/{name}"), &[name])
 }
 
-/// A program of a package, which finds its libraries beside it.
+/// A program of a package, with the libraries of the package.
 pub(super) fn program(package: &Path, program: &str) -> Command {
     let mut command = Command::new(package.join(program));
-    command.env("LD_LIBRARY_PATH", package.join(LIBRARIES));
+    command.env("LD_LIBRARY_PATH", package.join(apt::LIBRARIES));
     command
 }
 
-/// The same for `env`.
+/// The same libraries as an argument of `env`.
 pub(super) fn libraries(package: &Path) -> String {
-    format!("LD_LIBRARY_PATH={}", package.join(LIBRARIES).display())
+    format!("LD_LIBRARY_PATH={}", package.join(apt::LIBRARIES).display())
 }

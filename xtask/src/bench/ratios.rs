@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value};
 
 use super::{load, table};
-use crate::host;
+use crate::{paths, report};
 
 /// So many times the accepted ratio is noise, and more is worse.
 const WORSE: f64 = 1.2;
 
 fn accepted_file() -> PathBuf {
-    host::root().join("docs/performance.json")
+    paths::root().join("docs/performance.json")
 }
 
 /// What is worse than what was accepted: a sentence for each.
@@ -61,7 +61,7 @@ pub(super) fn accept(
             &format!("\n## {subject}\n\n`cargo xtask bench {name}`\n\n{about}{}", table::markdown(&document));
     }
     write(&accepted_file(), &format!("{:#}\n", Value::from(ratios)))?;
-    let page = host::root().join("docs/performance.md");
+    let page = paths::root().join("docs/performance.md");
     let before = fs::read_to_string(&page).unwrap_or_default();
     text += before.find(BY_CARGO_BENCH).map_or("", |at| &before[at..]);
     write(&page, &text)
@@ -73,6 +73,6 @@ fn read(file: &PathBuf) -> Result<Value> {
 }
 
 fn write(file: &PathBuf, text: &str) -> Result<()> {
-    host::step(&format!("writing {}", file.display()));
+    report::step(&format!("writing {}", file.display()));
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -17,7 +17,7 @@ use super::{
     receiver::Receiver,
     table::Table,
 };
-use crate::{build, host};
+use crate::{build, report};
 
 const ROUNDS: usize = 15;
 const SAMPLE: &str = "0.1";
@@ -29,7 +29,7 @@ const SETTLES: Duration = Duration::from_secs(5);
 pub(super) fn start() -> Result<Table> {
     let agent = build::agent()?;
     let _load = Load::start(1, 0, SMALL)?;
-    host::step("measuring");
+    report::step("measuring");
     let (mut exported, mut exported_without) = (Vec::new(), Vec::new());
     let (mut once, mut once_without) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::load;
-use crate::host;
+use crate::report;
 
 /// One thing, measured again and again.
 #[derive(Clone, Debug)]
@@ -60,12 +60,12 @@ impl Table {
     /// Shows it, keeps it under this name, and returns what is kept.
     pub(crate) fn finish(&self, name: &str) -> Result<Value> {
         let document = self.document()?;
-        host::say(&markdown(&document));
+        report::line(&markdown(&document));
         let file = load::folder().join(format!("{name}.json"));
         fs::create_dir_all(load::folder())
             .and_then(|()| fs::write(&file, format!("{document:#}\n")))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        host::step(&format!("the figures are in {}", file.display()));
+        report::step(&format!("the figures are in {}", file.display()));
         Ok(document)
     }
 

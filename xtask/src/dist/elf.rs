@@ -1,68 +1,69 @@
-//! What the program must be like before it goes out: hardened, stripped, and not too large. `readelf` reads it.
+//! Checks the program before it is packaged: that it is hardened, stripped, not too large, and needs no newer glibc than
+//! promised. `readelf` reads it.
 
 use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::host;
+use crate::command;
 
-/// The most that the program may take on disk, in bytes.
+/// The largest size of the program on disk, in bytes.
 const MAX_SIZE: u64 = 9_000_000;
-/// The version of the C library that it is linked for, and the newest that it may need: older than RHEL 8's, which is
-/// 2.28, and that of Amazon Linux 2, which is 2.26.
+/// The version of glibc for which the program is linked, and the newest that it may need. Older than that of RHEL 8
+/// (2.28) and Amazon Linux 2 (2.26).
 pub(super) const GLIBC: &str = "2.17";
 
-/// An error that names what the program is not; else the version of the C library that it needs.
+/// Returns the version of glibc that the program needs. The error lists all faults.
 pub(super) fn check(program: &Path) -> Result<String> {
     let size = program.metadata().with_context(|| format!("cannot read {}", program.display()))?.len();
-    let told = host::output(
+    let readelf = command::output(
         Command::new("readelf")
             .args(["--wide", "--file-header", "--segments", "--sections", "--dynamic", "--version-info"])
             .arg(program)
             .env("LC_ALL", "C"),
     )?;
-    let mut faults = faults(&told);
+    let mut faults = faults(&readelf);
     if size > MAX_SIZE {
         faults.push(format!("takes {size} bytes, more than {MAX_SIZE}"));
     }
     if !faults.is_empty() {
-        bail!("{} must not go out: it {}", program.display(), faults.join(", it "));
+        bail!("{} can't be packaged: it {}", program.display(), faults.join(", it "));
     }
-    glibc(&told).with_context(|| format!("{} names no version of the C library", program.display()))
+    glibc(&readelf).with_context(|| format!("{} names no version of glibc", program.display()))
 }
 
-fn faults(told: &str) -> Vec<String> {
+fn faults(readelf: &str) -> Vec<String> {
     let dynamic = |tag: &str, flag: &str| {
         let tag = format!("({tag})");
-        told.lines().any(|line| line.contains(&tag) && line.split([' ', ':']).any(|word| word == flag))
+        readelf.lines().any(|line| line.contains(&tag) && line.split([' ', ':']).any(|word| word == flag))
     };
-    let has = |start: &str| told.lines().any(|line| line.trim_start().starts_with(start));
-    let section = |name: &str| told.lines().any(|line| line.split_whitespace().any(|word| word == name));
+    let has = |start: &str| readelf.lines().any(|line| line.trim_start().starts_with(start));
+    let section = |name: &str| readelf.lines().any(|line| line.split_whitespace().any(|word| word == name));
     let wanted = [
         (dynamic("FLAGS_1", "PIE"), "is not position-independent"),
         (has("GNU_RELRO"), "has no read-only relocations (RELRO)"),
         (dynamic("FLAGS", "BIND_NOW"), "binds symbols lazily, so that its RELRO is partial"),
-        (has("GNU_STACK") && !executable_stack(told), "may have an executable stack"),
+        (has("GNU_STACK") && !executable_stack(readelf), "may have an executable stack"),
         (!section(".symtab") && !section(".debug_info"), "is not stripped"),
     ];
     let mut faults: Vec<String> =
         wanted.into_iter().filter(|(good, _)| !good).map(|(_, fault)| fault.to_owned()).collect();
     if let Some(version) =
-        glibc(told).filter(|version| numbers(version).is_none_or(|it| Some(it) > numbers(GLIBC)))
+        glibc(readelf).filter(|version| numbers(version).is_none_or(|it| Some(it) > numbers(GLIBC)))
     {
         faults.push(format!("needs glibc {version}, newer than {GLIBC}"));
     }
     faults
 }
 
-fn executable_stack(told: &str) -> bool {
-    let stack = told.lines().find(|line| line.trim_start().starts_with("GNU_STACK"));
+fn executable_stack(readelf: &str) -> bool {
+    let stack = readelf.lines().find(|line| line.trim_start().starts_with("GNU_STACK"));
     stack.is_some_and(|line| line.split_whitespace().any(|word| word.contains('E')))
 }
 
-/// The highest version of the C library's that a symbol asks for.
-fn glibc(told: &str) -> Option<String> {
-    let versions = told.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
+/// The highest version of glibc that a symbol needs.
+fn glibc(readelf: &str) -> Option<String> {
+    let versions = readelf.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
     versions
         .filter_map(|version| Some((numbers(version)?, version)))
         .max()

@@ -1,4 +1,4 @@
-//! The package for Red Hat Enterprise Linux, Fedora, SUSE and their kin.
+//! The package for Red Hat Enterprise Linux, Fedora, SUSE and derived distributions.
 
 use std::{
     fs,
@@ -7,13 +7,16 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Product, VERSION, tree::FILE};
-use crate::host;
+use super::{
+    product::{Product, VERSION},
+    tree::FILE,
+};
+use crate::{command, paths};
 
 pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     let tree = product.tree(&work.join("tree"), "site-functions")?;
-    tree.put(&host::root().join("LICENSE"), "usr/share/licenses/m8refsvr-agent/LICENSE", FILE)?;
-    tree.settle()?;
+    tree.put(&paths::root().join("LICENSE"), "usr/share/licenses/m8refsvr-agent/LICENSE", FILE)?;
+    tree.finish()?;
 
     let name = format!("m8refsvr-agent-{VERSION}-1.x86_64.rpm");
     let mut rpmbuild = product.command("rpmbuild");
@@ -25,12 +28,12 @@ pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
         format!("_rpmfilename {name}"),
         format!("tree {folder}/tree"),
         format!("agent_version {VERSION}"),
-        // The same bytes from every machine and at every time.
+        // The same bytes on every machine and at any time.
         "_buildhost localhost".into(),
         "use_source_date_epoch_as_buildtime 1".into(),
         // Readable since RHEL 6, unlike zstd.
         "_binary_payload w9.xzdio".into(),
-        // The tree is as it shall be: nothing is to be stripped, compressed or linked by build id.
+        // The tree is complete: nothing is to be stripped, compressed or linked by build id.
         "__os_install_post %{nil}".into(),
         "_build_id_links none".into(),
         "debug_package %{nil}".into(),
@@ -38,9 +41,9 @@ pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     for definition in definitions {
         rpmbuild.args(["--define", &definition]);
     }
-    host::run(rpmbuild.arg(Product::packaging("rpm/m8refsvr-agent.spec")))?;
+    command::run(rpmbuild.arg(paths::packaging("rpm/m8refsvr-agent.spec")))?;
     let package = product.dist.join(&name);
     let made = work.join(&name);
-    fs::rename(&made, &package).with_context(|| format!("rpmbuild made no {}", made.display()))?;
+    fs::rename(&made, &package).with_context(|| format!("rpmbuild did not make {}", made.display()))?;
     Ok(package)
 }

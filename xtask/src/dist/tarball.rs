@@ -1,34 +1,36 @@
-//! The tarball: everything in one folder, with the script that installs it.
+//! The tarball: one folder with all files and the script that installs them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::{
-    Product, VERSION, documents, pages,
+    documents, pages,
+    product::{Product, VERSION},
     tree::{FILE, PROGRAM, Tree},
 };
-use crate::host;
+use crate::{command, files, paths};
 
 pub(super) fn make(product: &Product, work: &Path) -> Result<PathBuf> {
     let name = format!("m8refsvr-agent-{VERSION}");
     let tree = Tree::new(&work.join(&name), product.time())?;
     tree.put(&product.agent, "m8refsvr-agent", PROGRAM)?;
-    tree.put(&Product::packaging("install-m8refsvr-agent.sh"), "install-m8refsvr-agent.sh", PROGRAM)?;
+    let script = "install-m8refsvr-agent.sh";
+    tree.put(&paths::packaging(script), script, PROGRAM)?;
     for file in ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"] {
-        tree.put(&Product::packaging(file), file, FILE)?;
+        tree.put(&paths::packaging(file), file, FILE)?;
     }
-    tree.put(&host::root().join("LICENSE"), "LICENSE", FILE)?;
+    tree.put(&paths::root().join("LICENSE"), "LICENSE", FILE)?;
     documents::install(&tree, "")?;
-    for (name, path) in pages::manuals(&product.pages)? {
-        tree.put(&path, &format!("man/{name}"), FILE)?;
+    for page in pages::manuals(&product.pages)? {
+        tree.put(&page, &format!("man/{}", files::name(&page)), FILE)?;
     }
-    for file in ["m8refsvr-agent.bash", "_m8refsvr-agent", "m8refsvr-agent.fish"] {
+    for file in [pages::BASH, pages::ZSH, pages::FISH] {
         tree.put(&product.pages.join(file), &format!("completions/{file}"), FILE)?;
     }
-    tree.settle()?;
+    tree.finish()?;
     let archive = product.dist.join(format!("{name}-x86_64-linux.tar.gz"));
-    host::run(
+    command::run(
         product
             .command("tar")
             .args(["--create", "--sort=name", "--format=gnu", "--owner=root:0", "--group=root:0"])

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The first process of a machine: makes it ready, runs the tests as its children, looks at what the kernel gives, and
-# tells how it went.
-# TESTS, the FOLDER of the tests' files and the command AS that runs them come from the kernel's command line.
+# The first process of a machine with kernel tests: mounts file systems, runs the tests, then runs the agent three times
+# to find out what the kernel provides, and prints how it ended.
+# From the kernel's command line: TESTS selects tests, FOLDER is where they write files, AS is a command that runs them.
 export PATH=/bin RUST_BACKTRACE=0
 
 end() {
@@ -21,7 +21,7 @@ need mount -t cgroup2 groups /sys/fs/cgroup
 echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control || end 'no control groups'
 need ip link set lo up
 hostname machine
-# As systemd has it. The shell is busybox's.
+# The limit that systemd sets. The shell is busybox, whose ulimit has -H.
 # shellcheck disable=SC3045
 ulimit -Hn 524288
 echo 1 > /proc/sys/kernel/printk
@@ -39,21 +39,21 @@ export M8REFSVR_SPARE_DISKS='/dev/vdb /dev/vdc'
 $AS /tests "$TESTS" || end "tests ended with $?"
 [ -z "$TESTS" ] || end 'done'
 
-# What the kernel gives: a process that every figure can be told of, and three looks at it.
-group=/sys/fs/cgroup/looked
+# A process that has every metric, and three runs of the agent.
+group=/sys/fs/cgroup/matching
 mkdir $group
 echo 100 > $group/pids.max
 echo 1G > $group/memory.max
 ln -s /tests /bin/M8RefSvr
 M8RefSvr --brief join $group limit 100 become 54321 sleep 1000000000 &
 
-look() {
-    echo "machine: looks $1"
+run_agent() {
+    echo "machine: runs $1"
     shift
     need m8refsvr-agent --once --no-export --sample 0.1 --log-level debug "$@" 2>&1
 }
-look 'with BTF' --ebpf require
+run_agent 'with BTF' --ebpf require
 need mount -t tmpfs none /sys/kernel/btf
-look 'without BTF'
-look 'without BPF' --ebpf off
+run_agent 'without BTF'
+run_agent 'without BPF' --ebpf off
 end 'done'

@@ -1,8 +1,8 @@
-//! The product as users install it: machines boot a Debian with systemd, and a script in each proves what it says in
-//! sentences. `systemd/lib.sh` tells how the scripts say it.
+//! Tests of the packages under systemd: virtual machines boot a Debian, and a script in each checks what it states in
+//! sentences. `systemd/lib.sh` has what the scripts share.
 
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -12,24 +12,24 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
-    guest, image,
+    debian, disk,
+    guest_tools::GuestTools,
     initramfs::Initramfs,
     kernels::{self, Kernel},
     qemu::{Machine, Running},
 };
-use crate::{dist, host, receivers};
+use crate::{command, deps::receivers, dist, files, report};
 
-/// A script, and the Debian and the kernel of the machine in which it runs.
+/// A test script, and the suite and the kernel of the machine in which it runs.
 struct Script {
     name: &'static str,
     text: &'static str,
-    /// This machine's, where none is named.
+    /// `None` is the suite of this host.
     suite: Option<&'static str>,
     kernel: &'static str,
 }
 
-/// What is proven, each in a machine of its own.
-const PROOFS: [Script; 3] = [
+const SCRIPTS: [Script; 3] = [
     Script { name: "systemd-package", text: include_str!("systemd/package.sh"), suite: None, kernel: "6.1" },
     Script { name: "systemd-script", text: include_str!("systemd/script.sh"), suite: None, kernel: "6.1" },
     Script {
@@ -42,177 +42,148 @@ const PROOFS: [Script; 3] = [
 const LIBRARY: &str = include_str!("systemd/lib.sh");
 const INIT: &str = include_str!("systemd/init.sh");
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
-const OF_BUSYBOX: [&str; 4] = ["insmod", "mount", "sh", "switch_root"];
+const BUSYBOX: [&str; 4] = ["insmod", "mount", "sh", "switch_root"];
 const MEMORY_MIB: u32 = 1024;
-/// Emulation is slow, and a machine that hangs must not take for ever.
+/// Long, as emulation is slow; a machine that hangs still ends.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// A machine that proves something.
+/// A machine that is ready to boot.
 #[derive(Debug)]
-pub(crate) struct Proof {
+pub(crate) struct SystemdTest {
     pub(crate) name: &'static str,
     machine: Machine,
     console: PathBuf,
 }
 
-/// Makes the packages and the machines, which can then run at the same time.
-pub(crate) fn prepare(work: &Path) -> Result<Vec<Proof>> {
-    if !host::is_root() {
-        bail!(
-            "a file system of root's is made; this does it:\n\n    sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask \
-             vm systemd\n"
-        );
-    }
+/// Makes the packages and the machines.
+pub(crate) fn prepare(work: &Path) -> Result<Vec<SystemdTest>> {
+    command::require_root("the file system of a Debian has to belong to root", "vm systemd")?;
     let dist = dist::dist()?;
     let (package, tarball) = (find(&dist, ".deb")?, find(&dist, ".tar.gz")?);
     let rotel = receivers::rotel()?;
     let prepare = |script: Script| {
-        let debian = image::debian(script.suite)?;
+        let debian = debian::image(script.suite)?;
         let kernel = kernels::get(script.kernel)?;
         let folder = work.join(script.name);
-        empty(&folder)?;
+        files::create_empty_folder(&folder)?;
         let initrd = folder.join("initrd");
         write_initramfs(&kernel, &initrd)?;
         let root = folder.join("root.ext4");
-        // Each has its own to change; most of it are holes.
-        host::run(Command::new("cp").arg("--sparse=always").arg(&debian).arg(&root))?;
-        let files = folder.join("proof");
-        empty(&files)?;
-        write(&files.join("run"), script.text)?;
-        write(&files.join("lib.sh"), LIBRARY)?;
-        copy(&rotel, &files.join("rotel-agent"))?;
-        copy(&package, &files.join("newer.deb"))?;
-        copy(&tarball, &files.join("newer.tar.gz"))?;
-        older(&package, &folder.join("older"), &files.join("older.deb"))?;
-        let disk = folder.join("proof.ext4");
-        image::ext4(&files, &disk, 128)?;
+        // Each machine changes a copy of its own, which is sparse.
+        command::run(Command::new("cp").arg("--sparse=always").arg(&debian).arg(&root))?;
+        let content = folder.join("test");
+        files::create_empty_folder(&content)?;
+        write_executable(&content.join("run"), script.text)?;
+        write_executable(&content.join("lib.sh"), LIBRARY)?;
+        files::copy(&rotel, &content.join("rotel-agent"))?;
+        files::copy(&package, &content.join("newer.deb"))?;
+        files::copy(&tarball, &content.join("newer.tar.gz"))?;
+        older_package(&package, &folder.join("older"), &content.join("older.deb"))?;
+        let test_disk = folder.join("test.ext4");
+        disk::from_folder(&content, &test_disk, 128)?;
         let machine = Machine {
             kernel: kernel.image,
             initrd,
             command_line: "quiet".to_owned(),
             memory_mib: MEMORY_MIB,
             cpus: 1,
-            disks: vec![root, disk],
-            network: false,
+            disks: vec![root, test_disk],
             reboots: true,
         };
-        Ok(Proof { name: script.name, machine, console: folder.join("console") })
+        Ok(SystemdTest { name: script.name, machine, console: folder.join("console") })
     };
-    PROOFS.into_iter().map(prepare).collect()
+    SCRIPTS.into_iter().map(prepare).collect()
 }
 
-/// The file whose name ends like this.
-fn find(folder: &Path, end: &str) -> Result<PathBuf> {
-    let cannot = || format!("cannot read {}", folder.display());
-    for entry in fs::read_dir(folder).with_context(cannot)? {
-        let path = entry.with_context(cannot)?.path();
-        if path.to_string_lossy().ends_with(end) {
-            return Ok(path);
-        }
-    }
-    bail!("{} has no file that ends with {end}", folder.display())
+/// The file in a folder whose name has this ending.
+fn find(folder: &Path, ending: &str) -> Result<PathBuf> {
+    let mut paths = files::entries(folder)?.into_iter();
+    paths
+        .find(|path| path.to_string_lossy().ends_with(ending))
+        .with_context(|| format!("{} has no file that ends with {ending}", folder.display()))
 }
 
-/// What starts systemd.
+/// Writes the initramfs that mounts the disks and starts systemd.
 fn write_initramfs(kernel: &Kernel, path: &Path) -> Result<()> {
     let mut archive = Initramfs::default();
     for folder in ["dev", "proc", "root", "sys"] {
         archive.folder(&Path::new("/").join(folder))?;
     }
     archive.file(Path::new("/init"), INIT.as_bytes())?;
-    archive.copy(Path::new("/bin/busybox"), &guest::busybox()?)?;
-    for name in OF_BUSYBOX {
-        archive.link(&Path::new("/bin").join(name), Path::new("busybox"))?;
-    }
-    let modules = kernel.modules(&MODULES)?;
-    for module in &modules {
-        archive.file(&Path::new("/modules").join(&module.file), &module.content)?;
-    }
-    let order: String = modules.iter().map(|module| format!("{}\n", module.file)).collect();
-    archive.file(Path::new("/modules/order"), order.as_bytes())?;
-    let mut file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    archive.write(&mut file)
+    archive.busybox(&GuestTools::get()?.program("busybox")?, &BUSYBOX)?;
+    archive.modules(&kernel.modules(&MODULES)?)?;
+    archive.write(&mut files::create(path)?)
 }
 
-/// Makes of a package one of a version before all others.
-fn older(package: &Path, scratch: &Path, older: &Path) -> Result<()> {
-    host::run(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(scratch))?;
+/// Makes a copy of a package with a version before all others.
+fn older_package(package: &Path, scratch: &Path, older: &Path) -> Result<()> {
+    command::run(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(scratch))?;
     let control = scratch.join("DEBIAN/control");
-    let text = fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
+    let text = files::read_text(&control)?;
     let version = text.lines().find(|line| line.starts_with("Version: "));
     let version = version.with_context(|| format!("no version in {}", control.display()))?;
-    write(&control, &text.replace(version, "Version: 0~older"))?;
-    host::output(Command::new("dpkg-deb").args(["--build", "-Znone"]).arg(scratch).arg(older)).map(|_| ())
+    files::write(&control, text.replace(version, "Version: 0~older"))?;
+    command::output(Command::new("dpkg-deb").args(["--build", "-Znone"]).arg(scratch).arg(older)).map(|_| ())
 }
 
-fn empty(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+fn write_executable(path: &Path, content: &str) -> Result<()> {
+    files::write(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn write(path: &Path, content: &str) -> Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    fs::write(path, content).with_context(cannot)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(cannot)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let cannot = || format!("cannot copy {} to {}", from.display(), to.display());
-    fs::copy(from, to).map(|_| ()).with_context(cannot)
-}
-
-impl Proof {
-    /// Boots the machine; an error tells what it did not prove, and shows its console.
+impl SystemdTest {
+    /// Boots the machine and prints the number of its checks. Returns the text of the console; the error has it too, with
+    /// the checks that failed.
     pub(crate) fn run(&self) -> Result<String> {
         let start = Instant::now();
-        let heard = hear(&mut self.machine.start(&self.console, LIMIT)?);
+        let results = read_results(&mut self.machine.start(&self.console, LIMIT)?);
         let console = || {
             let text = fs::read(&self.console).unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
         };
-        let heard = heard.map_err(|error| anyhow!("{}\n{error:#}", console()))?;
-        if !heard.failed.is_empty() {
-            bail!("{}\n{}", console(), heard.failed.join("\n"));
+        let results = results.map_err(|error| anyhow!("{}\n{error:#}", console()))?;
+        if !results.failed.is_empty() {
+            bail!("{}\n{}", console(), results.failed.join("\n"));
         }
-        host::say(&format!("{}, {} s: {} checks", self.name, start.elapsed().as_secs(), heard.held));
+        report::line(&format!("{}, {} s: {} checks", self.name, start.elapsed().as_secs(), results.passed));
         Ok(console())
     }
 }
 
-/// What a proof said.
 #[derive(Debug, Default)]
-struct Heard {
-    held: usize,
+struct Results {
+    passed: usize,
     failed: Vec<String>,
 }
 
-/// Listens until a proof has said its last line. A machine whose kernel panicked would boot again for ever.
-fn hear(running: &mut Running) -> Result<Heard> {
-    let mut heard = Heard::default();
+/// Reads results until the last line of a test script. A kernel panic is an error, as the machine would boot again and
+/// again.
+fn read_results(running: &mut Running) -> Result<Results> {
+    let mut results = Results::default();
     while let Some(line) = running.next_line()? {
         if line.contains("Kernel panic") {
             bail!("{line}");
         }
-        let Some(text) = said(&line) else { continue };
+        let Some(text) = script_output(&line) else { continue };
         if text.starts_with("ok: ") {
-            heard.held += 1;
+            results.passed += 1;
         } else if text.starts_with("not ok: ") {
-            heard.failed.push(text.to_owned());
-        } else if let Some(count) = text.strip_prefix("proven: ") {
-            let told = heard.held + heard.failed.len();
-            if count != told.to_string() {
-                bail!("{count} checks were made, and {told} have arrived");
+            results.failed.push(text.to_owned());
+        } else if let Some(count) = text.strip_prefix("checks: ") {
+            let arrived = results.passed + results.failed.len();
+            if count != arrived.to_string() {
+                bail!("the script made {count} checks, but {arrived} results have arrived");
             }
-            return Ok(heard);
+            return Ok(results);
         }
     }
-    bail!("the machine ended before all was proven")
+    bail!("the machine ended before the script did")
 }
 
-/// What a proof says in a line of the console, as journald forwards it: `[   12.345678] proof[143]: ok: ...`.
-fn said(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once("] proof[")?;
+/// The output of a test script in a line of the console, as journald forwards it:
+/// `[   12.345678] test[143]: ok: ...`.
+fn script_output(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("] test[")?;
     rest.split_once("]: ").map(|(_, text)| text)
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first process, until the disk is there: then systemd is.
+# The first process: mounts the disks and starts systemd.
 export PATH=/bin
 
 mount -t proc proc /proc
@@ -9,5 +9,5 @@ while read -r module; do
     insmod "/modules/$module"
 done </modules/order
 mount -t ext4 /dev/vda /root
-mount -t ext4 -o ro /dev/vdb /root/proof
+mount -t ext4 -o ro /dev/vdb /root/test
 exec switch_root /root /sbin/init

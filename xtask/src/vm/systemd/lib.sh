@@ -1,53 +1,54 @@
 # shellcheck shell=bash
-# What the proofs share. They run in the machine, as a service; what they say goes to the journal, and from there to
-# the console that the host reads.
+# What the test scripts share. They run in the virtual machine, as a service. Their output goes to the journal, and from
+# there to the console, which the host reads.
 
-# What a proof keeps from one boot to the next.
-state=/var/proof
+# The script's own files; they outlast a reboot.
+state=/var/test
+binary=/usr/bin/m8refsvr-agent
 checks=0
 
-# check SENTENCE COMMAND...: says whether the sentence is true, which it is when the command succeeds.
+# check SENTENCE COMMAND...: reports the sentence as true if the command succeeds.
 check() {
-    local sentence=$1 said
+    local sentence=$1 output
     shift
     checks=$((checks + 1))
-    if said=$("$@" 2>&1); then
+    if output=$("$@" 2>&1); then
         echo "ok: $sentence"
     else
-        echo "not ok: $sentence (${said//$'\n'/; })"
+        echo "not ok: $sentence (${output//$'\n'/; })"
     fi
 }
 
-# soon COMMAND...: waits until the command succeeds. Only a failure reaches the bound, which is for the slowest of hosts.
-soon() {
-    local bound=120 said
+# eventually COMMAND...: waits until the command succeeds. The bound is for the slowest hosts; only a failure reaches it.
+eventually() {
+    local bound=120 output
     local until=$((SECONDS + bound))
-    until said=$("$@" 2>&1); do
+    until output=$("$@" 2>&1); do
         if ((SECONDS >= until)); then
-            echo "not within $bound s: $*: $said"
+            echo "not within $bound s: $*: $output"
             return 1
         fi
         sleep 0.3
     done
 }
 
-# not COMMAND...: succeeds when the command does not; shows what that said.
+# not COMMAND...: succeeds if the command fails.
 not() {
     ! "$@"
 }
 
-# is EXPECTED COMMAND...: succeeds when the command writes just that.
+# is EXPECTED COMMAND...: succeeds if this is the whole output of the command.
 is() {
-    local expected=$1 said
+    local expected=$1 output
     shift
-    said=$("$@")
-    if [[ $said != "$expected" ]]; then
-        echo "$* is '$said', not '$expected'"
+    output=$("$@")
+    if [[ $output != "$expected" ]]; then
+        echo "$* is '$output', not '$expected'"
         return 1
     fi
 }
 
-# The manager that has the service; a proof about a user's service defines its own.
+# systemctl for the manager of the service; script.sh redefines it for the manager of a user.
 manager() {
     systemctl "$@"
 }
@@ -60,38 +61,38 @@ pid() {
     property MainPID
 }
 
-# runs_anew PID: whether the service is ready with another process than that one.
-runs_anew() {
+# restarted PID: whether the service is ready with another process than this one.
+restarted() {
     is active property ActiveState && [[ $(pid) != 0 ]] && not is "$1" pid
 }
 
-# What the service's process has logged, or the one that ended last, with options of journalctl.
-logged() {
+# service_log OPTION...: the journal of the service's current or last process, with options of journalctl.
+service_log() {
     journalctl --quiet --boot --output=cat "$@" "_PID=$(property ExecMainPID)"
 }
 
-# says TEXT [OPTION...]: whether that has this text in it.
-says() {
+# logs TEXT [OPTION...]: whether that journal has this text.
+logs() {
     local text=$1
     shift
-    logged "$@" | grep -F -- "$text"
+    service_log "$@" | grep -F -- "$text"
 }
 
 counts_in_kernel() {
-    says "context switches from raw_tracepoint, block I/O from raw_tracepoint, lifecycle from raw_tracepoint"
+    logs "context switches from raw_tracepoint, block I/O from raw_tracepoint, lifecycle from raw_tracepoint"
 }
 
-# runs_installed FILE: whether the service's process executes this file as it is now, and not what was there before.
+# runs_installed FILE: whether the service's process executes this file, and not one that it replaced.
 runs_installed() {
     [[ /proc/$(pid)/exe -ef $1 ]]
 }
 
-# status FIELD: of the service's process, as the kernel tells it.
+# status FIELD: from /proc/PID/status of the service's process.
 status() {
     awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid)/status"
 }
 
-# capabilities NAME...: as in /proc/PID/status.
+# capabilities NAME...: the mask of these capabilities, as in /proc/PID/status.
 capabilities() {
     local -A numbers=([dac_read_search]=2 [sys_ptrace]=19 [sys_admin]=21 [perfmon]=38 [bpf]=39)
     local mask=0 name
@@ -101,7 +102,7 @@ capabilities() {
     printf '%016x' "$mask"
 }
 
-# How many of our programs the kernel has: systemd's own are of other types.
+# The number of the agent's BPF programs in the kernel; those of systemd have other types.
 programs() {
     bpftool prog show | grep -c -E ' (raw_)?tracepoint '
 }
@@ -110,19 +111,19 @@ pins() {
     find /sys/fs/bpf -mindepth 1 -name '*m8refsvr*'
 }
 
-# Starts a receiver where the agent sends to if nobody tells it otherwise.
+# Starts a receiver at the agent's default endpoint.
 start_receiver() {
-    systemd-run --quiet --unit=receiver --property=StandardOutput=append:/run/received /proof/rotel-agent start \
+    systemd-run --quiet --unit=receiver --property=StandardOutput=append:/run/received /test/rotel-agent start \
         --exporter blackhole --disable-batching --debug-log metrics --debug-log-verbosity detailed \
         --otlp-grpc-endpoint 127.0.0.1:4317 --otlp-http-endpoint 127.0.0.1:4318
-    check "the receiver listens" soon receiver_listens
+    check "the receiver listens" eventually receiver_listens
 }
 
 receiver_listens() {
     : </dev/tcp/127.0.0.1/4317
 }
 
-# Starts a process named M8RefSvr_x that waits and writes to the disk again and again.
+# Starts a process named M8RefSvr_x that writes to the disk each second.
 start_load() {
     cp /bin/dd "$state/M8RefSvr_x"
     local load="$state/M8RefSvr_x bs=4096 iflag=fullblock oflag=direct of=$state/written status=none"
@@ -130,11 +131,11 @@ start_load() {
         "while sleep 1; do head -c 4096 /dev/zero; done | exec $load"
 }
 
-forget_received() {
+clear_received() {
     : >/run/received
 }
 
-# arrives METRIC [ATTRIBUTE VALUE]: whether a point above 0, with this attribute, is at the receiver.
+# arrives METRIC [ATTRIBUTE VALUE]: whether the receiver has a data point above 0 with this attribute.
 arrives() {
     awk -v metric="$1" -v attribute="${2:+-> $2: Str($3)}" '
         /^ +-> Name: / { name = $3 }
@@ -144,24 +145,28 @@ arrives() {
         END { exit !found }' /run/received
 }
 
-# Only the programs in the kernel know this figure.
-figures_arrive() {
+# Only the BPF programs count this metric.
+metrics_arrive() {
     arrives m8refsvr.block.io disk.io.direction write
 }
 
-# Every file of the machine, but what it writes by itself while it runs.
+dump_shows_load() {
+    "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) +[0-9]+ +sum " | is 2 wc -l
+}
+
+# Lists all files of the machine, without those that change by themselves.
 listing() {
     find / -xdev \( -path "$state" -o -path /var/log/journal -o -path /var/lib/systemd/random-seed \
         -o -name 'systemd-private-*' \) -prune -o -printf '%p %y %m %u:%g\n' | sort
     find /run /tmp /var/tmp /sys/fs/bpf -name '*m8refsvr*'
 }
 
-# listing_is FILE: whether the machine has the same files as when that listing was made.
+# listing_is FILE: whether the machine has the same files as in this listing.
 listing_is() {
     listing | diff "$1" -
 }
 
-# proven: the last thing that a proof says.
-proven() {
-    echo "proven: $checks"
+# finish: prints the last line of a script.
+finish() {
+    echo "checks: $checks"
 }

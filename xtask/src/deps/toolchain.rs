@@ -1,6 +1,6 @@
-//! What builds the eBPF object: a rustc that has the sources of its own `core`, and a bpf-linker made with an
-//! LLVM that is not older than that rustc's. An older one ends in "Invalid record" or in broken BTF, so the
-//! majors are compared before anything is built.
+//! Finds the toolchain of the eBPF object: a rustc with the sources of its own `core`, and a bpf-linker built with an
+//! LLVM that is not older than that of rustc. An older one fails with "Invalid record" or writes broken BTF, so the major
+//! versions are compared before anything is built.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,17 +9,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{host, tools};
+use super::{apt, cargo_tools};
+use crate::{command, report};
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
-/// The LLVM majors that this version of bpf-linker has a feature for.
+/// The major versions of LLVM for which this bpf-linker has a feature.
 const BPF_LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
-/// Debian's rustc for the web engines: newer than the distribution's own, and with sources.
+/// Debian's rustc for web engines: newer than the package `rustc`, and with sources.
 const DEBIAN_RUST: [&str; 3] = ["rustc-web", "rust-web-src", "cargo-web"];
-/// The LLVM that belongs to it, as long as it is not there to be asked.
+/// The LLVM of that rustc, which can't be asked before it is installed.
 const DEBIAN_LLVM_MAJOR: u32 = 22;
 
-/// A Rust toolchain that can build `core` for the kernel's virtual machine.
+/// A Rust toolchain that can build `core` for the target of BPF.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     pub(crate) rustc: PathBuf,
@@ -28,7 +29,7 @@ pub(crate) struct Toolchain {
     pub(crate) llvm: Llvm,
 }
 
-/// An LLVM with its headers.
+/// An LLVM with its development files.
 #[derive(Debug)]
 pub(crate) struct Llvm {
     major: u32,
@@ -43,14 +44,13 @@ impl Llvm {
             .find(|llvm| llvm.tool("llvm-config").is_file())
     }
 
-    /// One of its programs.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.prefix.join("bin").join(name)
     }
 }
 
 impl Toolchain {
-    /// The first complete toolchain: of rustup's, then Debian's, which is installed if need be.
+    /// The first complete toolchain: of rustup, else of Debian, which is installed if it is missing.
     pub(crate) fn find() -> Result<Self> {
         for (rustc, cargo) in rustup_toolchains() {
             if let Some(toolchain) = Self::complete(rustc, cargo)? {
@@ -63,25 +63,25 @@ impl Toolchain {
         }
         let major = llvm_major(&rustc).unwrap_or(DEBIAN_LLVM_MAJOR);
         let llvm = format!("llvm-{major}-dev");
-        host::install(&[&DEBIAN_RUST[..], &[llvm.as_str()]].concat()).context(
-            "the eBPF object needs a rustc with sources and its LLVM: `rustup component add rust-src` beside \
-             LLVM's development files, or Debian's packages",
+        apt::install(&[&DEBIAN_RUST[..], &[llvm.as_str()]].concat()).context(
+            "the eBPF object needs a rustc with sources, and its LLVM: run `rustup component add rust-src` and install \
+             LLVM's development files, or install Debian's packages",
         )?;
         Self::complete(rustc, cargo)?
-            .context("Debian's rustc has no sources or no LLVM of its own age or newer")
+            .context("Debian's rustc has no sources, or there is no LLVM of its version or newer")
     }
 
-    /// `None` where the sources or a fitting LLVM are missing.
+    /// `None` if the sources or a suitable LLVM are missing.
     fn complete(rustc: PathBuf, cargo: PathBuf) -> Result<Option<Self>> {
         let Some(major) = llvm_major(&rustc) else { return Ok(None) };
-        let sysroot = host::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
+        let sysroot = command::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
         let sysroot = PathBuf::from(sysroot.trim_end());
         if !sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file() || !cargo.is_file() {
             return Ok(None);
         }
         if major > *BPF_LINKER_LLVM.end() {
-            host::step(&format!(
-                "passing over {}: its LLVM {major} is newer than bpf-linker {BPF_LINKER_VERSION} can link",
+            report::step(&format!(
+                "skipping {}: its LLVM {major} is newer than bpf-linker {BPF_LINKER_VERSION} can link",
                 rustc.display()
             ));
             return Ok(None);
@@ -89,17 +89,17 @@ impl Toolchain {
         Ok(Llvm::at_least(major).map(|llvm| Self { rustc, cargo, sysroot, llvm }))
     }
 
-    /// The linker, built once into the cache.
+    /// bpf-linker for this LLVM, built once into the cache.
     pub(crate) fn bpf_linker(&self) -> Result<PathBuf> {
         let llvm = format!("llvm-{}", self.llvm.major);
         let folder = format!("bpf-linker-{BPF_LINKER_VERSION}-{llvm}");
-        tools::built("bpf-linker", BPF_LINKER_VERSION, &folder, |command| {
+        cargo_tools::install_into(&folder, "bpf-linker", BPF_LINKER_VERSION, |command| {
             command.args(["--no-default-features", "--features", &llvm]).env("LLVM_PREFIX", &self.llvm.prefix)
         })
     }
 }
 
-/// rustc and cargo of each of rustup's toolchains, the active one first, then by name.
+/// rustc and cargo of each toolchain of rustup, the active one first, the others by name.
 fn rustup_toolchains() -> Vec<(PathBuf, PathBuf)> {
     let Ok(list) = Command::new("rustup").args(["toolchain", "list"]).stderr(Stdio::null()).output() else {
         return Vec::new();
@@ -124,7 +124,7 @@ fn rustup_which(toolchain: &str, program: &str) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
 }
 
-/// The major version of the LLVM in a rustc.
+/// The major version of a rustc's LLVM.
 fn llvm_major(rustc: &Path) -> Option<u32> {
     let output = Command::new(rustc).arg("-vV").stderr(Stdio::null()).output().ok()?;
     let output = String::from_utf8_lossy(&output.stdout);

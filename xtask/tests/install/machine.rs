@@ -1,4 +1,5 @@
-//! A machine of a few folders: the programs are this machine's, and everything that can be installed to is its own.
+//! A machine made of a few folders. Its programs are those of the host; the folders into which the script installs are
+//! its own.
 
 use std::{
     collections::BTreeMap,
@@ -16,29 +17,28 @@ use tempfile::TempDir;
 const SOURCE: &str = "/srv/m8refsvr-agent";
 /// The ordinary user: Debian's `nobody`.
 const USER: u32 = 65534;
-/// Enters the machine whose folder is `$0` by the arguments of `chroot`, with mounts that nobody else sees.
+/// Enters the machine in the folder `$0` by chroot with these arguments. The mounts are in a namespace of their own.
 const ENTER: &str = r#"
 for folder in usr proc dev; do mount --rbind "/$folder" "$0/$folder" || exit; done
 mount --bind "$0/local" "$0/usr/local" && exec chroot "$@"
 "#;
 
-/// The machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
     root: TempDir,
     is_root: bool,
 }
 
-/// Every file, folder and link that is there, by its path: its owner, mode, and content or target.
+/// Owner, mode, and content or link target of every file and folder, by path.
 pub(crate) type Files = BTreeMap<PathBuf, (u32, u32, String)>;
 
 impl Machine {
-    /// A machine whose systemd runs, on which root installs.
+    /// A machine with a running systemd, on which root installs.
     pub(crate) fn of_root() -> Self {
         Self::new(true)
     }
 
-    /// A machine on which an ordinary user installs, with a systemd for users.
+    /// A machine with a systemd for users, on which an ordinary user installs.
     pub(crate) fn of_user() -> Self {
         Self::new(false)
     }
@@ -83,17 +83,17 @@ impl Machine {
         for page in ["m8refsvr-agent.1", "m8refsvr-agent-check.1"] {
             machine.write(&format!("{SOURCE}/man/{page}"), ".TH m8refsvr-agent 1\n");
         }
-        // It runs for as many seconds as M8REFSVR_ARGS says, and fails when that says nothing.
+        // In place of the agent: it runs for as many seconds as M8REFSVR_ARGS says, and fails without a number.
         fs::copy("/usr/bin/sleep", source.join("m8refsvr-agent")).unwrap();
         machine
     }
 
-    /// The ordinary user's home. No other machine has it: they see each other's processes.
+    /// The ordinary user's home. Its name is unique, as machines see each other's processes.
     pub(crate) fn home(&self) -> String {
         format!("/home/{}", self.root.path().file_name().unwrap().display())
     }
 
-    /// A path on this machine.
+    /// The path on the host of a path on this machine.
     pub(crate) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.root.path().join(path.strip_prefix("/").unwrap_or(path))
@@ -109,10 +109,10 @@ impl Machine {
         fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Makes the files to install those of a later version.
-    pub(crate) fn release(&self) {
+    /// Changes the files to be installed, as a new version does.
+    pub(crate) fn make_new_version(&self) {
         let program = self.at(SOURCE).join("m8refsvr-agent");
-        // What follows an ELF file's last section is of no meaning.
+        // Bytes after the last section of an ELF file have no effect.
         fs::write(&program, [fs::read(&program).unwrap(), b"later".to_vec()].concat()).unwrap();
         for file in ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"] {
             let path = format!("{SOURCE}/{file}");
@@ -120,21 +120,21 @@ impl Machine {
         }
     }
 
-    /// Runs the script of the source.
+    /// Runs the installation script.
     pub(crate) fn install(&self, arguments: &[&str]) -> Output {
         self.run(&format!("{SOURCE}/install-m8refsvr-agent.sh"), arguments)
     }
 
-    /// Runs the script, which must succeed; returns what it says.
+    /// Runs the script, which must succeed; returns its standard output.
     pub(crate) fn installs(&self, arguments: &[&str]) -> String {
         let output = self.install(arguments);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{said}");
-        said
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{printed}");
+        printed
     }
 
-    /// Runs the script, which must fail; returns what it says about that.
+    /// Runs the script, which must fail; returns its standard error.
     pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.install(arguments);
         assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -153,16 +153,16 @@ impl Machine {
         command.current_dir("/").output().unwrap()
     }
 
-    /// Runs a line of the shell as this machine's user.
+    /// Runs a shell command as this machine's user.
     pub(crate) fn sh(&self, line: &str) -> Output {
         self.run("/bin/sh", &["-c", line])
     }
 
-    /// What systemd was asked to do since the last time.
-    pub(crate) fn did(&self) -> Vec<String> {
-        let did = fs::read_to_string(self.at("run/did")).unwrap_or_default();
-        let _ = fs::remove_file(self.at("run/did"));
-        did.lines().map(str::to_owned).collect()
+    /// The verbs with which systemctl was called since the last time.
+    pub(crate) fn systemctl_calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.at("run/calls")).unwrap_or_default();
+        let _ = fs::remove_file(self.at("run/calls"));
+        calls.lines().map(str::to_owned).collect()
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -174,7 +174,7 @@ impl Machine {
         self.at("run/failed").exists()
     }
 
-    /// Everything that can be installed to, and where scratch files could be left.
+    /// All files in folders into which the script installs or where it could leave temporary files.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
         for folder in ["etc", "home", "local", "opt", "tmp", "var"] {
@@ -199,7 +199,7 @@ impl Machine {
         files.insert(path.to_owned(), (metadata.uid(), metadata.mode(), content));
     }
 
-    /// The agents that run on this machine, as soon as there are any.
+    /// Waits until agents run on this machine; returns them.
     pub(crate) fn started(&self) -> Vec<Pid> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {

@@ -1,28 +1,27 @@
-//! Tests of `install-m8refsvr-agent.sh`, as root and as an ordinary user, on machines made of a few folders. They
-//! need root, for `chroot` and mounts of their own.
+//! Tests of `install-m8refsvr-agent.sh`, run by root and by an ordinary user. Each test has a machine made of a few
+//! folders, for which it needs root: `chroot`, and mounts in a namespace.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
-#![expect(clippy::print_stderr, reason = "tells why tests were left out")]
+#![expect(clippy::print_stderr, reason = "prints why tests were ignored")]
 #![forbid(unsafe_code)]
 
-mod cases;
+mod case;
 mod machine;
+mod system;
+mod user;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// A test: a sentence about behaviour, and the proof.
-type Case = (&'static str, fn());
-
 fn main() -> ExitCode {
     let is_root = rustix::process::geteuid().is_root();
-    let cases = [cases::system::CASES, cases::user::CASES].concat();
+    let cases = [&system::cases(), user::CASES].concat();
     let trials = cases
         .into_iter()
-        .map(|(name, run)| {
+        .map(|(name, check)| {
             Trial::test(name, move || {
-                run();
+                check();
                 Ok(())
             })
             .with_ignored_flag(!is_root)

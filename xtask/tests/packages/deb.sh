@@ -1,5 +1,5 @@
 #!/bin/sh
-# What dpkg does with the package $1, on a machine on which systemd does not run, as when an image is built.
+# What dpkg does with the package $1 on a machine without a running systemd, as in the build of an image.
 set -eu
 wants=/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service
 settings=/etc/m8refsvr/agent.env
@@ -81,7 +81,7 @@ beside other
 step "failed to be installed again, and purged: the script's installation keeps its settings"
 dpkg --force-confold --install "$1" >/dev/null
 dpkg --remove m8refsvr-agent >/dev/null
-# Another package's.
+# A file of another package, so that the installation fails.
 cp /usr/bin/true /later/tree/usr/bin/env
 dpkg-deb --build --root-owner-group /later/tree /later/broken.deb >/dev/null
 if dpkg --force-confold --install /later/broken.deb >/dev/null 2>&1; then exit 1; fi

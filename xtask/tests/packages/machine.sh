@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a script on a copy of this machine, of which nothing is left: every change goes into memory.
-# machine.sh FOLDER SCRIPT [ARGUMENT...], in mounts of its own; FOLDER is where the copy appears.
+# Runs a script on a copy of this machine. All changes are in memory and are gone afterwards.
+# machine.sh FOLDER SCRIPT PACKAGE, in a mount namespace; the copy is mounted at FOLDER.
 set -eu
 copy=$1
 shift
@@ -9,7 +9,7 @@ mkdir "$copy/upper" "$copy/work" "$copy/root"
 mount -t overlay -o "lowerdir=/,upperdir=$copy/upper,workdir=$copy/work" overlay "$copy/root"
 mount -t proc proc "$copy/root/proc"
 mount --rbind /dev "$copy/root/dev"
-# Only what lies on the root's own file system is in the copy.
+# The overlay has only the root file system, so the packages are mounted beside it.
 mkdir "$copy/root/packages"
 mount --bind "$(dirname "$2")" "$copy/root/packages"
 cp "$1" "$copy/root/script.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What rpm does with the package $1. What it depends on is there, but in no database of rpm's.
+# What rpm does with the package $1. Its dependencies are installed, but not in rpm's database.
 set -eu
 wants=/etc/systemd/system/multi-user.target.wants/m8refsvr-agent.service
 settings=/etc/m8refsvr/agent.env

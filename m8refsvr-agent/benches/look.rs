@@ -173,7 +173,7 @@ impl Tasks {
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [name, what, rest @ ..] = arguments.as_slice() else {
-        println!("not measured: run `cargo xtask bench look`, which starts what is looked at");
+        println!("not measured: run `cargo xtask bench collection`, which starts what is looked at");
         return;
     };
     heap::begin();

@@ -6,7 +6,7 @@ use crate::proc::Process;
 
 /// Descriptors for files that are kept open, at most: of 4,096 processes at rest, or of 2,730 that run. Each costs the
 /// kernel memory for as long as it is open, and time where it is opened at each collection (`cargo xtask bench memory`,
-/// `cargo xtask bench look`); all of them together are 40 MiB, which a service must be allowed.
+/// `cargo xtask bench collection`); all of them together are 40 MiB, which a service must be allowed.
 const MOST: usize = 16_384;
 
 /// Descriptors for all else: programs and maps, receivers, and the files that a collection opens.

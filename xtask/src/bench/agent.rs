@@ -4,14 +4,14 @@ use std::{path::Path, process::Command};
 
 use super::load::NAME;
 
-/// The command that watches the load with these arguments, whatever the settings of who calls it are.
+/// The agent with these arguments, tracking the load. Settings in the environment have no effect.
 pub(crate) fn command(agent: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(agent);
     command.env_clear().args(["--process", NAME, "--log-level", "warning"]).args(arguments);
     command
 }
 
-/// The same, exporting.
+/// The same, with exports to this endpoint.
 pub(crate) fn exporting(agent: &Path, endpoint: &str, arguments: &[&str]) -> Command {
     let mut command = command(agent, &["--protocol", "http/protobuf", "--endpoint", endpoint]);
     command.args(arguments);

@@ -1,5 +1,5 @@
-//! `cargo xtask bench agents`: what a look and an export of the agent costs, beside other agents that look at the same
-//! processes, each as it collects about what ours does.
+//! `cargo xtask bench agents`: CPU time and memory of the agent, compared with other agents that collect about the same of
+//! the same processes.
 
 use std::{
     fs,
@@ -23,24 +23,22 @@ use super::{
 use crate::{build, report};
 
 const ROUNDS: usize = 3;
-/// Scrapes of which the CPU time is taken, after others that find everything new.
+/// Measured scrapes, after some to warm up.
 const SCRAPES: u32 = 5;
 const WARM_UP: u32 = 3;
-/// From one scrape to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// For an agent to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an agent may take until it listens.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whose agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum Agent {
     Ours,
     ProcessExporter,
     Netdata,
     Collectd,
 }
 
-impl Whose {
+impl Agent {
     const ALL: [Self; 4] = [Self::Ours, Self::ProcessExporter, Self::Netdata, Self::Collectd];
 
     fn name(self) -> &'static str {
@@ -52,7 +50,6 @@ impl Whose {
         }
     }
 
-    /// Starts it and measures it.
     fn measure(self, ours: &Path) -> Result<Cost> {
         match self {
             Self::Ours => {
@@ -70,12 +67,11 @@ impl Whose {
     }
 }
 
-/// What an agent costs.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
-    /// Milliseconds of CPU time for each scrape.
+    /// CPU time of one scrape, in milliseconds.
     scrape: f64,
-    /// Resident, MiB.
+    /// Resident memory, in MiB.
     resident: f64,
 }
 
@@ -90,7 +86,7 @@ impl Cost {
         Ok(Self { scrape: 1e3 * time.as_secs_f64(), resident })
     }
 
-    /// Of one that scrapes by itself.
+    /// The cost of an agent that scrapes at intervals by itself.
     fn at_intervals(running: &Measured) -> Result<Self> {
         Self::of(running, || {
             thread::sleep(INTERVAL);
@@ -99,37 +95,37 @@ impl Cost {
     }
 }
 
-/// An agent that scrapes when it is asked, and answers in the text format of Prometheus.
+/// process-exporter scrapes on request, and answers in the text format of Prometheus.
 fn process_exporter() -> Result<Cost> {
     let root = peers::package("prometheus-process-exporter")?;
     let config = configuration(
         "process-exporter.yml",
         &format!("process_names:\n  - name: \"{{{{.Comm}}}}\"\n    comm:\n    - {NAME}\n"),
     )?;
-    // Free a moment ago; nobody else asks for it.
+    // A port that was free a moment ago.
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
-    let address = listener.local_addr().context("cannot tell the port")?;
+    let address = listener.local_addr().context("cannot find the port")?;
     drop(listener);
     let mut command = peers::program(&root, "usr/bin/prometheus-process-exporter");
     command.arg("-config.path").arg(config).arg("-web.listen-address").arg(address.to_string());
     let running = Measured::start(&command, "process-exporter.log")?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + LISTEN_TIMEOUT;
     while TcpStream::connect(address).is_err() {
-        ensure!(Instant::now() < end, "it does not listen; it said why in process-exporter.log");
+        ensure!(Instant::now() < end, "it does not listen; see process-exporter.log");
         thread::sleep(Duration::from_millis(10));
     }
     Cost::of(&running, || {
         let mut stream = TcpStream::connect(address).context("cannot connect")?;
-        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").context("cannot ask")?;
+        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").context("cannot send a request")?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).context("it did not answer")?;
         let is_there = answer.windows(NAME.len()).any(|part| part == NAME.as_bytes());
-        ensure!(is_there, "it answered without the processes");
+        ensure!(is_there, "its answer does not have the processes");
         Ok(())
     })
 }
 
-/// The part of netdata that looks at processes; netdata reads what it prints.
+/// The plugin of netdata for processes; it prints what netdata reads.
 fn netdata() -> Result<Cost> {
     let root = peers::package("netdata-core")?;
     configuration("apps_groups.conf", &format!("bench: {NAME}\n"))?;
@@ -140,11 +136,11 @@ fn netdata() -> Result<Cost> {
         .env("NETDATA_STOCK_CONFIG_DIR", root.join("usr/lib/netdata/conf.d"));
     let mut running = Measured::start(&command, "netdata.log")?;
     let cost = Cost::at_intervals(&running)?;
-    ensure!(running.runs(), "it ended; it said why in netdata.log");
+    ensure!(running.runs(), "it exited; see netdata.log");
     Ok(cost)
 }
 
-/// collectd with its plugin for processes alone; with what ours collects too.
+/// collectd with only its plugin for processes, set to collect descriptors and context switches.
 fn collectd() -> Result<Cost> {
     let root = peers::package("collectd-core")?;
     let (folder, root_shown) = (load::folder(), root.display());
@@ -163,11 +159,11 @@ fn collectd() -> Result<Cost> {
     command.arg("-f").arg("-C").arg(config);
     let mut running = Measured::start(&command, "collectd.log")?;
     let cost = Cost::at_intervals(&running)?;
-    ensure!(running.runs(), "it ended; it said why in collectd.log");
+    ensure!(running.runs(), "it exited; see collectd.log");
     Ok(cost)
 }
 
-/// Writes a file of settings.
+/// Writes a configuration file.
 fn configuration(name: &str, text: &str) -> Result<PathBuf> {
     let path = load::folder().join(name);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -179,37 +175,37 @@ pub(super) fn agents() -> Result<Table> {
     let kinds = [SMALL, LARGE];
     let mut costs = Vec::new();
     let mut table = Table::default();
-    let mut whose = Whose::ALL.to_vec();
+    let mut agents = Agent::ALL.to_vec();
     for round in 0..ROUNDS {
         report::step(&format!("measuring, round {} of {ROUNDS}", round + 1));
         for kind in kinds {
             let _load = Load::start(1000, 1470, kind)?;
             let mut failed = Vec::new();
-            for place in 0..whose.len() {
-                let whose = whose[(place + round) % whose.len()];
-                match whose.measure(&ours) {
-                    Ok(cost) => costs.push((whose, kind, cost)),
-                    Err(error) if whose == Whose::Ours => return Err(error),
+            for place in 0..agents.len() {
+                let agent = agents[(place + round) % agents.len()];
+                match agent.measure(&ours) {
+                    Ok(cost) => costs.push((agent, kind, cost)),
+                    Err(error) if agent == Agent::Ours => return Err(error),
                     Err(error) => {
                         table.note(format!("{error:#}"));
-                        failed.push(whose);
+                        failed.push(agent);
                     }
                 }
             }
-            whose.retain(|whose| !failed.contains(whose));
+            agents.retain(|agent| !failed.contains(agent));
         }
     }
-    let all = |whose: Whose, kind: Kind, part: fn(&Cost) -> f64| -> Vec<f64> {
-        let of = costs.iter().filter(|cost| cost.0 == whose && cost.1 == kind);
+    let all = |agent: Agent, kind: Kind, part: fn(&Cost) -> f64| -> Vec<f64> {
+        let of = costs.iter().filter(|cost| cost.0 == agent && cost.1 == kind);
         of.map(|(_, _, cost)| part(cost)).collect()
     };
     for kind in kinds {
-        for &whose in &whose {
-            table.row(format!("{}, {kind}", whose.name()), "ms CPU", &all(whose, kind, |cost| cost.scrape));
-            table.row("  resident", "MiB", &all(whose, kind, |cost| cost.resident));
+        for &agent in &agents {
+            table.row(format!("{}, {kind}", agent.name()), "ms CPU", &all(agent, kind, |cost| cost.scrape));
+            table.row("  resident", "MiB", &all(agent, kind, |cost| cost.resident));
         }
-        for &peer in whose.iter().filter(|&&whose| whose != Whose::Ours) {
-            let [ours, other] = [Whose::Ours, peer].map(|whose| all(whose, kind, |cost| cost.scrape));
+        for &peer in agents.iter().filter(|&&agent| agent != Agent::Ours) {
+            let [ours, other] = [Agent::Ours, peer].map(|agent| all(agent, kind, |cost| cost.scrape));
             table.ratio(format!("ours / {}, {kind}", peer.name()), &ours, &other);
         }
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask bench hooks`: what a context switch costs with our programs attached, with an empty one, with the
-//! straightforward design, and with what others attach.
+//! `cargo xtask bench hooks`: cost of a context switch with our BPF programs attached, with an empty program, with a design
+//! of hash maps, and with other tools.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     cargo_bench, peers,
-    table::{Table, part},
+    table::{Table, quantile},
 };
 use crate::{build, report};
 
-/// What is counted by who is not ours: switches by process.
+/// The script of bpftrace: context switches by process.
 const SCRIPT: &str = "tracepoint:sched:sched_switch { @[pid] = count(); }";
 
 pub(super) fn hooks() -> Result<Table> {
@@ -25,11 +25,11 @@ pub(super) fn hooks() -> Result<Table> {
             Ok(root) => words(&root).into_iter().for_each(|(name, words)| {
                 neighbours.insert(name.to_owned(), words);
             }),
-            Err(error) => table.note(format!("{package} is not to be had: {error:#}")),
+            Err(error) => table.note(format!("{package} could not be unpacked: {error:#}")),
         };
     add("bpftrace", &|root| {
         let program = root.join("usr/bin/bpftrace").display().to_string();
-        // It looks for tracepoints there, whether tracefs is mounted or not.
+        // bpftrace needs tracefs and debugfs at these paths; they may not be mounted.
         let script = "mount -t tracefs tracefs /sys/kernel/tracing && mount -t debugfs debugfs /sys/kernel/debug && \
                       exec \"$0\" -e \"$1\"";
         vec![(
@@ -58,7 +58,7 @@ pub(super) fn hooks() -> Result<Table> {
         }
     }
     let find = |costs: &[(String, Vec<f64>)], name: &str| -> Option<[f64; 1]> {
-        costs.iter().find(|(known, _)| known == name).map(|(_, values)| [part(values, 0.5)])
+        costs.iter().find(|(known, _)| known == name).map(|(_, values)| [quantile(values, 0.5)])
     };
     for who in ["not a target", "a target"] {
         let hash = format!("hash of targets and per-CPU hash, {who}");
@@ -66,27 +66,28 @@ pub(super) fn hooks() -> Result<Table> {
             table.ratio(format!("ours / hash, {who}"), &ours, &hash);
         }
     }
-    let ours = find(&passes, "m8refsvr, a target").context("ours was not measured")?;
+    let ours = find(&passes, "m8refsvr, a target").context("the bench has no result of our program")?;
     for (name, values) in passes.iter().skip(3) {
-        table.ratio(format!("ours, a target / {name}"), &ours, &[part(values, 0.5)]);
+        table.ratio(format!("ours, a target / {name}"), &ours, &[quantile(values, 0.5)]);
     }
     Ok(table)
 }
 
-/// The words of a command that ends with who starts it and finds its libraries.
+/// A command as JSON, with the libraries of its package. It exits when its parent does.
 fn bound(root: &Path, words: &[&str]) -> Value {
     let libraries = peers::libraries(root);
     let before = ["setpriv", "--pdeathsig", "INT", "--", "env", &libraries];
     json!(before.iter().chain(words).collect::<Vec<_>>())
 }
 
-/// What each is over the first of them, round by round, as the machine's speed drifts; the first as it is.
+/// The first list of values, and the difference of each other list from it. Differences are taken round by round, as the
+/// speed of the machine drifts.
 fn over_first(measured: &Value) -> Result<Vec<(String, Vec<f64>)>> {
     let numbers = |values: &Value| -> Vec<f64> {
         values.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
     };
-    let all = measured.as_object().context("the bench measured nothing")?;
-    let first = all.values().next().map(numbers).context("the bench measured nothing")?;
+    let all = measured.as_object().context("the bench has no results")?;
+    let first = all.values().next().map(numbers).context("the bench has no results")?;
     let over = |values: &Value| numbers(values).iter().zip(&first).map(|(one, first)| one - first).collect();
     Ok(all
         .iter()

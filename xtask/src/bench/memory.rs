@@ -1,4 +1,4 @@
-//! `cargo xtask bench memory`: what the agent keeps in memory, and what an export of many series costs.
+//! `cargo xtask bench memory`: resident memory of the agent, and CPU time of an export with many series.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -14,16 +14,16 @@ use super::{
 use crate::{build, report};
 
 const ROUNDS: usize = 3;
-/// Exports after which everything has been used once.
-const SETTLED: usize = 3;
-/// Exports of which the CPU time is taken.
+/// Exports before the first measurement.
+const WARM_UP: usize = 3;
+/// Measured exports.
 const EXPORTS: usize = 5;
-/// Looks after which a process is taken to be at rest for long.
-const RESTED: usize = 12;
+/// Collections after which a process counts as idle for long.
+const IDLE: usize = 12;
 const MATCHING: u32 = 1000;
-/// The most that have series of their own unless the user says otherwise.
+/// The default of processes with series of their own.
 const SERIES: u32 = 200;
-/// So many looks at fewer processes: what grows, grows by looks.
+/// Fewer processes for the many collections that show whether memory grows.
 const MATCHING_LONG: usize = 100;
 
 pub(super) fn memory() -> Result<Table> {
@@ -32,7 +32,7 @@ pub(super) fn memory() -> Result<Table> {
     let mut one = Vec::new();
     let mut many = Vec::new();
     let mut kept = Vec::new();
-    let mut kept_at_rest = Vec::new();
+    let mut kept_idle = Vec::new();
     let mut series = Vec::new();
     let mut of_sums = Vec::new();
     let mut of_some = Vec::new();
@@ -44,24 +44,26 @@ pub(super) fn memory() -> Result<Table> {
         report::step(&format!("measuring, round {round} of {ROUNDS}"));
         {
             let _load = Load::start(1, 0, SMALL)?;
-            one.push(settled(&agent, &[])?.memory()?);
+            one.push(warmed_up(&agent, &[])?.memory()?);
         }
         {
             let _load = Load::start(MATCHING as usize, 0, SMALL)?;
-            let unwatched = slab()?;
-            let running = settled(&agent, &[])?;
+            let before_agent = slab()?;
+            let running = warmed_up(&agent, &[])?;
             many.push(running.memory()?);
-            let of_each = || Ok::<f64, anyhow::Error>((slab()? - unwatched) / 1024.0 / f64::from(MATCHING));
+            let of_each =
+                || Ok::<f64, anyhow::Error>((slab()? - before_agent) / 1024.0 / f64::from(MATCHING));
             kept.push(of_each()?);
-            running.exports(RESTED)?;
-            kept_at_rest.push(of_each()?);
+            running.exports(IDLE)?;
+            kept_idle.push(of_each()?);
             of_sums.push(milliseconds(running.cost_of_exports()?.0));
             drop(running);
-            let running = settled(&agent, &["--per-process", "--max-series-processes", &SERIES.to_string()])?;
+            let running =
+                warmed_up(&agent, &["--per-process", "--max-series-processes", &SERIES.to_string()])?;
             of_some.push(milliseconds(running.cost_of_exports()?.0));
             drop(running);
             let listed = MATCHING.to_string();
-            let running = settled(&agent, &["--per-process", "--max-series-processes", &listed])?;
+            let running = warmed_up(&agent, &["--per-process", "--max-series-processes", &listed])?;
             series.push(running.memory()?);
             let (time, bytes) = running.cost_of_exports()?;
             exports.push(milliseconds(time));
@@ -69,9 +71,10 @@ pub(super) fn memory() -> Result<Table> {
         }
         let _load = Load::start(MATCHING_LONG, 0, SMALL)?;
         let measured = cargo_bench::run(Command::new(program.get_program()).args([NAME, "growth"]))?;
-        let figure = |name: &str| measured[name].as_f64().with_context(|| format!("no {name} was measured"));
-        before.push(mebibytes(figure("before")?));
-        after.push(mebibytes(figure("after")?));
+        let value =
+            |name: &str| measured[name].as_f64().with_context(|| format!("the bench has no result {name}"));
+        before.push(mebibytes(value("before")?));
+        after.push(mebibytes(value("after")?));
     }
 
     let mut table = Table::default();
@@ -80,48 +83,52 @@ pub(super) fn memory() -> Result<Table> {
     table.row(format!("resident, {MATCHING} processes"), "MiB", &resident(&many));
     for (what, part) in [
         ("  of it anonymous", (|memory: &Memory| memory.anonymous) as fn(&Memory) -> u64),
-        ("  of it of files", |memory| memory.of_files),
+        ("  of it file-backed", |memory| memory.of_files),
         ("  proportional (Pss)", |memory| memory.proportional),
-        ("  the most ever, from the start on", |memory| memory.peak),
+        ("  peak since the start", |memory| memory.peak),
     ] {
         let values: Vec<f64> = many.iter().map(|memory| bytes(part(memory))).collect();
         table.row(what, "MiB", &values);
     }
-    table.row("in the kernel, files that are kept open, for each process", "KiB", &kept);
-    table.row("  for each that has not run for long", "KiB", &kept_at_rest);
+    table.row("kernel memory of files kept open, per process", "KiB", &kept);
+    table.row("  per process that is idle for long", "KiB", &kept_idle);
     table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
     table.row("  one export of them", "ms CPU", &exports);
     table.row(format!("  one export with series for {SERIES} of them"), "ms CPU", &of_some);
     table.row("  one export with default settings", "ms CPU", &of_sums);
-    table.row("  what is sent, compressed", "KiB", &sizes);
-    table.row(format!("resident, {MATCHING_LONG} processes in the bench, after 100 looks"), "MiB", &before);
+    table.row("  size of one export of them, compressed", "KiB", &sizes);
+    table.row(
+        format!("resident, {MATCHING_LONG} processes in the bench, after 100 collections"),
+        "MiB",
+        &before,
+    );
     table.row("  after 10000 more", "MiB", &after);
     table.ratio(format!("resident, {MATCHING} processes / 1"), &resident(&many), &resident(&one));
     table.ratio("resident, with series for each / without", &resident(&series), &resident(&many));
     let peaks: Vec<f64> = many.iter().map(|memory| bytes(memory.peak)).collect();
-    table.ratio("the most ever / resident", &peaks, &resident(&many));
-    table.ratio("resident, after 10000 looks / before", &after, &before);
+    table.ratio("peak / resident", &peaks, &resident(&many));
+    table.ratio("resident, after 10000 collections / before", &after, &before);
     Ok(table)
 }
 
-/// An agent that exports, and what it exports to.
+/// A running agent and its receiver.
 struct Exporting {
     agent: Measured,
     receiver: Receiver,
 }
 
-/// An agent that looks and exports each second, and has done so a few times.
-fn settled(program: &Path, arguments: &[&str]) -> Result<Exporting> {
+/// Starts an agent that exports each second, and waits for some exports.
+fn warmed_up(program: &Path, arguments: &[&str]) -> Result<Exporting> {
     let receiver = Receiver::start()?;
     let mut command = agent::exporting(program, &receiver.endpoint(), &["--interval", "1"]);
     let agent = Measured::start(command.args(arguments), "agent.log")?;
     let running = Exporting { agent, receiver };
-    running.exports(SETTLED)?;
+    running.exports(WARM_UP)?;
     Ok(running)
 }
 
 impl Exporting {
-    /// Waits for so many.
+    /// Waits for this number of exports.
     fn exports(&self, count: usize) -> Result<()> {
         (0..count).try_for_each(|_| self.receiver.next().map(|_| ()))
     }
@@ -130,7 +137,8 @@ impl Exporting {
         self.agent.memory()
     }
 
-    /// CPU time of one export, and its size in KiB. All of it is in threads of its own; a large one is several requests.
+    /// CPU time of one export, and its size in KiB. Only exports run in threads other than the first. A large export is
+    /// several requests.
     fn cost_of_exports(&self) -> Result<(Duration, f64)> {
         self.receiver.take();
         let before = self.agent.cpu_of_others()?;
@@ -145,11 +153,11 @@ impl Exporting {
     }
 }
 
-/// Bytes of the kernel's small objects that it can't give up, open files and their buffers among them.
+/// Unreclaimable slab memory of the kernel in bytes, of which open files are a part.
 fn slab() -> Result<f64> {
     let info = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
     let kibibytes = info.lines().find_map(|line| line.strip_prefix("SUnreclaim:")?.split_whitespace().next());
-    let kibibytes: f64 = kibibytes.context("/proc/meminfo tells of no slabs")?.parse()?;
+    let kibibytes: f64 = kibibytes.context("no SUnreclaim in /proc/meminfo")?.parse()?;
     Ok(1024.0 * kibibytes)
 }
 

@@ -1,12 +1,13 @@
-//! `cargo xtask bench`: what is promised about cost, measured beside what it is compared with. A file for each bench;
-//! `load` is what they look at, `table` what comes of them, `ratios` what it is held against.
+//! `cargo xtask bench`: measures the cost of the agent and of what it is compared with, and compares the ratios with those
+//! that were accepted. Each bench is a file. `load` starts the processes, `table` has the results, `ratios` the accepted
+//! ratios.
 
 mod agent;
 mod agents;
 mod cargo_bench;
+mod collection;
 mod hooks;
 pub(crate) mod load;
-mod look;
 mod memory;
 mod peers;
 mod process;
@@ -21,25 +22,24 @@ use clap::{Args, ValueEnum};
 use crate::{command, report};
 use table::Table;
 
-/// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// What a look costs, beside what reading the same files takes
-    Look,
-    /// What a look and an export cost, beside other agents
+    /// CPU time of a collection, compared with reading the same files
+    Collection,
+    /// CPU time and memory of the agent, compared with other agents
     Agents,
-    /// What a context switch costs with our programs, an empty one, the straightforward design, and others'
+    /// Cost of a context switch with the agent's BPF programs, compared with other programs and tools
     Hooks,
-    /// How long the agent takes to start, and how often it runs when there is nothing to do
+    /// Time from the start to the first export, and context switches of an idle agent
     Start,
-    /// What the agent keeps in memory, and what an export of many series costs
+    /// Resident memory of the agent, and CPU time of an export with many series
     Memory,
 }
 
 impl Name {
     fn measure(self) -> Result<Table> {
         match self {
-            Self::Look => look::look(),
+            Self::Collection => collection::collection(),
             Self::Agents => agents::agents(),
             Self::Hooks => hooks::hooks(),
             Self::Start => start::start(),
@@ -47,31 +47,29 @@ impl Name {
         }
     }
 
-    /// Its own name, and what it is about.
+    /// The name of the bench, and its heading in docs/performance.md.
     fn subject(self) -> (&'static str, &'static str) {
         match self {
-            Self::Look => ("look", "A look"),
-            Self::Agents => ("agents", "Beside other agents"),
+            Self::Collection => ("collection", "A collection"),
+            Self::Agents => ("agents", "Compared with other agents"),
             Self::Hooks => ("hooks", "A context switch"),
-            Self::Start => ("start", "Starting, and having nothing to do"),
-            Self::Memory => ("memory", "Memory, and an export of many series"),
+            Self::Start => ("start", "Start, and an idle agent"),
+            Self::Memory => ("memory", "Memory, and an export with many series"),
         }
     }
-}
 
-impl Name {
-    /// What is to be known of its figures, in the page about them.
+    /// How to read the results, in docs/performance.md.
     fn about(self) -> &'static str {
         match self {
-            Self::Look => {
-                "The processes do nothing between two looks, unless a row says otherwise; of these the agent reads \
-                 memory, threads and descriptors alone. Each way is measured after passes in which the processor's \
-                 caches settle; where all threads have run they have not. A process costs /proc more where there are \
-                 more of them, as less of what it needs is in those caches. A BPF iterator over tasks visits all of \
-                 the machine, whatever matches, and its 12 words have neither memory nor descriptors: where processes \
-                 have many threads it costs more than /proc, where few match too, and so the agent has none.\n\n"
+            Self::Collection => {
+                "The processes are idle between two collections unless a row says otherwise. Of an idle process the \
+                 agent reads only memory, threads and descriptors. Each row is measured with warm processor caches, \
+                 except those after threads have run. A process costs more where there are more of them, as the caches \
+                 hold less of what /proc needs. A BPF iterator over tasks visits all tasks of the machine, and its 12 \
+                 words have neither memory nor descriptors. It costs more than /proc where processes have many threads \
+                 or few of them match, so the agent has none.\n\n"
             }
-            Self::Agents => "The processes do nothing between two scrapes.\n\n",
+            Self::Agents => "The processes are idle between two scrapes.\n\n",
             _ => "",
         }
     }
@@ -79,9 +77,9 @@ impl Name {
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Which; all, unless some are named
+    /// Benches to run [default: all]
     benches: Vec<Name>,
-    /// Take the newest figures of all benches for what is to be expected: docs/performance.json and docs/performance.md
+    /// Accept the newest results of all benches: write docs/performance.json and docs/performance.md
     #[arg(long)]
     accept: bool,
 }
@@ -102,7 +100,7 @@ pub(crate) fn bench(bench: &Bench) -> Result<()> {
         return ratios::accept(named);
     }
     if !worse.is_empty() {
-        bail!("worse than in docs/performance.json, which --accept would write anew: {}", worse.len());
+        bail!("{} ratios are worse than in docs/performance.json; --accept accepts them", worse.len());
     }
     Ok(())
 }

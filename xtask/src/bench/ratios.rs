@@ -1,22 +1,25 @@
-//! The ratios that were accepted, in `docs/performance.json`: another machine has other times, but about the same ratios.
-//! One that is worse by more than a fifth is said. `--accept` takes the newest, and writes `docs/performance.md`.
+//! The accepted ratios, in `docs/performance.json`. Times differ between machines, ratios hardly. A ratio that is worse by
+//! more than a fifth is reported; `--accept` accepts the newest results, and writes `docs/performance.md` too.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value};
 
 use super::{load, table};
-use crate::{paths, report};
+use crate::{files, paths, report};
 
-/// So many times the accepted ratio is noise, and more is worse.
+/// Up to this multiple of the accepted ratio, a difference is noise.
 const WORSE: f64 = 1.2;
 
 fn accepted_file() -> PathBuf {
     paths::root().join("docs/performance.json")
 }
 
-/// What is worse than what was accepted: a sentence for each.
+/// A sentence for each ratio that is worse than the accepted one.
 pub(super) fn worse(name: &str, document: &Value) -> Result<Vec<String>> {
     let file = accepted_file();
     if !file.exists() {
@@ -26,16 +29,16 @@ pub(super) fn worse(name: &str, document: &Value) -> Result<Vec<String>> {
     let sentence = |(what, ratio): (&String, &Value)| {
         let (ratio, before) = (ratio.as_f64()?, accepted[name][what].as_f64()?);
         let sentence =
-            format!("{name}: {what} is {ratio}, and {before} was accepted: worse by more than a fifth");
+            format!("{name}: {what} is {ratio}, worse by more than a fifth than the accepted {before}");
         (ratio > before * WORSE).then_some(sentence)
     };
     Ok(document["ratios"].as_object().into_iter().flatten().filter_map(sentence).collect())
 }
 
-/// Where the last section of `docs/performance.md` begins. `cargo bench` measures what stands there, and it stays as it is.
+/// The heading of the last section of `docs/performance.md`, which is written by hand and kept.
 const BY_CARGO_BENCH: &str = "\n## Taking apart the files of /proc\n";
 
-/// Takes what these benches measured last for what is to be expected.
+/// Accepts the newest results of these benches.
 pub(super) fn accept(
     benches: impl Iterator<Item = ((&'static str, &'static str), &'static str)>,
 ) -> Result<()> {
@@ -43,10 +46,10 @@ pub(super) fn accept(
     let mut ratios = Map::new();
     let mut text = format!(
         "# What it costs\n\nMeasured on {machine}, and written by `cargo xtask bench --accept`, which measures all of it \
-         again and takes about a quarter of an hour. Figures are medians of several rounds; what is compared is measured \
-         in turn. Times are of this machine; ratios are about the same on others, and are kept in `performance.json`: \
-         `cargo xtask bench` tells which has become worse by more than a fifth, and ends with exit code 1 then. With \
-         other work on the machine it measures that too.\n"
+         again in about a quarter of an hour. Values are medians of several rounds; what is compared is measured in \
+         turn. Times differ between machines, ratios hardly. The accepted ratios are in `performance.json`: `cargo xtask \
+         bench` fails with exit code 1 if one is worse by more than a fifth, and prints which. Other work on the machine \
+         falsifies the results.\n"
     );
     for ((name, subject), about) in benches {
         let document = read(&load::folder().join(format!("{name}.json")))
@@ -67,12 +70,12 @@ pub(super) fn accept(
     write(&page, &text)
 }
 
-fn read(file: &PathBuf) -> Result<Value> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))
+fn read(file: &Path) -> Result<Value> {
+    let text = files::read_text(file)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
-fn write(file: &PathBuf, text: &str) -> Result<()> {
+fn write(file: &Path, text: &str) -> Result<()> {
     report::step(&format!("writing {}", file.display()));
-    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    files::write(file, text)
 }

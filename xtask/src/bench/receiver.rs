@@ -1,4 +1,4 @@
-//! A receiver of OTLP over HTTP that accepts all and looks at nothing, so that it costs next to nothing itself.
+//! A receiver of OTLP over HTTP that accepts everything without decoding it, so that it takes next to no CPU time.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,13 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// An empty answer means that all was accepted.
+/// An empty response means that everything was accepted.
 const ACCEPTED: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-/// Longer than any agent takes that works.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a working agent takes for an export.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request that was answered.
+/// An answered request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) at: Instant,
@@ -32,12 +32,12 @@ impl Receiver {
     /// Listens on a free port of this machine, until this program ends.
     pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
-        let port = listener.local_addr().context("cannot tell the port")?.port();
+        let port = listener.local_addr().context("cannot find the port")?.port();
         let (sender, arrived) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let sender = sender.clone();
-                // It ends when the agent closes the connection.
+                // The thread ends when the agent closes the connection.
                 thread::spawn(move || serve(&stream, &sender));
             }
         });
@@ -50,16 +50,16 @@ impl Receiver {
 
     /// Waits for the next request.
     pub(crate) fn next(&self) -> Result<Arrived> {
-        self.arrived.recv_timeout(PATIENCE).context("the agent did not export")
+        self.arrived.recv_timeout(TIMEOUT).context("the agent did not export")
     }
 
-    /// All requests until now.
+    /// All requests that have arrived and were not taken yet.
     pub(crate) fn take(&self) -> Vec<Arrived> {
         self.arrived.try_iter().collect()
     }
 }
 
-/// Answers all requests of a connection.
+/// Answers the requests of a connection.
 fn serve(stream: &TcpStream, arrived: &mpsc::Sender<Arrived>) -> Option<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench start`: how long the agent takes from its start, and how often it runs when there is nothing to do.
+//! `cargo xtask bench start`: time from the start to the first export, and context switches of an idle agent.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use crate::{build, report};
 
 const ROUNDS: usize = 15;
 const SAMPLE: &str = "0.1";
-/// Between two looks.
+/// Between two collections.
 const IDLE: Duration = Duration::from_secs(60);
-/// After the first export, for what is only put away then.
-const SETTLES: Duration = Duration::from_secs(5);
+/// After the first export, for work that the agent does only once.
+const WARM_UP: Duration = Duration::from_secs(5);
 
 pub(super) fn start() -> Result<Table> {
     let agent = build::agent()?;
@@ -38,21 +38,21 @@ pub(super) fn start() -> Result<Table> {
         once.push(one_document(&agent, "require")?);
         once_without.push(one_document(&agent, "off")?);
     }
-    let (wake_ups, started) = idle(&agent)?;
+    let (switches, started) = idle(&agent)?;
 
     let mut table = Table::default();
     table.row("from start to the first export has arrived", "ms", &exported);
-    table.row("  without programs in the kernel", "ms", &exported_without);
+    table.row("  without BPF", "ms", &exported_without);
     table.row(format!("--once --no-export --sample {SAMPLE}"), "ms", &once);
-    table.row("  without programs in the kernel", "ms", &once_without);
-    table.row(format!("the agent ran, in {} s between two looks", IDLE.as_secs()), "times", &[wake_ups]);
-    table.row("  processes and threads that the machine started then", "", &[started]);
-    table.ratio("first export, with programs in the kernel / without", &exported, &exported_without);
-    table.ratio("--once, with programs in the kernel / without", &once, &once_without);
+    table.row("  without BPF", "ms", &once_without);
+    table.row(format!("context switches in {} s between two collections", IDLE.as_secs()), "", &[switches]);
+    table.row("  processes and threads that started meanwhile", "", &[started]);
+    table.ratio("first export, with BPF / without", &exported, &exported_without);
+    table.ratio("--once, with BPF / without", &once, &once_without);
     Ok(table)
 }
 
-/// Milliseconds until an export has arrived, of an agent that is started.
+/// Milliseconds from the start of an agent until its first export has arrived.
 fn first_export(program: &Path, ebpf: &str) -> Result<f64> {
     let receiver = Receiver::start()?;
     let command = agent::exporting(program, &receiver.endpoint(), &["--interval", "3600", "--ebpf", ebpf]);
@@ -62,24 +62,24 @@ fn first_export(program: &Path, ebpf: &str) -> Result<f64> {
     Ok(1e3 * (arrived.at - began).as_secs_f64())
 }
 
-/// Milliseconds that one document takes.
+/// Milliseconds of one run with `--once`.
 fn one_document(program: &Path, ebpf: &str) -> Result<f64> {
     let mut command = agent::command(program, &["--once", "--no-export", "--sample", SAMPLE, "--ebpf", ebpf]);
     let began = Instant::now();
     let status = command.stdout(Stdio::null()).status().context("cannot start the agent")?;
     let time = began.elapsed();
-    ensure!(status.success(), "the agent ended with {status}");
+    ensure!(status.success(), "the agent failed: {status}");
     Ok(1e3 * time.as_secs_f64())
 }
 
-/// How often an agent ran that had nothing to do, and what the machine started meanwhile: the kernel's programs tell the
-/// agent of those of which only it can tell whether they match.
+/// Context switches of an idle agent, and the number of processes and threads that started meanwhile: the BPF programs
+/// wake the agent for those of which only it can find out whether they match.
 fn idle(program: &Path) -> Result<(f64, f64)> {
     let receiver = Receiver::start()?;
     let command: Command = agent::exporting(program, &receiver.endpoint(), &["--interval", "3600"]);
     let agent = Measured::start(&command, "agent.log")?;
     receiver.next()?;
-    thread::sleep(SETTLES);
+    thread::sleep(WARM_UP);
     let (switches, started) = (agent.switches()?, started()?);
     thread::sleep(IDLE);
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
@@ -87,9 +87,9 @@ fn idle(program: &Path) -> Result<(f64, f64)> {
     Ok((passed(agent.switches()?, switches), passed(self::started()?, started)))
 }
 
-/// Processes and threads that were started since boot.
+/// The number of processes and threads that have started since boot.
 fn started() -> Result<u64> {
     let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let count = stat.lines().find_map(|line| line.strip_prefix("processes ")?.parse().ok());
-    count.context("/proc/stat does not tell of processes")
+    count.context("no number of processes in /proc/stat")
 }

@@ -1,14 +1,14 @@
-//! What a bench measured: medians, how far they spread, and how they compare. Shown as a table, kept as JSON.
+//! The results of a bench: medians, quartiles and ratios, printed as a table and written as JSON.
 
-use std::fs;
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::load;
-use crate::report;
+use crate::{files, report};
 
-/// One thing, measured again and again.
+/// The measurements of one thing.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     what: String,
@@ -16,8 +16,8 @@ pub(crate) struct Row {
     values: Vec<f64>,
 }
 
-/// A part of the values, in order of size: 0.5 is the median.
-pub(crate) fn part(values: &[f64], part: f64) -> f64 {
+/// A quantile of the values: 0.5 is the median.
+pub(crate) fn quantile(values: &[f64], quantile: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().saturating_sub(1);
@@ -25,13 +25,12 @@ pub(crate) fn part(values: &[f64], part: f64) -> f64 {
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "a place in a short list"
+        reason = "an index of a short list"
     )]
-    let place = (part * last as f64).round() as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
+    let index = (quantile * last as f64).round() as usize;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// All that a bench measured.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -40,32 +39,29 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a row.
     pub(crate) fn row(&mut self, what: impl Into<String>, unit: &'static str, values: &[f64]) {
         self.rows.push(Row { what: what.into(), unit, values: values.to_vec() });
     }
 
-    /// Adds how many times `dividend` is `divisor`: the median of the rounds' own, as the machine's speed drifts. More
-    /// is worse.
+    /// Adds a ratio: the median of the ratios of each round, as the speed of the machine drifts. A greater ratio is worse.
     pub(crate) fn ratio(&mut self, what: impl Into<String>, dividend: &[f64], divisor: &[f64]) {
         let of_rounds: Vec<f64> = dividend.iter().zip(divisor).map(|(one, other)| one / other).collect();
-        self.ratios.push((what.into(), part(&of_rounds, 0.5)));
+        self.ratios.push((what.into(), quantile(&of_rounds, 0.5)));
     }
 
-    /// Adds what could not be measured, and why.
+    /// Adds a sentence about what could not be measured, and why.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// Shows it, keeps it under this name, and returns what is kept.
+    /// Prints the results, writes them to `target/bench/NAME.json`, and returns them.
     pub(crate) fn finish(&self, name: &str) -> Result<Value> {
         let document = self.document()?;
         report::line(&markdown(&document));
         let file = load::folder().join(format!("{name}.json"));
-        fs::create_dir_all(load::folder())
-            .and_then(|()| fs::write(&file, format!("{document:#}\n")))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        report::step(&format!("the figures are in {}", file.display()));
+        files::create_folder(&load::folder())?;
+        files::write(&file, format!("{document:#}\n"))?;
+        report::step(&format!("the results are in {}", file.display()));
         Ok(document)
     }
 
@@ -74,9 +70,9 @@ impl Table {
             json!({
                 "what": row.what,
                 "unit": row.unit,
-                "median": rounded(part(&row.values, 0.5)),
-                "lower_quartile": rounded(part(&row.values, 0.25)),
-                "upper_quartile": rounded(part(&row.values, 0.75)),
+                "median": rounded(quantile(&row.values, 0.5)),
+                "lower_quartile": rounded(quantile(&row.values, 0.25)),
+                "upper_quartile": rounded(quantile(&row.values, 0.75)),
                 "measurements": row.values.len(),
             })
         };
@@ -91,12 +87,12 @@ impl Table {
     }
 }
 
-/// Three digits; what is finer is noise.
+/// Rounds to three significant digits; more are noise.
 fn rounded(value: f64) -> f64 {
     format!("{value:.2e}").parse().unwrap_or(value)
 }
 
-/// The document of a bench, for people.
+/// The results as tables in Markdown.
 pub(crate) fn markdown(document: &Value) -> String {
     let number = |value: &Value| value.as_f64().map_or_else(|| "none".into(), |number| format!("{number}"));
     let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
@@ -120,7 +116,7 @@ pub(crate) fn markdown(document: &Value) -> String {
     shown
 }
 
-/// Rows of equal columns; the first is the head.
+/// A table in Markdown with aligned columns; the first row is the header.
 fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
@@ -139,9 +135,9 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     shown
 }
 
-/// What was measured on.
+/// The machine on which the benches run: kernel, number of CPUs and their model.
 pub(crate) fn machine() -> Result<String> {
-    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    let read = |path: &str| files::read_text(Path::new(path));
     let cpus = read("/proc/cpuinfo")?;
     let models: Vec<&str> = cpus
         .lines()
@@ -149,7 +145,7 @@ pub(crate) fn machine() -> Result<String> {
         .map(|(_, model)| model.trim())
         .collect();
     let release = read("/proc/sys/kernel/osrelease")?;
-    // The part that says what it can do; what comes after it differs from build to build.
+    // The rest of the release differs from build to build.
     let series: Vec<&str> = release.trim().split('.').take(2).collect();
     Ok(format!("Linux {}, {} × {}", series.join("."), models.len(), models.first().unwrap_or(&"unknown CPU")))
 }

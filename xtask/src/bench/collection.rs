@@ -1,5 +1,5 @@
-//! `cargo xtask bench look`: CPU time of a look, beside what reading the same files takes; how it grows
-//! with the processes that match, and how little with the others.
+//! `cargo xtask bench collection`: CPU time of a collection, compared with reading the same files, by the number of tracked
+//! processes and of others.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
@@ -13,21 +13,21 @@ use super::{
 };
 use crate::{build, report};
 
-/// What the bench of the agent's library measures, by its names.
-const LOOK: &str = "look";
+/// The names of the results in the JSON of the bench `look` of `m8refsvr-agent`.
+const COLLECTION: &str = "look";
 const KEPT: &str = "kept";
 const OPENED: &str = "opened";
 const ITERATED: &str = "iterated";
-const LOOK_AT_WOKEN: &str = "look_at_woken";
-const KEPT_OF_WOKEN: &str = "kept_of_woken";
-const LOOK_AT_ROUSED: &str = "look_at_roused";
-/// What reading all of the files takes, in the table.
+const AFTER_RUN: &str = "look_at_woken";
+const KEPT_AFTER_RUN: &str = "kept_of_woken";
+const AFTER_IDLE: &str = "look_at_roused";
+/// The label for reading the files of the tracked processes.
 const BARE: &str = "those that match: stat, statm, io, fd kept open";
 
-/// All loads in turn, so often.
+/// How often each load is measured, in turn with the others.
 const ROUNDS: usize = 3;
 
-/// The processes of a measurement; growth is measured with small ones, as there are ids for so many threads alone.
+/// The processes of a measurement. Those with thousands of processes have one thread each, as thread ids are limited.
 struct Scene {
     matching: usize,
     all: usize,
@@ -45,7 +45,7 @@ impl Scene {
         let _load = Load::start(self.matching, self.all, self.kind)?;
         let measured =
             cargo_bench::run(Command::new(program.get_program()).args([NAME, "costs"]).arg(reference))?;
-        for name in [LOOK, KEPT, OPENED, ITERATED, LOOK_AT_WOKEN, KEPT_OF_WOKEN, LOOK_AT_ROUSED] {
+        for name in [COLLECTION, KEPT, OPENED, ITERATED, AFTER_RUN, KEPT_AFTER_RUN, AFTER_IDLE] {
             let values = measured[name].as_array().with_context(|| format!("no {name} was measured"))?;
             let microseconds = values.iter().filter_map(Value::as_f64).map(|nanoseconds| nanoseconds / 1e3);
             self.measured.entry(name.to_owned()).or_default().extend(microseconds);
@@ -54,7 +54,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Microseconds of what was measured under this name.
+    /// The measurements with this name, in microseconds.
     fn times(&self, name: &str) -> &[f64] {
         self.measured.get(name).map_or(&[], Vec::as_slice)
     }
@@ -70,7 +70,7 @@ impl Scene {
     }
 }
 
-pub(super) fn look() -> Result<Table> {
+pub(super) fn collection() -> Result<Table> {
     let program = cargo_bench::build("look")?;
     let reference = build::reference_object()?;
     let mut typical = [Scene::new(1000, 1470, SMALL), Scene::new(1000, 1470, LARGE)];
@@ -87,33 +87,41 @@ pub(super) fn look() -> Result<Table> {
     for scene in &typical {
         let (name, kind) = (scene.name(), scene.kind);
         let mut row = |what: String, name| table.row(what, "µs CPU", scene.times(name));
-        row(format!("{name}, {kind}: a look"), LOOK);
+        row(format!("{name}, {kind}: a collection"), COLLECTION);
         row(format!("  {BARE}"), KEPT);
         row("  all of them: the same files opened each time".to_owned(), OPENED);
         row("  all tasks: 12 words by a BPF iterator".to_owned(), ITERATED);
-        row("a look when all their threads have run since the last".to_owned(), LOOK_AT_WOKEN);
-        row(format!("  {BARE}"), KEPT_OF_WOKEN);
-        row("a look when they have run for the first time since long".to_owned(), LOOK_AT_ROUSED);
+        row("a collection after all their threads have run".to_owned(), AFTER_RUN);
+        row(format!("  {BARE}"), KEPT_AFTER_RUN);
+        row("a collection after long-idle threads have run".to_owned(), AFTER_IDLE);
         let mut ratio = |what, name, of| {
             table.ratio(format!("{what}, {kind}"), scene.times(name), scene.times(of));
         };
-        ratio("look / opened each time", LOOK, OPENED);
-        ratio("look / kept open", LOOK, KEPT);
-        ratio("look when all have run / kept open then", LOOK_AT_WOKEN, KEPT_OF_WOKEN);
+        ratio("collection / files opened each time", COLLECTION, OPENED);
+        ratio("collection / files kept open", COLLECTION, KEPT);
+        ratio("collection after all have run / files kept open", AFTER_RUN, KEPT_AFTER_RUN);
     }
     for scene in &alone {
-        table.row(format!("{}: a look", scene.name()), "µs CPU", scene.times(LOOK));
+        table.row(format!("{}: a collection", scene.name()), "µs CPU", scene.times(COLLECTION));
         table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", scene.times(ITERATED));
     }
-    table.ratio("1 match among many / among few processes", alone[1].times(LOOK), alone[0].times(LOOK));
+    table.ratio(
+        "1 match among many / among few processes",
+        alone[1].times(COLLECTION),
+        alone[0].times(COLLECTION),
+    );
     for scene in &growing {
         let name = scene.name();
-        table.row(format!("{name}: a look, per match"), "µs CPU", &scene.per(scene.matching, LOOK));
+        table.row(
+            format!("{name}: a collection, per match"),
+            "µs CPU",
+            &scene.per(scene.matching, COLLECTION),
+        );
         table.row(format!("  {BARE}, per match"), "µs CPU", &scene.per(scene.matching, KEPT));
         let opened = scene.per(scene.seen, OPENED);
         table.row("  all of them: the same files opened each time, per process", "µs CPU", &opened);
     }
-    let [few, many, most] = growing.each_ref().map(|scene| scene.per(scene.matching, LOOK));
+    let [few, many, most] = growing.each_ref().map(|scene| scene.per(scene.matching, COLLECTION));
     table.ratio("per match, 1000 / 100 matches", &many, &few);
     table.ratio("per match, 4000 / 100 matches", &most, &few);
     Ok(table)

@@ -31,7 +31,7 @@ mod vm;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 
 #[derive(Parser)]
 #[command(name = "xtask", bin_name = "cargo xtask", about = "The developer's commands of m8refsvr")]
@@ -51,7 +51,8 @@ enum Command {
     /// qemu emulates the machines, so no hardware support is needed. A run of all machines and tests also writes the
     /// table of kernels in README.md.
     Vm {
-        /// 5.10, 6.1, 6.12, 7.2 (kernels) or systemd [default: all]
+        /// Kernels, or the tests under systemd [default: all]
+        #[arg(value_parser = PossibleValuesParser::new(vm::machines()))]
         machines: Vec<String>,
         /// Run only the kernel tests with this text in their names
         #[arg(long, default_value = "", hide_default_value = true)]

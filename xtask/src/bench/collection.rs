@@ -28,7 +28,7 @@ const BARE: &str = "those that match: stat, statm, io, fd kept open";
 const ROUNDS: usize = 3;
 
 /// The processes of a measurement. Those with thousands of processes have one thread each, as thread ids are limited.
-struct Scene {
+struct Scenario {
     matching: usize,
     all: usize,
     kind: Kind,
@@ -36,7 +36,7 @@ struct Scene {
     seen: usize,
 }
 
-impl Scene {
+impl Scenario {
     fn new(matching: usize, all: usize, kind: Kind) -> Self {
         Self { matching, all, kind, measured: BTreeMap::new(), seen: 0 }
     }
@@ -73,20 +73,20 @@ impl Scene {
 pub(super) fn collection() -> Result<Table> {
     let program = cargo_bench::build("look")?;
     let reference = build::reference_object()?;
-    let mut typical = [Scene::new(1000, 1470, SMALL), Scene::new(1000, 1470, LARGE)];
-    let mut alone = [Scene::new(1, 0, SMALL), Scene::new(1, 1470, SMALL)];
-    let mut growing = [100, 1000, 4000].map(|matching| Scene::new(matching, 0, SMALL));
+    let mut typical = [Scenario::new(1000, 1470, SMALL), Scenario::new(1000, 1470, LARGE)];
+    let mut alone = [Scenario::new(1, 0, SMALL), Scenario::new(1, 1470, SMALL)];
+    let mut growing = [100, 1000, 4000].map(|matching| Scenario::new(matching, 0, SMALL));
     for round in 1..=ROUNDS {
         report::step(&format!("measuring, round {round} of {ROUNDS}"));
-        for scene in typical.iter_mut().chain(&mut alone).chain(&mut growing) {
-            scene.measure(&program, &reference)?;
+        for scenario in typical.iter_mut().chain(&mut alone).chain(&mut growing) {
+            scenario.measure(&program, &reference)?;
         }
     }
 
     let mut table = Table::default();
-    for scene in &typical {
-        let (name, kind) = (scene.name(), scene.kind);
-        let mut row = |what: String, name| table.row(what, "µs CPU", scene.times(name));
+    for scenario in &typical {
+        let (name, kind) = (scenario.name(), scenario.kind);
+        let mut row = |what: String, name| table.row(what, "µs CPU", scenario.times(name));
         row(format!("{name}, {kind}: a collection"), COLLECTION);
         row(format!("  {BARE}"), KEPT);
         row("  all of them: the same files opened each time".to_owned(), OPENED);
@@ -95,33 +95,33 @@ pub(super) fn collection() -> Result<Table> {
         row(format!("  {BARE}"), KEPT_AFTER_RUN);
         row("a collection after long-idle threads have run".to_owned(), AFTER_IDLE);
         let mut ratio = |what, name, of| {
-            table.ratio(format!("{what}, {kind}"), scene.times(name), scene.times(of));
+            table.ratio(format!("{what}, {kind}"), scenario.times(name), scenario.times(of));
         };
         ratio("collection / files opened each time", COLLECTION, OPENED);
         ratio("collection / files kept open", COLLECTION, KEPT);
         ratio("collection after all have run / files kept open", AFTER_RUN, KEPT_AFTER_RUN);
     }
-    for scene in &alone {
-        table.row(format!("{}: a collection", scene.name()), "µs CPU", scene.times(COLLECTION));
-        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", scene.times(ITERATED));
+    for scenario in &alone {
+        table.row(format!("{}: a collection", scenario.name()), "µs CPU", scenario.times(COLLECTION));
+        table.row("  all tasks: 12 words by a BPF iterator", "µs CPU", scenario.times(ITERATED));
     }
     table.ratio(
         "1 match among many / among few processes",
         alone[1].times(COLLECTION),
         alone[0].times(COLLECTION),
     );
-    for scene in &growing {
-        let name = scene.name();
+    for scenario in &growing {
+        let name = scenario.name();
         table.row(
             format!("{name}: a collection, per match"),
             "µs CPU",
-            &scene.per(scene.matching, COLLECTION),
+            &scenario.per(scenario.matching, COLLECTION),
         );
-        table.row(format!("  {BARE}, per match"), "µs CPU", &scene.per(scene.matching, KEPT));
-        let opened = scene.per(scene.seen, OPENED);
+        table.row(format!("  {BARE}, per match"), "µs CPU", &scenario.per(scenario.matching, KEPT));
+        let opened = scenario.per(scenario.seen, OPENED);
         table.row("  all of them: the same files opened each time, per process", "µs CPU", &opened);
     }
-    let [few, many, most] = growing.each_ref().map(|scene| scene.per(scene.matching, COLLECTION));
+    let [few, many, most] = growing.each_ref().map(|scenario| scenario.per(scenario.matching, COLLECTION));
     table.ratio("per match, 1000 / 100 matches", &many, &few);
     table.ratio("per match, 4000 / 100 matches", &most, &few);
     Ok(table)

@@ -26,87 +26,114 @@ const SERIES: u32 = 200;
 /// Fewer processes for the many collections that show whether memory grows.
 const MATCHING_LONG: usize = 100;
 
-pub(super) fn memory() -> Result<Table> {
-    let agent = build::agent()?;
-    let program = cargo_bench::build("look")?;
-    let mut one = Vec::new();
-    let mut many = Vec::new();
-    let mut kept = Vec::new();
-    let mut kept_idle = Vec::new();
-    let mut series = Vec::new();
-    let mut of_sums = Vec::new();
-    let mut of_some = Vec::new();
-    let mut exports = Vec::new();
-    let mut sizes = Vec::new();
-    let mut before = Vec::new();
-    let mut after = Vec::new();
-    for round in 1..=ROUNDS {
-        report::step(&format!("measuring, round {round} of {ROUNDS}"));
-        {
+/// What is measured in each round.
+struct Round {
+    /// Memory of the agent with one process, and with [`MATCHING`] processes.
+    one: Memory,
+    many: Memory,
+    /// Kernel memory for each process, in KiB: of processes that have just run, and of idle ones.
+    kernel: f64,
+    kernel_idle: f64,
+    /// Memory of the agent with series for each of [`MATCHING`] processes.
+    series: Memory,
+    /// Milliseconds of CPU time of one export: with default settings, with series for [`SERIES`] processes, and for all.
+    export_default: f64,
+    export_some: f64,
+    export_all: f64,
+    /// Size of an export with series for all, in KiB.
+    export_size: f64,
+    /// Memory of the bench in MiB, before and after many collections.
+    before: f64,
+    after: f64,
+}
+
+impl Round {
+    fn measure(agent: &Path, bench: &Command) -> Result<Self> {
+        let one = {
             let _load = Load::start(1, 0, SMALL)?;
-            one.push(warmed_up(&agent, &[])?.memory()?);
-        }
-        {
-            let _load = Load::start(MATCHING as usize, 0, SMALL)?;
-            let before_agent = slab()?;
-            let running = warmed_up(&agent, &[])?;
-            many.push(running.memory()?);
-            let of_each =
-                || Ok::<f64, anyhow::Error>((slab()? - before_agent) / 1024.0 / f64::from(MATCHING));
-            kept.push(of_each()?);
-            running.exports(IDLE)?;
-            kept_idle.push(of_each()?);
-            of_sums.push(milliseconds(running.cost_of_exports()?.0));
-            drop(running);
-            let running =
-                warmed_up(&agent, &["--per-process", "--max-series-processes", &SERIES.to_string()])?;
-            of_some.push(milliseconds(running.cost_of_exports()?.0));
-            drop(running);
-            let listed = MATCHING.to_string();
-            let running = warmed_up(&agent, &["--per-process", "--max-series-processes", &listed])?;
-            series.push(running.memory()?);
-            let (time, bytes) = running.cost_of_exports()?;
-            exports.push(milliseconds(time));
-            sizes.push(bytes);
-        }
+            warmed_up(agent, &[])?.memory()?
+        };
+        let load = Load::start(MATCHING as usize, 0, SMALL)?;
+        let without_agent = slab()?;
+        let running = warmed_up(agent, &[])?;
+        let many = running.memory()?;
+        let kernel_memory =
+            || Ok::<f64, anyhow::Error>((slab()? - without_agent) / 1024.0 / f64::from(MATCHING));
+        let kernel = kernel_memory()?;
+        running.exports(IDLE)?;
+        let kernel_idle = kernel_memory()?;
+        let (export_default, _) = running.cost_of_exports()?;
+        drop(running);
+        let with_series =
+            |count: u32| warmed_up(agent, &["--per-process", "--max-series-processes", &count.to_string()]);
+        let (export_some, _) = with_series(SERIES)?.cost_of_exports()?;
+        let running = with_series(MATCHING)?;
+        let series = running.memory()?;
+        let (export_all, export_size) = running.cost_of_exports()?;
+        drop(running);
+        drop(load);
         let _load = Load::start(MATCHING_LONG, 0, SMALL)?;
-        let measured = cargo_bench::run(Command::new(program.get_program()).args([NAME, "growth"]))?;
+        let measured = cargo_bench::run(Command::new(bench.get_program()).args([NAME, "growth"]))?;
         let value =
             |name: &str| measured[name].as_f64().with_context(|| format!("the bench has no result {name}"));
-        before.push(mebibytes(value("before")?));
-        after.push(mebibytes(value("after")?));
+        Ok(Self {
+            one,
+            many,
+            kernel,
+            kernel_idle,
+            series,
+            export_default: milliseconds(export_default),
+            export_some: milliseconds(export_some),
+            export_all: milliseconds(export_all),
+            export_size,
+            before: mebibytes(value("before")?),
+            after: mebibytes(value("after")?),
+        })
     }
+}
+
+pub(super) fn memory() -> Result<Table> {
+    let agent = build::agent()?;
+    let bench = cargo_bench::build("look")?;
+    let mut rounds = Vec::new();
+    for number in 1..=ROUNDS {
+        report::step(&format!("measuring, round {number} of {ROUNDS}"));
+        rounds.push(Round::measure(&agent, &bench)?);
+    }
+    let values = |value: fn(&Round) -> f64| -> Vec<f64> { rounds.iter().map(value).collect() };
+    let one = values(|round| bytes(round.one.resident));
+    let many = values(|round| bytes(round.many.resident));
+    let peak = values(|round| bytes(round.many.peak));
+    let series = values(|round| bytes(round.series.resident));
+    let (before, after) = (values(|round| round.before), values(|round| round.after));
 
     let mut table = Table::default();
-    let resident = |of: &[Memory]| of.iter().map(|memory| bytes(memory.resident)).collect::<Vec<_>>();
-    table.row("resident, 1 process", "MiB", &resident(&one));
-    table.row(format!("resident, {MATCHING} processes"), "MiB", &resident(&many));
-    for (what, part) in [
-        ("  of it anonymous", (|memory: &Memory| memory.anonymous) as fn(&Memory) -> u64),
-        ("  of it file-backed", |memory| memory.of_files),
-        ("  proportional (Pss)", |memory| memory.proportional),
-        ("  peak since the start", |memory| memory.peak),
-    ] {
-        let values: Vec<f64> = many.iter().map(|memory| bytes(part(memory))).collect();
-        table.row(what, "MiB", &values);
-    }
-    table.row("kernel memory of files kept open, per process", "KiB", &kept);
-    table.row("  per process that is idle for long", "KiB", &kept_idle);
-    table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &resident(&series));
-    table.row("  one export of them", "ms CPU", &exports);
-    table.row(format!("  one export with series for {SERIES} of them"), "ms CPU", &of_some);
-    table.row("  one export with default settings", "ms CPU", &of_sums);
-    table.row("  size of one export of them, compressed", "KiB", &sizes);
+    table.row("resident, 1 process", "MiB", &one);
+    table.row(format!("resident, {MATCHING} processes"), "MiB", &many);
+    table.row("  of it anonymous", "MiB", &values(|round| bytes(round.many.anonymous)));
+    table.row("  of it file-backed", "MiB", &values(|round| bytes(round.many.of_files)));
+    table.row("  proportional (Pss)", "MiB", &values(|round| bytes(round.many.proportional)));
+    table.row("  peak since the start", "MiB", &peak);
+    table.row("kernel memory of files kept open, per process", "KiB", &values(|round| round.kernel));
+    table.row("  per process that is idle for long", "KiB", &values(|round| round.kernel_idle));
+    table.row(format!("resident, series for each of {MATCHING} processes"), "MiB", &series);
+    table.row("  one export of them", "ms CPU", &values(|round| round.export_all));
+    table.row(
+        format!("  one export with series for {SERIES} of them"),
+        "ms CPU",
+        &values(|round| round.export_some),
+    );
+    table.row("  one export with default settings", "ms CPU", &values(|round| round.export_default));
+    table.row("  size of one export of them, compressed", "KiB", &values(|round| round.export_size));
     table.row(
         format!("resident, {MATCHING_LONG} processes in the bench, after 100 collections"),
         "MiB",
         &before,
     );
     table.row("  after 10000 more", "MiB", &after);
-    table.ratio(format!("resident, {MATCHING} processes / 1"), &resident(&many), &resident(&one));
-    table.ratio("resident, with series for each / without", &resident(&series), &resident(&many));
-    let peaks: Vec<f64> = many.iter().map(|memory| bytes(memory.peak)).collect();
-    table.ratio("peak / resident", &peaks, &resident(&many));
+    table.ratio(format!("resident, {MATCHING} processes / 1"), &many, &one);
+    table.ratio("resident, with series for each / without", &series, &many);
+    table.ratio("peak / resident", &peak, &many);
     table.ratio("resident, after 10000 collections / before", &after, &before);
     Ok(table)
 }

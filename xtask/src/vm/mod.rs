@@ -25,14 +25,18 @@ use crate::{deps::apt, files, paths};
 /// The name by which the tests under systemd are selected, beside those of the kernels.
 const SYSTEMD: &str = "systemd";
 
-/// Runs the kernel tests on these kernels, and the tests under systemd if that is named; an empty list means all. `tests`
-/// selects kernel tests by a part of their names. A run of everything also writes or checks the table in the README.
-pub(crate) fn vm(machines: &[String], tests: &str, table: Table) -> Result<()> {
+/// The names of all machines: `systemd` and those of the kernels.
+pub(crate) fn machines() -> impl Iterator<Item = &'static str> {
+    [SYSTEMD].into_iter().chain(kernels::series())
+}
+
+/// Runs the tests of the machines with these names, or of all. `tests` selects kernel tests by a part of their names. A
+/// run of everything also writes or checks the table in the README.
+pub(crate) fn vm(names: &[String], tests: &str, table: Table) -> Result<()> {
     apt::install(&["qemu-system-x86", "e2fsprogs", "xz-utils"])?;
-    let is_whole = machines.is_empty() && tests.is_empty();
-    let all = [SYSTEMD].into_iter().chain(kernels::series()).map(str::to_owned).collect();
-    let machines: Vec<String> = if machines.is_empty() { all } else { machines.to_vec() };
-    let (with_systemd, kernels): (Vec<_>, Vec<_>) = machines.into_iter().partition(|name| name == SYSTEMD);
+    let is_whole = names.is_empty() && tests.is_empty();
+    let names = if names.is_empty() { machines().map(str::to_owned).collect() } else { names.to_vec() };
+    let (with_systemd, kernels): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == SYSTEMD);
     let work = paths::target().join("vm");
     files::create_folder(&work)?;
     let mut jobs: Vec<Job> = Vec::new();

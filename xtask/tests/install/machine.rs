@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The folder from which the script installs.
-const SOURCE: &str = "/srv/m8refsvr-agent";
+pub(crate) const SOURCE: &str = "/srv/m8refsvr-agent";
+/// Those of its files that `make_new_version` changes, besides the program.
+const TEXT_FILES: [&str; 3] = ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"];
 /// The ordinary user: Debian's `nobody`.
 const USER: u32 = 65534;
 /// Enters the machine in the folder `$0` by chroot with these arguments. The mounts are in a namespace of their own.
@@ -71,12 +73,7 @@ impl Machine {
                 .unwrap();
         }
         let source = machine.at(SOURCE);
-        for file in [
-            "install-m8refsvr-agent.sh",
-            "m8refsvr-agent.service",
-            "m8refsvr-agent.user.service",
-            "agent.env",
-        ] {
+        for file in TEXT_FILES.into_iter().chain(["install-m8refsvr-agent.sh"]) {
             fs::copy(checkout.join("packaging").join(file), source.join(file)).unwrap();
         }
         fs::copy(checkout.join("LICENSE"), source.join("LICENSE")).unwrap();
@@ -114,7 +111,7 @@ impl Machine {
         let program = self.at(SOURCE).join("m8refsvr-agent");
         // Bytes after the last section of an ELF file have no effect.
         fs::write(&program, [fs::read(&program).unwrap(), b"later".to_vec()].concat()).unwrap();
-        for file in ["m8refsvr-agent.service", "m8refsvr-agent.user.service", "agent.env"] {
+        for file in TEXT_FILES {
             let path = format!("{SOURCE}/{file}");
             self.write(&path, &(self.read(&path) + "# later\n"));
         }

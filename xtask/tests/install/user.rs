@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::{case::Case, machine::Machine};
+use crate::{
+    case::Case,
+    machine::{Machine, SOURCE},
+};
 
 /// A value that a shell would change if it were not in single quotes.
 const SECRET: &str = "a=$b`c`\\d;e \"f\"";
@@ -20,7 +23,7 @@ fn with_crontab() -> Machine {
 
 /// Makes the stand-in for the agent run for an hour.
 fn settings(machine: &Machine) {
-    let path = "/srv/m8refsvr-agent/agent.env";
+    let path = &format!("{SOURCE}/agent.env");
     let settings = machine.read(path) + &format!("M8REFSVR_ARGS='3600'\nSECRET='{SECRET}'\n");
     machine.write(path, &settings);
 }
@@ -147,14 +150,14 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("from the crontab, no argument is taken for names of files", || {
         let machine = with_crontab();
-        let path = "/srv/m8refsvr-agent/agent.env";
+        let path = &format!("{SOURCE}/agent.env");
         machine.write(path, &(machine.read(path) + "M8REFSVR_ARGS='LICENS*'\n"));
         let printed = machine.fails(&["--restart"]);
         assert!(printed.contains("'LICENS*'"), "{printed}");
     }),
     ("the examples of settings mean the same to a shell and to systemd", || {
         let machine = Machine::of_user();
-        let settings = machine.read("/srv/m8refsvr-agent/agent.env");
+        let settings = machine.read(&format!("{SOURCE}/agent.env"));
         let examples: Vec<&str> = settings
             .lines()
             .filter_map(|line| line.strip_prefix('#'))

@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::service::{FOLDER, SETTINGS, UNIT};
-use crate::{case::Case, machine::Machine};
+use crate::{
+    case::Case,
+    machine::{Machine, SOURCE},
+};
 
 pub(crate) const CASES: &[Case] = &[
     ("what stands where a file is to go is neither replaced nor removed", || {
@@ -32,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         assert_eq!(machine.files(), before);
     }),
     ("settings that were there first are kept until it is removed", || {
-        let default = Machine::of_root().read("/srv/m8refsvr-agent/agent.env");
+        let default = Machine::of_root().read(&format!("{SOURCE}/agent.env"));
         for settings in ["PROCESS_NAME=nginx\n", &default] {
             let machine = Machine::of_root();
             let before = machine.files();
@@ -48,7 +51,7 @@ pub(crate) const CASES: &[Case] = &[
         }
     }),
     ("a unit that an administrator made is neither replaced nor removed", || {
-        let package = Machine::of_root().read("/srv/m8refsvr-agent/m8refsvr-agent.service");
+        let package = Machine::of_root().read(&format!("{SOURCE}/m8refsvr-agent.service"));
         let own = package.replace("ExecStart=/usr/bin/", "ExecStart=/opt/own/");
         assert_ne!(own, package);
         for unit in [package, own] {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::service::{FOLDER, PROGRAM, SETTINGS, UNIT, is_enabled, mode};
-use crate::{case::Case, machine::Machine};
+use crate::{
+    case::Case,
+    machine::{Machine, SOURCE},
+};
 
 pub(crate) const CASES: &[Case] = &[
     ("root gets a service that starts at boot", || {
@@ -76,7 +79,7 @@ pub(crate) const CASES: &[Case] = &[
             assert_eq!(mode(&machine, &format!("/local/share/man/man1/{page}")), 0o644);
         }
         let machine = Machine::of_root();
-        let script = "/srv/m8refsvr-agent/install-m8refsvr-agent.sh";
+        let script = &format!("{SOURCE}/install-m8refsvr-agent.sh");
         let output = machine.sh(&format!("mount -o remount,bind,ro /usr/local && exec {script}"));
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         assert!(machine.at(PROGRAM).exists() && !machine.at("/local/share").exists());

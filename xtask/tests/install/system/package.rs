@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::service::{SETTINGS, UNIT, enabled};
-use crate::{case::Case, machine::Machine};
+use crate::{
+    case::Case,
+    machine::{Machine, SOURCE},
+};
 
 /// Installs those parts of the package that the script examines.
 fn install_package(machine: &Machine) {
@@ -18,7 +21,7 @@ fn install_package(machine: &Machine) {
     }
     machine.write(
         "/lib/systemd/system/m8refsvr-agent.service",
-        &machine.read("/srv/m8refsvr-agent/m8refsvr-agent.service"),
+        &machine.read(&format!("{SOURCE}/m8refsvr-agent.service")),
     );
     assert!(machine.sh("systemctl enable --quiet m8refsvr-agent").status.success());
 }

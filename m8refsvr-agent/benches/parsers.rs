@@ -12,12 +12,12 @@ use m8refsvr_agent::proc::{
     limits::Limits,
     stat::Stat,
     statm::Memory,
-    status, switches,
+    status::Status,
     system::memory_in,
 };
 use procfs::{
     FromRead as _,
-    process::{Io, Stat as OtherStat, StatM, Status},
+    process::{Io, Stat as OtherStat, StatM, Status as OtherStatus},
 };
 
 /// Files that a kernel wrote.
@@ -46,8 +46,8 @@ fn hot(criterion: &mut Criterion) {
     pair("io", |file| kept(io::parse(file)), |file| kept(Io::from_read(file).ok()), IO);
     pair(
         "status: switches",
-        |file| kept(switches::parse(file)),
-        |file| kept(Status::from_read(file).ok()),
+        |file| kept(Status::parse(file).and_then(Status::context_switches)),
+        |file| kept(OtherStatus::from_read(file).ok()),
         STATUS,
     );
 }
@@ -57,7 +57,9 @@ fn kept<T>(parsed: Option<T>) {
 }
 
 fn others(criterion: &mut Criterion) {
-    criterion.bench_function("status", |bencher| bencher.iter(|| status::parse(black_box(STATUS)).unwrap()));
+    criterion.bench_function("status", |bencher| {
+        bencher.iter(|| Status::parse(black_box(STATUS)).unwrap().real_user())
+    });
     criterion.bench_function("limits", |bencher| bencher.iter(|| Limits::parse(black_box(LIMITS)).unwrap()));
     criterion.bench_function("meminfo", |bencher| bencher.iter(|| memory_in(black_box(MEMINFO)).unwrap()));
     let root = Path::new("/proc");

@@ -18,7 +18,7 @@ use m8refsvr_agent::{
         program::ProgramInfo,
         stat::{self, Stat},
         statm::Memory,
-        status, switches,
+        status::Status,
         system::{cpus_in, has_boot_offset, memory_in, numbered_cpus},
     },
     tracker::selector::Selector,
@@ -83,11 +83,14 @@ pub(crate) fn io(data: &[u8]) {
 }
 
 pub(crate) fn status(data: &[u8]) {
-    if let Some(status) = status::parse(data) {
+    let Some(status) = Status::parse(data) else { return };
+    if status.ignores_child_exits().is_some() {
         assert!(data.windows(8).any(|part| part == b"SigIgn:\t"));
-        assert!(tells(data, status.ruid.into()), "{}", status.ruid);
     }
-    if let Some((voluntary, involuntary)) = switches::parse(data) {
+    if let Some(user) = status.real_user() {
+        assert!(tells(data, user.into()), "{user}");
+    }
+    if let Some((voluntary, involuntary)) = status.context_switches() {
         assert!(tells(data, voluntary) && tells(data, involuntary), "{voluntary} {involuntary}");
     }
 }

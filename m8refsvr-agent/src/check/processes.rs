@@ -5,7 +5,7 @@ use crate::{
     collector::Collector,
     model::counters::Counter,
     model::sample::ProcessSample,
-    proc::{Proc, limits::real_user, system::user_name},
+    proc::{Proc, status::real_user, system::user_name},
     tracker::selector::Selector,
 };
 

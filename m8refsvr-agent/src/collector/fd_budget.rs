@@ -70,9 +70,9 @@ impl Room {
 
     /// Keeps files of a process open that it did not need while it was at rest, if there is room.
     pub(crate) fn wake(&mut self, process: &mut Process) {
-        if process.is_resting() && self.left >= Process::BUSY_DESCRIPTORS {
-            process.wake();
-            self.left -= Process::BUSY_DESCRIPTORS;
+        if process.is_idle() && self.left >= Process::ACTIVE_DESCRIPTORS {
+            process.set_active();
+            self.left -= Process::ACTIVE_DESCRIPTORS;
         }
     }
 
@@ -125,16 +125,16 @@ mod tests {
     fn those_at_rest_need_less_room_and_wake_where_there_is_some() {
         let mut room = room_for(4);
         let mut held: Vec<Process> = (0..3).map(|_| kept_process()).collect();
-        held.iter_mut().for_each(Process::rest);
+        held.iter_mut().for_each(Process::set_idle);
         assert_eq!(kept(&mut room, &held), 2);
         held.push(kept_process());
         room.begin_collection(held.iter());
         assert!(room.hold(this()).is_kept());
         held.iter_mut().for_each(|process| room.wake(process));
-        assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 3, "there is no room left");
+        assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 3, "there is no room left");
         room.begin_collection(held.iter());
         held.iter_mut().for_each(|process| room.wake(process));
-        assert_eq!(held.iter().filter(|process| process.is_resting()).count(), 0);
+        assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 0);
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl Reading<'_> {
             None => self.read(member, process, missing)?,
         };
         if member.rest.is_long() {
-            process.rest();
+            process.set_idle();
         }
         let CachedReading { stat, io } = cached;
         let shared = self.shared(&mut member.bounds, process, stat.has_no_leader(), missing)?;

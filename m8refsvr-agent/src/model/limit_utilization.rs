@@ -2,7 +2,7 @@
 //! leave.
 
 use crate::proc::{
-    cgroup::Bounds,
+    cgroup::CgroupLimits,
     limits::{Limits, ratio},
 };
 
@@ -68,7 +68,7 @@ impl LimitUtilization {
     }
 
     /// That of one process; `None` for what of its limits could not be read.
-    pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&Bounds>) -> Self {
+    pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&CgroupLimits>) -> Self {
         let user_threads = usage.user.filter(|&user| user != ROOT).and(usage.user_threads);
         Self {
             open_files: limits.and_then(|limits| limits.open_files.ratio(usage.open_files?)),
@@ -102,7 +102,8 @@ mod tests {
         resident_bytes: Some(3 << 20),
     };
     const LIMITS: Limits = Limits { open_files: Limit::Of(1024), processes: Limit::Of(100) };
-    const BOUNDS: Bounds = Bounds { pids: Some(Pids { current: 9, max: 10 }), memory_bytes: Some(4 << 20) };
+    const BOUNDS: CgroupLimits =
+        CgroupLimits { pids: Some(Pids { current: 9, max: 10 }), memory_bytes: Some(4 << 20) };
 
     fn used(ratios: [Option<f64>; 4]) -> LimitUtilization {
         let [open_files, user_processes, cgroup_pids, cgroup_memory] = ratios;
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn where_there_is_no_limit_there_is_no_ratio() {
         let limits = Limits { open_files: Limit::Unlimited, processes: Limit::Unlimited };
-        let bounds = Bounds { pids: None, memory_bytes: None };
+        let bounds = CgroupLimits { pids: None, memory_bytes: None };
         assert_eq!(LimitUtilization::of(&USAGE, Some(&limits), Some(&bounds)), LimitUtilization::default());
     }
 
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn limits_of_0_are_used_up() {
         let limits = Limits { open_files: Limit::Of(0), processes: Limit::Of(0) };
-        let bounds = Bounds { pids: Some(Pids { current: 0, max: 0 }), memory_bytes: Some(0) };
+        let bounds = CgroupLimits { pids: Some(Pids { current: 0, max: 0 }), memory_bytes: Some(0) };
         let used_up = used([Some(1.0); 4]);
         assert_eq!(LimitUtilization::of(&USAGE, Some(&limits), Some(&bounds)), used_up);
     }

@@ -1,4 +1,4 @@
-//! What describes a process: read once, and only where it is asked for.
+//! Reads the attributes of a process: once, and only if they are wanted.
 
 use std::sync::OnceLock;
 
@@ -7,16 +7,16 @@ use super::{
     cgroup::Membership,
     container,
     identity::{Invocation, ProgramFiles},
-    limits::real_user,
     stat::Stat,
+    status::real_user,
 };
 use crate::proc::process_attributes::{AttributeSet, ProcessAttributes};
 
 impl ProcessAttributes {
-    /// Reads them. `stat` is the process's; `invocation` is what was read of its program already, if it was.
+    /// `stat` is the process's. `invocation` is what was already read of its program, if it was.
     ///
-    /// An error when the process has ended, or this one has no file descriptors or memory left: all else that can't be read
-    /// is absent.
+    /// An error where the process has exited, or the agent has no file descriptors or memory left. All else that can't be
+    /// read is `None`.
     pub fn read(
         process: &Process,
         stat: &Stat,
@@ -24,7 +24,7 @@ impl ProcessAttributes {
         set: AttributeSet,
         buffer: &mut Vec<u8>,
     ) -> Result<Self, Unreadable> {
-        // The kernel shows neither the program nor, in version 1, the cgroup of a first thread that has ended.
+        // Of a leader thread that has exited the kernel shows no executable, and no cgroup of version 1.
         let thread = if stat.has_no_leader() { process.living_thread(buffer) } else { None };
         let by = thread.as_ref().unwrap_or(process);
         let Invocation { executable_path, command, command_line } = match invocation {
@@ -34,7 +34,7 @@ impl ProcessAttributes {
         let membership = unless_exhausted(Membership::read(by, buffer))?;
         let path = membership.as_ref().and_then(Membership::path);
         let container_id = membership.as_ref().and_then(|it| it.paths().find_map(container::id));
-        // Last, as this file tells by itself whether the process is still there: a kernel may lack the others.
+        // Last: that this file is missing means that the process has exited. Of the others a kernel may have none.
         let owner_uid = match real_user(process, buffer) {
             Err(Unreadable::Gone) => return Err(Unreadable::Gone),
             owner => unless_exhausted(owner)?,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_is_absent_alone_and_without_status_the_process_has_ended() {
+    fn what_can_not_be_read_is_absent_alone_and_without_status_the_process_has_exited() {
         let machine = Machine::new();
         fs::remove_file(machine.path("7/exe")).unwrap();
         let expected = ProcessAttributes { executable_path: None, ..whole() };
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn of_version_1_the_cgroup_of_memory_is_told() {
+    fn of_version_1_the_cgroup_of_the_memory_controller_counts() {
         let machine = Machine::new();
         for (text, expected) in [
             ("9:name=systemd:/s\n8:cpu,pids:/p\n4:memory:/m\n", Some("/m")),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_first_thread_that_has_ended_another_one_tells() {
+    fn another_thread_stands_for_a_leader_that_has_exited() {
         let machine = Machine::new();
         machine.write("7/stat", b"7 (M8RefSvr) Z 3 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9 0 0\n");
         machine.write("7/task/8/stat", b"8 (M8RefSvr) S 3 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9 0 0\n");
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(machine.read(AttributeSet::Standard), Ok(whole()));
     }
 
-    /// The files are read once more by other means, and taken apart otherwise.
+    /// The files are read once more by other means, and parsed in another way.
     #[test]
     fn five_real_processes_are_described_as_proc_has_them() {
         let programs =
@@ -206,7 +206,7 @@ mod tests {
             children.iter().map(std::process::Child::id).chain([std::process::id()]).collect();
         let mut described = BTreeMap::new();
         for &pid in &pids {
-            // Who started it goes on a moment before the kernel has set its arguments.
+            // The parent goes on a moment before the kernel has set the arguments.
             while fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }

@@ -1,5 +1,5 @@
-//! The CPU clock of a process: what all of its threads have run, in nanoseconds. /proc has that of single threads alone,
-//! and of a process in ticks of 10 ms.
+//! The CPU clock of a process: the CPU time of all its threads, in nanoseconds. /proc has nanoseconds of single threads
+//! only, and of a process clock ticks of 10 ms.
 
 use std::time::Duration;
 
@@ -7,14 +7,16 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::Process;
 
-/// `CPUCLOCK_SCHED` in `include/linux/posix-timers_types.h`: what the scheduler gave, and of a whole process.
-const OF_PROCESS: i32 = 2;
+/// `CPUCLOCK_SCHED` of a process, in `include/linux/posix-timers_types.h`.
+const CPUCLOCK_SCHED: i32 = 2;
 
-/// What it says, if there is such a process; it does not count what a thread that runs just now has run since the last tick. Whoever has the id is
-/// asked: it tells of `process` where something that is read of it later says that it has not ended.
+/// The CPU time so far; `None` where no process has the id. A running thread counts up to its last tick.
+///
+/// The kernel is asked by id, which another process may have by now. The result is of `process` if something that is read
+/// through `process` afterwards says that it has not exited.
 pub fn read(process: &Process) -> Option<Duration> {
-    // The clocks of processes have negative numbers: the complement of the id, above three bits.
-    let pid = i32::try_from(process.pid).ok()?;
-    let clock = ClockId::from_raw(!pid << 3 | OF_PROCESS);
+    // The number of a process's clock is the complement of its id, shifted by three bits (`MAKE_PROCESS_CPUCLOCK`).
+    let pid = i32::try_from(process.pid()).ok()?;
+    let clock = ClockId::from_raw(!pid << 3 | CPUCLOCK_SCHED);
     clock_gettime(clock).ok().map(Duration::from)
 }

@@ -1,11 +1,9 @@
 //! Open file descriptors of all kinds: files, pipes, sockets, event descriptors.
 
-use rustix::fs::{Dir, Mode, OFlags, openat};
-
 use super::{Process, Unreadable};
 
-/// Counts them. From Linux 6.2 on the size of the folder is their number, which costs one call whatever their
-/// number; a size of 0 is told by older kernels too, and then the folder is listed.
+/// Counts the open descriptors. Since Linux 6.2 the size of the folder `fd` is their number, so that one system call is
+/// enough. Older kernels say 0, and then the folder is listed.
 pub fn count(process: &Process) -> Result<u64, Unreadable> {
     match u64::try_from(process.stat_of_fd()?.st_size) {
         Ok(size) if size > 0 => Ok(size),
@@ -14,14 +12,7 @@ pub fn count(process: &Process) -> Result<u64, Unreadable> {
 }
 
 fn list(process: &Process) -> Result<u64, Unreadable> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = openat(&process.folder, "fd", flags, Mode::empty())?;
-    let mut count = 0;
-    for entry in Dir::new(folder)? {
-        // The others are `.` and `..`.
-        count += u64::from(entry?.file_name().to_bytes().first().is_some_and(u8::is_ascii_digit));
-    }
-    Ok(count)
+    process.numbers_in("fd")?.try_fold(0, |count, descriptor| descriptor.map(|_| count + 1))
 }
 
 #[cfg(test)]
@@ -51,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_ended_is_gone() {
+    fn a_process_that_has_exited_is_gone() {
         let mut child = Command::new("true").spawn().unwrap();
         let process = Proc::new("/proc").process(child.id()).unwrap();
         child.wait().unwrap();

@@ -1,70 +1,67 @@
-//! The names by which a process is known, and the program that it executes.
+//! The names of a process, and the program that it executes.
 
-use std::ffi::CString;
+use super::{
+    Process, Unreadable,
+    process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
+};
 
-use rustix::fs::readlinkat;
-
-use super::{Process, Unreadable};
-use crate::proc::process_attributes::{AttributeSet, COMMAND_LINE_LIMIT};
-
-/// Bytes of the command line that are read: the longest path that the kernel can execute, and as much as is told of a
-/// command line.
+/// Bytes of the command line that are read. `PATH_MAX`, the longest path that the kernel can execute, is as long.
 const CMDLINE_LIMIT: usize = COMMAND_LINE_LIMIT;
-/// Bytes of a name that the kernel keeps in `comm`.
+/// Bytes of a name that fit into `comm`: `TASK_COMM_LEN` without the final zero.
 const COMM_LENGTH: usize = 15;
-/// What the kernel adds to the link of an executable that was removed or replaced.
+/// The kernel adds this to the link of an executable that was removed or replaced.
 const DELETED: &[u8] = b" (deleted)";
 
-/// The files that tell which program a process executes. The command line waits for whoever changes the process's memory
-/// map, which can take seconds: it is read once for its names and all else.
+/// `exe` and `cmdline` of a process. To read `cmdline` waits for a thread that holds the lock of the process's memory map,
+/// which can take seconds: so both are read once for all uses.
 pub struct ProgramFiles<'a> {
-    /// Where `exe` leads to.
-    link: Result<CString, Unreadable>,
+    /// The target of the link `exe`.
+    link: Result<Vec<u8>, Unreadable>,
     /// The beginning of `cmdline`.
     cmdline: Result<&'a [u8], Unreadable>,
 }
 
 impl<'a> ProgramFiles<'a> {
-    /// Reads what is to be read.
+    /// Reads both. An error is kept for the callers of the other functions.
     pub fn read(process: &Process, buffer: &'a mut Vec<u8>) -> Self {
-        let link = readlinkat(&process.folder, "exe", Vec::new()).map_err(Unreadable::from);
+        let link = process.read_exe();
         let cmdline = process.read("cmdline", CMDLINE_LIMIT, buffer).map(|()| buffer.as_slice());
         Self { link, cmdline }
     }
 
     /// The names of a process with this `comm`.
     pub fn names(&self, comm: &[u8]) -> Names {
-        Names::new(comm, self.link.as_ref().ok().map(|link| link.as_bytes()), self.cmdline.ok())
+        Names::new(comm, self.link.as_deref().ok(), self.cmdline.ok())
     }
 
-    /// What of it is wanted. An error when this process had no descriptors or memory left.
+    /// How the program was called. An error where the agent had no file descriptors or memory left.
     pub fn invocation(&self, set: AttributeSet) -> Result<Invocation, Unreadable> {
         let unreadable = [self.link.as_ref().err(), self.cmdline.as_ref().err()];
         if unreadable.contains(&Some(&Unreadable::Exhausted)) {
             return Err(Unreadable::Exhausted);
         }
-        Ok(Invocation::new(self.link.as_ref().ok().map(|link| link.as_bytes()), self.cmdline.ok(), set))
+        Ok(Invocation::new(self.link.as_deref().ok(), self.cmdline.ok(), set))
     }
 }
 
-/// Which program a process executes, and how it was called, as text.
+/// The program that a process executes, and how it was called, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
-    /// `None` without the right to know it.
+    /// `None` without the permission to read it.
     pub executable_path: Option<Box<str>>,
-    /// `argv[0]`. A program may write anything into it.
+    /// `argv[0]`, which a program may overwrite with anything.
     pub command: Option<Box<str>>,
-    /// All arguments, where they are wanted.
+    /// All arguments, if they are wanted.
     pub command_line: Option<Box<str>>,
 }
 
 impl Invocation {
-    /// From the path that `/proc/PID/exe` leads to, and the beginning of `/proc/PID/cmdline`.
+    /// From the target of the link `exe`, and the start of `cmdline`.
     pub fn new(executable: Option<&[u8]>, cmdline: Option<&[u8]>, set: AttributeSet) -> Self {
         let path = executable.map(|path| path.strip_suffix(DELETED).unwrap_or(path));
         let command = cmdline.and_then(|cmdline| cmdline.split(|&byte| byte == 0).next());
         let command_line = cmdline.filter(|_| set == AttributeSet::WithCommandLine).map(|cmdline| {
-            // A program that writes a title of its own may leave many zeros after it.
+            // A program that overwrites its arguments with a title may leave many zeros behind it.
             let end = cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
             cmdline[..end].iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect::<Vec<u8>>()
         });
@@ -76,7 +73,7 @@ impl Invocation {
     }
 }
 
-/// The beginning of a command line as text. It ends with a character, wherever it was cut off.
+/// The start of a command line as text. A character that was cut in two at the end is left out.
 fn text(bytes: &[u8]) -> Box<str> {
     let start = bytes.iter().rposition(|byte| byte & 0xc0 != 0x80).filter(|_| bytes.len() >= CMDLINE_LIMIT);
     let (whole, last) = bytes.split_at(start.unwrap_or(bytes.len()));
@@ -89,16 +86,16 @@ fn text(bytes: &[u8]) -> Box<str> {
 /// The names of a process: file names without folders, bytes of any kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// As in `/proc/PID/stat`.
+    /// From `stat`.
     pub comm: Vec<u8>,
-    /// File name of the executable; `None` without the right to know it.
+    /// File name of the executable; `None` without the permission to read it.
     pub executable: Option<Vec<u8>>,
-    /// File name in argv[0]; `None` when there is none.
+    /// File name in `argv[0]`; `None` where there is none.
     pub argv0: Option<Vec<u8>>,
 }
 
 impl Names {
-    /// From the path that `/proc/PID/exe` leads to, and the beginning of `/proc/PID/cmdline`.
+    /// From the target of the link `exe`, and the start of `cmdline`.
     pub fn new(comm: &[u8], executable: Option<&[u8]>, cmdline: Option<&[u8]>) -> Self {
         let executable =
             executable.map(|path| file_name(path.strip_suffix(DELETED).unwrap_or(path)).to_vec());
@@ -117,9 +114,9 @@ impl Names {
             .map(Vec::as_slice)
     }
 
-    /// The name to show: `comm`, or the longer name that it is the beginning of.
+    /// The name to show: `comm`, or where the kernel cut that off the whole name.
     pub fn shown(&self) -> String {
-        // A process may have taken its name away.
+        // A process may have set its `comm` to nothing.
         let is_incomplete = self.comm.is_empty() || self.comm.len() == COMM_LENGTH;
         let longer = [&self.executable, &self.argv0]
             .into_iter()
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_told_where_they_are_asked_for_alone() {
+    fn the_command_line_is_there_only_if_it_is_wanted() {
         let Invocation { executable_path, command, command_line } =
             Invocation::new(None, Some(b"x\0secret\0"), AttributeSet::Standard);
         assert_eq!((executable_path, command.as_deref(), command_line), (None, Some("x"), None));

@@ -1,33 +1,34 @@
-//! `/proc/PID/io`: what a process moved to and from storage. Its keys are the names of the fields of
-//! [`StorageIo`], so that the kernel's side and this one have the same values.
+//! `/proc/PID/io`: the I/O of a process. Its keys are the names of the fields of [`StorageIo`], so that the BPF programs
+//! and /proc have the same values.
 
 pub use m8refsvr_common::accounting::IoAccounting as StorageIo;
-use rustix::fs::{Dir, Mode, OFlags, openat};
 
-use super::{Process, Unreadable, number, stat::Stat};
+use super::{
+    Process, Unreadable,
+    stat::Stat,
+    text::{line_after, number},
+};
 
-/// Reads what the living and the ended threads of a process had.
+/// Reads the I/O of a process, by its living and its exited threads.
 pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo, Unreadable> {
     process.read_io(buffer)?;
     parse(buffer).ok_or(Unreadable::Unknown)
 }
 
-/// Adds up what the living threads had, and nothing that the kernel added to the process when its children had
-/// ended. A first thread that has ended before the others is left out.
+/// Adds up `task/*/io`, and so leaves out what the kernel added to the process when it reaped children. A leader thread
+/// that has exited before the others is left out too.
 pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo, Unreadable> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let tasks = openat(&process.folder, "task", flags, Mode::empty())?;
+    let threads = process.numbers_in("task")?;
     let stat = Stat::read(process, buffer)?;
     let mut sum = StorageIo::default();
-    for entry in Dir::new(tasks)? {
-        let entry = entry?;
-        let Some(thread) = number(entry.file_name().to_bytes()) else { continue };
-        if stat.has_no_leader() && thread == u64::from(process.pid) {
+    for thread in threads {
+        let thread = thread?;
+        if stat.has_no_leader() && thread == u64::from(process.pid()) {
             continue;
         }
         match process.read(&format!("task/{thread}/io"), usize::MAX, buffer) {
             Ok(()) => sum = sum.plus(parse(buffer).ok_or(Unreadable::Unknown)?),
-            // It has ended meanwhile.
+            // It has exited meanwhile.
             Err(Unreadable::Gone) => {}
             Err(error) => return Err(error),
         }
@@ -35,15 +36,9 @@ pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo
     Ok(sum)
 }
 
-/// Takes the lines apart; `None` where one of the keys is missing.
+/// `None` where a line is missing, or has no number.
 pub fn parse(text: &[u8]) -> Option<StorageIo> {
-    let value = |name: &'static str| {
-        let line = text
-            .split(|&byte| byte == b'\n')
-            .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b": "))?;
-        number(line)
-    };
-    StorageIo::NAMES.map(value).complete()
+    StorageIo::NAMES.map(|name| number(line_after(text, name.as_bytes())?.strip_prefix(b": ")?)).complete()
 }
 
 #[cfg(test)]

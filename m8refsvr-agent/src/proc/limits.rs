@@ -1,27 +1,26 @@
-//! `/proc/PID/limits` and the user whom one of the limits counts by: how much the kernel lets a process have.
-//!
-//! Any user may read both files of any process that it sees. The procfs crate takes them apart.
+//! `/proc/PID/limits`: the resource limits of a process. Any user may read the file of any process that they see. The
+//! procfs crate parses it.
 
 use procfs::process::{LimitValue, Limits as AllLimits};
 
-use super::{Process, Unreadable, parsed, status};
+use super::{Process, Unreadable, text::parse_by_procfs};
 
-/// Bytes of `/proc/PID/limits` that are read: ten times what a kernel writes.
+/// Bytes that are read: ten times what a kernel writes.
 const LIMIT: usize = 1 << 14;
-/// Each line has a name of two words or more, and two limits.
+/// Words of a line: a name of at least two, and two limits.
 const FEWEST_WORDS: usize = 4;
 
-/// A limit that is known.
+/// A limit that could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// There is none: `RLIM_INFINITY`.
+    /// `RLIM_INFINITY`.
     Unlimited,
-    /// So many.
+    /// This number.
     Of(u64),
 }
 
 impl Limit {
-    /// Which part of it is used, as [`ratio`] tells; `None` where there is no limit.
+    /// The used part of the limit, by [`ratio`]; `None` where there is no limit.
     pub fn ratio(self, used: u64) -> Option<f64> {
         match self {
             Self::Unlimited => None,
@@ -39,57 +38,47 @@ impl From<LimitValue> for Limit {
     }
 }
 
-/// Which part of a limit is used: 1 when nothing more can be had. It is more where the limit was lowered below what
-/// was in use already. A limit of 0 is used up, whatever is in use.
+/// The used part of a limit, 1 when it is used up. More than 1 where the limit was lowered below what is in use. A limit
+/// of 0 is always used up.
 pub fn ratio(used: u64, limit: u64) -> f64 {
     if limit == 0 { 1.0 } else { float(used) / float(limit) }
 }
 
-/// The soft limits of a process that it can run into while it works. The layout is that of `proc_pid_limits` in
-/// `fs/proc/base.c`.
+/// Soft limits of a process. The layout of the file is that of `proc_pid_limits` in `fs/proc/base.c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `RLIMIT_NOFILE`: file descriptors of the process. To the letter it bounds their numbers, of which the kernel
-    /// gives out the smallest that is free.
+    /// `RLIMIT_NOFILE`: file descriptors of the process. It limits the highest number of a descriptor; the kernel assigns
+    /// the lowest free number.
     pub open_files: Limit,
-    /// `RLIMIT_NPROC`: threads of all processes of the same real user, see [`real_user`].
+    /// `RLIMIT_NPROC`: threads of all processes of the same real user.
     pub processes: Limit,
 }
 
 impl Limits {
-    /// Reads them. They are the same for all threads, and there as long as the process is, even if its first
-    /// thread has ended.
+    /// Reads the file. The limits are those of all threads, and can be read until the process has exited, even if its
+    /// leader thread has exited before.
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read("limits", LIMIT, buffer)?;
-        // The kernel writes nothing of a process that ends just now.
+        // The kernel writes nothing for a process that is just exiting.
         if buffer.is_empty() {
             return Err(Unreadable::Gone);
         }
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
-    /// Takes the lines apart.
+    /// `None` for text that no kernel writes.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        // procfs counts words from the end of a line, and panics where there are too few; and it takes numbers with a
-        // sign.
+        // procfs counts words from the end of a line, and panics where there are too few. It accepts numbers with a sign.
         let mut lines = std::str::from_utf8(text).ok()?.lines();
         if text.contains(&b'+') || lines.any(|line| line.split_whitespace().nth(FEWEST_WORDS - 1).is_none()) {
             return None;
         }
-        let AllLimits { max_open_files, max_processes, .. } = parsed(text)?;
+        let AllLimits { max_open_files, max_processes, .. } = parse_by_procfs(text)?;
         Some(Self {
             open_files: max_open_files.soft_limit.into(),
             processes: max_processes.soft_limit.into(),
         })
     }
-}
-
-/// The real user id of a process, as seen in the agent's user namespace: the first number of the line `Uid` in
-/// `/proc/PID/status` (`task_state` in `fs/proc/array.c`).
-///
-/// The owner of the folder, which costs less, is the effective user, and root where the process must not be dumped.
-pub fn real_user(process: &Process, buffer: &mut Vec<u8>) -> Result<u32, Unreadable> {
-    status::read(process, buffer).map(|status| status.ruid)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is wanted, not the last digit")]
@@ -99,10 +88,10 @@ fn float(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Resource, getrlimit, getuid};
+    use rustix::process::{Resource, getrlimit};
 
-    use super::{status::fixtures, *};
-    use crate::proc::Proc;
+    use super::*;
+    use crate::proc::{Proc, status::fixtures};
 
     const TEXT: &str = "\
 Limit                     Soft Limit           Hard Limit           Units     
@@ -178,26 +167,6 @@ Max realtime timeout      unlimited            unlimited            us
     }
 
     #[test]
-    fn the_first_user_of_the_line_is_the_real_one() {
-        let text = fixtures::status_with("Uid", b"Uid:\t1000\t0\t2\t3\n");
-        let text = [b"Name:\tx\\nUid:\t1\n", &text["Name:\tsleep\n".len()..]].concat();
-        let (_root, process) = process_with("status", text);
-        assert_eq!(real_user(&process, &mut Vec::new()), Ok(1000));
-    }
-
-    #[test]
-    fn a_user_that_is_cut_off_or_no_number_is_not_understood() {
-        for text in
-            ["", "Uid:\t100", "Uid:\t\n", "Uid:\t-1\t0\t0\t0\n", "Uid:\t4294967296\t0\t0\t0\n", "Gid:\t1\n"]
-        {
-            for whole in [text.into(), fixtures::status_with("Uid", text.as_bytes())] {
-                let (_root, process) = process_with("status", whole);
-                assert_eq!(real_user(&process, &mut Vec::new()), Err(Unreadable::Unknown), "{text:?}");
-            }
-        }
-    }
-
-    #[test]
     fn a_limit_of_0_is_used_up_and_no_limit_has_no_ratio() {
         assert_eq!(Limit::Of(1024).ratio(256), Some(0.25));
         assert_eq!(Limit::Of(4).ratio(6), Some(1.5));
@@ -206,11 +175,10 @@ Max realtime timeout      unlimited            unlimited            us
     }
 
     #[test]
-    fn the_own_limits_and_user_are_what_the_system_calls_tell() {
+    fn the_own_limits_are_those_of_the_system_calls() {
         let process = Proc::new("/proc").process(std::process::id()).unwrap();
-        let told = |resource| getrlimit(resource).current.map_or(Limit::Unlimited, Limit::Of);
-        let limits = Limits { open_files: told(Resource::Nofile), processes: told(Resource::Nproc) };
+        let limit = |resource| getrlimit(resource).current.map_or(Limit::Unlimited, Limit::Of);
+        let limits = Limits { open_files: limit(Resource::Nofile), processes: limit(Resource::Nproc) };
         assert_eq!(Limits::read(&process, &mut Vec::new()), Ok(limits));
-        assert_eq!(real_user(&process, &mut Vec::new()), Ok(getuid().as_raw()));
     }
 }

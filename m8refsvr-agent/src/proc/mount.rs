@@ -1,8 +1,8 @@
-//! What is mounted where, as `/proc/PID/mountinfo` lists it, and with which options a /proc is mounted.
+//! `/proc/self/mountinfo`: where file systems are mounted, and with which options.
 //!
-//! The procfs crate takes a line apart. It would refuse the whole file for one line that it does not understand or for a
-//! byte that is not UTF-8, and leaves the kernel's escapes as they are. So it gets each line on its own, with all bytes
-//! beyond ASCII escaped as well, and the escapes are resolved afterwards.
+//! The procfs crate parses single lines. It would refuse a whole file for one line that it can't parse, or for one byte
+//! that is not UTF-8, and leaves the kernel's escapes as they are. So each line is parsed alone, with all bytes beyond ASCII
+//! escaped too, and the escapes are undone afterwards.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,41 +13,44 @@ use std::{
 
 use procfs::process::MountInfo;
 
-use super::{Proc, escaped, unescaped};
+use super::{
+    Proc,
+    text::{escape, unescape},
+};
 
-/// Bytes of a mountinfo that are read: those of the most mounts that a kernel allows by default
-/// (`fs.mount-max`, 100,000), with long lines.
+/// Bytes that are read: those of as many mounts as a kernel allows by default (`fs.mount-max`, 100,000), with long lines.
 const LIMIT: u64 = 32 << 20;
 
-/// A mount that can be seen: nothing was mounted over it.
+/// A visible mount: no other one covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// What of the file system is seen at the mount point.
+    /// The folder of the file system that is seen at the mount point.
     pub(super) root: PathBuf,
     pub(super) point: PathBuf,
+    /// The type of the file system.
     pub(super) kind: String,
-    /// Options of the file system, some with a value.
+    /// Options of the file system; some have a value.
     pub(super) options: HashMap<String, Option<String>>,
 }
 
-/// Those of these kinds that `self/mountinfo` of a /proc tells of, in its order.
+/// The visible mounts of file systems of these types, in the order of `self/mountinfo` of a /proc.
 pub(super) fn mounts_of(proc: &Proc, kinds: &[&str]) -> io::Result<Vec<Mount>> {
     let file = File::open(proc.root().join("self/mountinfo"))?;
     mounts_in(BufReader::new(file.take(LIMIT)), kinds)
 }
 
-/// The same of a mountinfo. Lines that are not understood are left out, and so is one that was cut off.
+/// The same, from the text of a mountinfo. Lines that can't be parsed are left out, and so is a line that was cut off.
 pub(super) fn mounts_in(mut mountinfo: impl BufRead, kinds: &[&str]) -> io::Result<Vec<Mount>> {
     let mut covered = HashSet::new();
     let mut found = Vec::new();
     let mut line = Vec::new();
-    // There may be tens of thousands: what is not asked for is not kept.
+    // There may be tens of thousands: mounts of other types are not kept.
     while mountinfo.read_until(b'\n', &mut line)? > 0 {
         let parsed = line
             .strip_suffix(b"\n")
-            .and_then(|line| MountInfo::from_line(&escaped(line, |byte| byte.is_ascii())).ok());
+            .and_then(|line| MountInfo::from_line(&escape(line, |byte| byte.is_ascii())).ok());
         if let Some(info) = parsed {
-            let path = |text: &str| PathBuf::from(unescaped(text));
+            let path = |text: &str| PathBuf::from(unescape(text));
             let point = path(&info.mount_point.to_string_lossy());
             covered.insert((info.pid, point.clone()));
             if kinds.contains(&info.fs_type.as_str()) {
@@ -65,19 +68,19 @@ pub(super) fn mounts_in(mut mountinfo: impl BufRead, kinds: &[&str]) -> io::Resu
     Ok(found.into_iter().filter_map(is_visible).collect())
 }
 
-/// The value of an option of the mount that `proc` is; `None` where it is not set, or can't be known.
+/// The value of an option with which `proc` is mounted; `None` where it is not set, or can't be read.
 pub fn option(proc: &Proc, name: &str) -> Option<String> {
     let root = proc.root().canonicalize().ok()?;
     option_of(&mounts_of(&Proc::new("/proc"), &["proc"]).ok()?, &root, name)
 }
 
-/// The same of a mountinfo.
+/// The same, from the text of a mountinfo, for a /proc mounted at `root`.
 pub fn option_in(mountinfo: &[u8], root: &Path, name: &str) -> Option<String> {
     option_of(&mounts_in(mountinfo, &["proc"]).ok()?, root, name)
 }
 
 fn option_of(mounts: &[Mount], root: &Path, name: &str) -> Option<String> {
-    // Of several on one folder the last is seen.
+    // Of several mounts at one folder the last is visible.
     let mount = mounts.iter().rev().find(|mount| mount.point == root)?;
     mount.options.get(name)?.clone()
 }
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_mount_on_a_folder_tells_the_options() {
+    fn the_options_are_those_of_the_last_mount_on_a_folder() {
         let text = b"22 28 0:21 / /proc rw,nosuid shared:12 - proc proc rw,gid=4,hidepid=invisible\n\
                      23 28 0:22 / /sys rw - sysfs sysfs rw,hidepid=2\n\
                      24 22 0:21 / /proc/sys/fs ro - autofs systemd-1 rw,fd=29\n";

@@ -1,37 +1,38 @@
-//! `/proc/PID/fdinfo/FD` of a BPF program: how often it ran and for how long. `bpf_prog_show_fdinfo` in
-//! `kernel/bpf/syscall.c` writes it; unlike `BPF_OBJ_GET_INFO_BY_FD` it is to be had without unsafe code, and tells of
-//! missed runs, which aya's type for the other does not.
+//! `/proc/PID/fdinfo/FD` of a BPF program: how often it ran and for how long (`bpf_prog_show_fdinfo` in
+//! `kernel/bpf/syscall.c`). `BPF_OBJ_GET_INFO_BY_FD` has the same values, but needs unsafe code, and aya's type for it has
+//! no recursion misses.
 
 use std::{os::fd::RawFd, time::Duration};
 
-use super::{Process, Unreadable, number};
+use super::{
+    Process, Unreadable,
+    text::{line_after, number},
+};
 
-/// What the kernel tells of a program.
+/// Runs of a BPF program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramInfo {
     /// Time and number of its runs; `None` while `kernel.bpf_stats_enabled` is 0.
     pub runs: Option<(Duration, u64)>,
-    /// Runs that were left out as it was already running on that CPU; `None` before Linux 5.12.
+    /// Recursion misses: runs that the kernel skipped, as the program was already running on that CPU. `None` before
+    /// Linux 5.12.
     pub missed: Option<u64>,
 }
 
 impl ProgramInfo {
-    /// Reads it of a descriptor of `process`.
+    /// Reads the file of a descriptor of `process`.
     pub fn read(process: &Process, descriptor: RawFd, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read(&format!("fdinfo/{descriptor}"), usize::MAX, buffer)?;
         Ok(Self::parse(buffer))
     }
 
-    /// Takes the lines apart.
+    /// A value whose line is missing is `None`.
     pub fn parse(text: &[u8]) -> Self {
-        let value = |name: &[u8]| {
-            let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
-            number(line.strip_prefix(b":")?.trim_ascii())
-        };
-        let runs = value(b"run_time_ns").zip(value(b"run_cnt")).filter(|&(_, count)| count > 0);
+        let value = |prefix: &[u8]| number(line_after(text, prefix)?.trim_ascii());
+        let runs = value(b"run_time_ns:").zip(value(b"run_cnt:")).filter(|&(_, count)| count > 0);
         Self {
             runs: runs.map(|(time, count)| (Duration::from_nanos(time), count)),
-            missed: value(b"recursion_misses"),
+            missed: value(b"recursion_misses:"),
         }
     }
 }

@@ -1,24 +1,24 @@
 //! `/proc/PID/stat`: times, threads and faults, one line of numbers.
 
-use super::{Process, Unreadable, leading_number};
+use super::{Process, Unreadable, text::leading_number};
 
 /// `PF_KTHREAD` in `include/linux/sched.h`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// What the file says. Field numbers as in `Documentation/filesystems/proc.rst`.
+/// The fields that the agent uses. Their numbers are those in `Documentation/filesystems/proc.rst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// `R`, `S`, `D`, `Z`, ... of the leader thread.
+    /// State of the leader thread: `R`, `S`, `D`, `Z` and others.
     pub state: u8,
-    /// The process that waits for its end.
+    /// The id of the parent process.
     pub parent: u64,
-    /// Whether it is a thread of the kernel.
+    /// Whether it is a kernel thread.
     pub is_kernel_thread: bool,
-    /// Page faults that needed no input, of living and ended threads.
+    /// Page faults that read nothing from storage, of living and exited threads.
     pub minor_faults: u64,
-    /// Page faults that needed input.
+    /// Page faults that read from storage.
     pub major_faults: u64,
-    /// CPU time in user mode, in clock ticks, of living and ended threads.
+    /// CPU time in user mode, in clock ticks, of living and exited threads.
     pub user_ticks: u64,
     /// CPU time in the kernel, in clock ticks.
     pub system_ticks: u64,
@@ -29,13 +29,14 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads it. The line is left in `buffer`, for [`comm`].
+    /// Reads the file. The line is left in `buffer`, for [`comm`].
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read_stat(buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
-    /// Takes the line apart. The name may hold anything, parentheses and newlines too; only numbers follow it.
+    /// The name may hold anything, parentheses and newlines too. Only the state and numbers follow it, so that the last
+    /// parenthesis ends it.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let close = memchr::memrchr(b')', line)?;
         // One space ends a field.
@@ -63,19 +64,19 @@ impl Stat {
         })
     }
 
-    /// Whether the whole process has ended and only waits for its parent. A leader thread that ended before the
-    /// others is a zombie too, but its process lives.
+    /// Whether the whole process has exited and was not reaped yet. A leader thread that exited before the others is a
+    /// zombie too, but its process lives.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
-    /// Whether the leader thread has ended before the others, and with it what /proc shows of memory.
+    /// Whether the leader thread has exited before the others. /proc then shows no memory and no executable.
     pub fn has_no_leader(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads > 1
     }
 }
 
-/// Name of the process in the line, up to 15 bytes of any kind.
+/// `comm` of the process, up to 15 bytes of any kind.
 pub fn comm(line: &[u8]) -> Option<&[u8]> {
     let open = memchr::memchr(b'(', line)?;
     line.get(open + 1..memchr::memrchr(b')', line)?)
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_a_process_that_has_ended_as_a_whole() {
+    fn a_zombie_is_a_process_that_has_exited_as_a_whole() {
         let stat = |state, threads| Stat { state, threads, ..Stat::parse(&line("x")).unwrap() };
         assert!(stat(b'Z', 1).is_zombie() && !stat(b'Z', 1).has_no_leader());
         assert!(stat(b'X', 0).is_zombie());

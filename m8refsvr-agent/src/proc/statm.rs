@@ -1,29 +1,29 @@
-//! `/proc/PID/statm`: the memory of a process. `stat` has it too, but from Linux 6.2 on how many pages are resident is an
-//! estimate there: each CPU keeps back up to 32 pages of a kind or more (`get_mm_rss`), 0 may be all that is told of a
-//! small process on a large machine. Here they are added up since 82241a83cd15 (`get_mm_counter_sum`), which takes
-//! longer the more CPUs there are.
+//! `/proc/PID/statm`: the memory of a process. `stat` has it too, but since Linux 6.2 its number of resident pages is an
+//! estimate: each CPU may hold back 32 or more pages of a kind (`get_mm_rss`), so that a small process on a large machine
+//! can have 0. For `statm` the kernel adds them up since commit 82241a83cd15 (`get_mm_counter_sum`), which takes longer
+//! with more CPUs.
 
 use rustix::param::page_size;
 
-use super::{Process, Unreadable, leading_number};
+use super::{Process, Unreadable, text::leading_number};
 
-/// What the file says of all kinds of pages together, in bytes.
+/// Memory of a process, pages of all kinds together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Size of the address space.
     pub virtual_bytes: u64,
-    /// What of it is in memory.
+    /// The resident part (RSS).
     pub resident_bytes: u64,
 }
 
 impl Memory {
-    /// Reads it.
+    /// Reads the file.
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read_statm(buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
-    /// Takes the line apart, whose first two numbers are pages.
+    /// The first two numbers of the line are pages.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let bytes = |pages: u64| pages.saturating_mul(page_size() as u64);
         let second = memchr::memchr(b' ', line)? + 1;

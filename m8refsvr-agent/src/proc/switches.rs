@@ -1,10 +1,8 @@
-//! Context switches as /proc shows them: thread by thread, and only of those that live.
+//! Context switches as /proc shows them: of each thread, and only while it lives.
 
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use super::{process::Process, status::Status, unreadable::Unreadable};
 
-use super::{Process, Unreadable, number};
-
-/// Switches of all living threads of a process.
+/// Context switches of all living threads of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadSwitches {
     /// A thread began to wait.
@@ -16,22 +14,13 @@ pub struct ThreadSwitches {
 }
 
 impl ThreadSwitches {
-    /// Adds up `task/*/status`. A thread that ends in the meantime is left out, as if it had ended before.
+    /// Adds up `task/*/status`. A thread that exits meanwhile is left out, as if it had exited before.
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let tasks = openat(&process.folder, "task", flags, Mode::empty())?;
         let mut sum = Self::default();
-        for entry in Dir::new(tasks)? {
-            let entry = entry?;
-            let Some(thread) = std::str::from_utf8(entry.file_name().to_bytes())
-                .ok()
-                .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-            else {
-                continue;
-            };
-            match process.read(&format!("task/{thread}/status"), usize::MAX, buffer) {
-                Ok(()) => {
-                    let (voluntary, involuntary) = parse(buffer).ok_or(Unreadable::Unknown)?;
+        for thread in process.numbers_in("task")? {
+            match Status::read_thread(process, thread?, buffer) {
+                Ok(status) => {
+                    let (voluntary, involuntary) = status.context_switches().ok_or(Unreadable::Unknown)?;
                     sum.voluntary += voluntary;
                     sum.involuntary += involuntary;
                     sum.threads += 1;
@@ -40,33 +29,15 @@ impl ThreadSwitches {
                 Err(error) => return Err(error),
             }
         }
-        // A process has at least one thread: without any it has just ended.
+        // A process has at least one thread: without any it has just exited.
         if sum.threads == 0 { Err(Unreadable::Gone) } else { Ok(sum) }
     }
-}
-
-/// Voluntary and involuntary switches of a thread: the last two lines of its status file. Lines before them hold a name,
-/// in which the kernel escapes newlines.
-pub fn parse(status: &[u8]) -> Option<(u64, u64)> {
-    let value = |name: &[u8]| {
-        let line = status.rsplit(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
-        number(line.trim_ascii())
-    };
-    Some((value(b"voluntary_ctxt_switches:")?, value(b"nonvoluntary_ctxt_switches:")?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proc::Proc;
-
-    #[test]
-    fn both_kinds_are_told_apart() {
-        let status = b"Name:\tx\nThreads:\t1\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n";
-        assert_eq!(parse(status), Some((12, 3)));
-        assert_eq!(parse(&status[..status.len() - 40]), None);
-        assert_eq!(parse(b""), None);
-    }
 
     #[test]
     fn threads_are_added_up_and_those_that_end_meanwhile_left_out() {

@@ -1,10 +1,9 @@
-//! What is known of the machine as a whole.
+//! The machine: its names, memory, CPUs and users.
 //!
-//! The procfs crate tells how much memory it has. Two more things stay out of its hands. How many CPUs are online is read
-//! at every collection, from a file of a few bytes in /sys, of which procfs reads nothing. The files that it takes for that grow
-//! with each CPU and cost six and twelve times as much on a machine with two (`/proc/stat`, `/proc/cpuinfo`). And when the
-//! machine started is kept by [`Boot`](crate::sys::boot_clock::Boot) as exactly as the starts of processes, in clock ticks;
-//! `/proc/stat` tells whole seconds.
+//! The procfs crate parses `meminfo`, and nothing else here. The number of online CPUs is read at every collection, from a
+//! file of a few bytes in /sys. procfs would take it from `/proc/stat` or `/proc/cpuinfo`, which grow with each CPU and cost
+//! six and twelve times as much on a machine with two. The time of the machine's start has to be exact to a clock tick, as
+//! the starts of processes are ([`Boot`](crate::sys::boot_clock::Boot)); `/proc/stat` has whole seconds.
 
 use std::{
     fs::{self, File},
@@ -14,29 +13,29 @@ use std::{
 use nix::unistd::{Uid, User};
 use procfs::Meminfo;
 
-use super::{Proc, parsed};
+use super::{Proc, text::parse_by_procfs};
 
 /// Bytes of `/proc/meminfo` that are read: ten times what a kernel writes.
 const MEMINFO_LIMIT: u64 = 1 << 14;
-/// Digits of a number of KiB in it that are still fewer bytes than an `u64` has.
+/// Digits of a number of KiB that fits into a `u64` as bytes.
 const MOST_DIGITS: usize = 15;
 
-/// Where the identity of the machine is kept, the newer place first.
+/// Files with the machine-id, the newer place first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 
-/// A machine by its names.
+/// Names of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// As `hostname` says.
+    /// The host name.
     pub name: String,
     /// The machine-id; `None` where there is none.
     pub id: Option<String>,
 }
 
 impl Host {
-    /// This machine.
+    /// Of this machine.
     pub fn this() -> Self {
         Self {
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -49,12 +48,12 @@ impl Host {
     }
 }
 
-/// The name of a user, as the system's directories have it; `None` where they have none.
+/// The name of a user by the system's name services; `None` where they have none. May hang as long as they do.
 pub fn user_name(id: u32) -> Option<String> {
     User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)
 }
 
-/// Memory of the machine in bytes; `None` when it could not be read.
+/// Memory of the machine, bytes; `None` where it can't be read.
 pub fn memory_bytes(proc: &Proc) -> Option<u64> {
     let mut text = Vec::new();
     let file = File::open(proc.root().join("meminfo")).ok()?;
@@ -62,10 +61,10 @@ pub fn memory_bytes(proc: &Proc) -> Option<u64> {
     memory_in(&text)
 }
 
-/// The memory of the machine that `/proc/meminfo` tells, in bytes. What the file calls kB is 1024 of them.
+/// `MemTotal` of a `/proc/meminfo`, in bytes. What the file calls kB is 1024 bytes.
 pub fn memory_in(meminfo: &[u8]) -> Option<u64> {
-    // procfs panics where a name ends with a character of several bytes, and where a product is too large. It takes
-    // numbers with a sign, and those without a unit for bytes.
+    // procfs panics where a name ends with a character of several bytes, and where a product is too large. It accepts
+    // numbers with a sign, and takes those without a unit for bytes.
     let mut lines = std::str::from_utf8(meminfo).ok().filter(|text| text.is_ascii())?.lines();
     let is_harmless = |line: &str| {
         let mut words = line.split_whitespace();
@@ -75,15 +74,15 @@ pub fn memory_in(meminfo: &[u8]) -> Option<u64> {
         (is_number && has_unit).then_some(())
     };
     lines.try_for_each(is_harmless)?;
-    parsed::<Meminfo>(meminfo).map(|meminfo| meminfo.mem_total).filter(|&total| total > 0)
+    parse_by_procfs::<Meminfo>(meminfo).map(|meminfo| meminfo.mem_total).filter(|&total| total > 0)
 }
 
-/// CPUs that are online; `None` when that could not be read.
+/// The number of online CPUs; `None` where it can't be read.
 pub fn online_cpus() -> Option<u64> {
     cpus_in(fs::read_to_string(ONLINE_CPUS).ok()?.trim())
 }
 
-/// How many CPUs are in a list such as `0-3,5`.
+/// The number of CPUs in a list such as `0-3,5`.
 pub fn cpus_in(list: &str) -> Option<u64> {
     list.split(',').try_fold(0_u64, |sum, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -92,13 +91,13 @@ pub fn cpus_in(list: &str) -> Option<u64> {
     })
 }
 
-/// How many CPUs have a number up to the highest of such a list: that, and one more for CPU 0.
+/// The highest CPU number of such a list, plus 1.
 pub fn numbered_cpus(list: &str) -> Option<u32> {
     list.rsplit(['-', ',']).next()?.parse::<u32>().ok()?.checked_add(1)
 }
 
-/// Whether `/proc/PID/timens_offsets` tells of another clock since boot: of each clock its offset in seconds and
-/// nanoseconds.
+/// Whether a process's clock since boot differs from the machine's, by the text of its `timens_offsets`: a line for each
+/// clock, with the offset in seconds and nanoseconds.
 pub fn has_boot_offset(offsets: &str) -> bool {
     let mut lines = offsets.lines().map(|line| line.split_whitespace());
     lines.any(|mut words| words.next() == Some("boottime") && words.any(|word| word != "0"))
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_number_tells_how_many_cpus_are_numbered() {
+    fn the_highest_number_is_that_of_the_last_cpu() {
         assert_eq!(numbered_cpus("0"), Some(1));
         assert_eq!(numbered_cpus("0-3,5"), Some(6));
         for nonsense in ["", "0-", "a", "4294967295"] {
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_its_own_is_told_by_seconds_or_nanoseconds() {
+    fn a_boot_offset_may_be_of_seconds_or_nanoseconds() {
         assert!(!has_boot_offset("monotonic           0         0\nboottime            0         0\n"));
         assert!(!has_boot_offset("monotonic           1         0\n"));
         assert!(has_boot_offset("monotonic           0         0\nboottime           -1         0\n"));

@@ -5,7 +5,7 @@ use m8refsvr_common::{accounting::IoAccounting, record::ProcessState};
 use crate::tracker::Tracker;
 use crate::{
     bpf::TrackedProcess,
-    proc::{signals::ignores_child_ends, stat::Stat},
+    proc::{stat::Stat, status::ignores_child_exits},
     tracker::{idle::Rest, storage_io::Offset},
 };
 
@@ -31,7 +31,7 @@ impl Tracker {
         let (patience, buffer) = (&mut self.patience, &mut self.buffer);
         // Else the kernel waits for its children, and adds nothing of what they had.
         let waits =
-            process.as_ref().is_none_or(|process| !ignores_child_ends(process, buffer).unwrap_or(false));
+            process.as_ref().is_none_or(|process| !ignores_child_exits(process, buffer).unwrap_or(false));
         let of_children = || {
             if !waits {
                 return Some(IoAccounting::default());

@@ -14,8 +14,9 @@ use crate::{
     },
     proc::{
         Proc, Process,
-        cgroup::{self, Cgroups, Hierarchies, Membership},
-        limits::{Limits, real_user},
+        cgroup::{CgroupLimits, Cgroups, Hierarchies, Membership},
+        limits::Limits,
+        status::real_user,
     },
 };
 
@@ -56,7 +57,7 @@ pub(crate) struct Known {
 pub(crate) struct Bound {
     limits: Option<Limits>,
     user: Option<u32>,
-    cgroup: Option<cgroup::Bounds>,
+    cgroup: Option<CgroupLimits>,
 }
 
 impl Bounds {
@@ -96,7 +97,7 @@ impl Bounds {
                 membership: self.cgroups.membership(thread.unwrap_or(process), buffer).ok(),
             };
         }
-        let cgroup = known.membership.as_ref().map(|membership| self.cgroups.of(membership));
+        let cgroup = known.membership.as_ref().map(|membership| self.cgroups.limits(membership));
         Bound { limits: known.limits, user: known.user, cgroup }
     }
 

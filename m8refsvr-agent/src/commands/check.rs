@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     check::{Exports, Finding, Mark, hooks, host, processes, receiver},
-    config::{
-        Settings,
-        export::{Export, ExportSettingsError},
-    },
+    config::{ExportSettingsError, Settings, export::Export},
     export::otlp::{Client, Proxy, TlsError},
     logging::escape::in_line,
 };

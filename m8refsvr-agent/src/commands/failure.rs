@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::output::say;
 use crate::{
     bpf::KernelError,
-    config::{SettingsError, export::ExportSettingsError},
+    config::{ExportSettingsError, SettingsError},
     export::otlp::TlsError,
     logging::{self, LogError},
 };

@@ -1,31 +1,85 @@
-//! The address to send to, from a URL and what else the user said of it.
+//! The address of the receiver: by `--endpoint`, or by host and port of an Instana agent.
 
-use std::net::Ipv6Addr;
+use std::{ffi::OsString, net::Ipv6Addr};
 
 use http::{Uri, uri::Scheme};
 
-use super::export::ExportSettingsError;
-use crate::logging::escape::without_secrets;
+use super::{error::ExportSettingsError, export_env::ExportEnv};
+use crate::{
+    cli::{self, Given, variables::METRICS_ENDPOINT},
+    logging::escape::without_secrets,
+};
 
-/// Where metrics go on a receiver that takes all signals.
+/// The path of metrics on a receiver that takes all signals.
 const METRICS_PATH: &str = "/v1/metrics";
 
-/// What was said of TLS beside the endpoint.
+/// Settings about TLS beside the scheme of the endpoint.
 pub(super) struct Security {
-    /// By `--tls` or its variable.
-    pub(super) tls: Option<bool>,
-    /// Which of them.
-    pub(super) tls_setting: String,
-    /// By a variable for endpoints without a scheme.
-    pub(super) is_insecure: Option<bool>,
+    /// `--tls` or its variable.
+    tls: Option<bool>,
+    /// The one of them that is set.
+    tls_setting: String,
+    /// `OTEL_EXPORTER_OTLP_INSECURE`, for endpoints without a scheme, with the variable's name.
+    pub(super) insecure: Option<(String, bool)>,
 }
 
-/// The address to send to. `setting` is what named it; `as_it_is` is for HTTP alone: whether the path is complete.
-pub(super) fn endpoint(
+impl Security {
+    /// From the command line and the environment.
+    pub(super) fn new<F: Fn(&str) -> Option<OsString>>(
+        cli: &cli::Export,
+        given: &Given,
+        env: &ExportEnv<F>,
+    ) -> Result<Self, ExportSettingsError> {
+        Ok(Self { tls: cli.tls, tls_setting: given.name("tls"), insecure: env.insecure()? })
+    }
+
+    /// The scheme of an endpoint that has none.
+    fn default_scheme(&self) -> &'static str {
+        match (self.tls, &self.insecure) {
+            (Some(true), _) | (None, Some((_, false))) => "https",
+            _ => "http",
+        }
+    }
+}
+
+/// The address of the receiver, and a remark for the user about it. `is_http` tells whether the protocol is HTTP.
+pub(super) fn of_receiver(
+    cli: &cli::Export,
+    given: &Given,
+    security: &Security,
+    is_http: bool,
+) -> Result<(Uri, Option<String>), ExportSettingsError> {
+    let agent_by_flag = given.is_flag("agent_host") || given.is_flag("agent_port");
+    match &cli.endpoint {
+        Some(_) if given.is_flag("endpoint") && agent_by_flag => Err(ExportSettingsError::TwoPlaces),
+        Some(url) if given.is_flag("endpoint") || !agent_by_flag => {
+            let setting = given.name("endpoint");
+            let is_of_metrics = given.variable("endpoint") == Some(METRICS_ENDPOINT);
+            let endpoint = parse(url, &setting, security, is_http.then_some(is_of_metrics))?;
+            let remark = default_port_remark(&setting, url, &endpoint);
+            Ok((endpoint, remark))
+        }
+        _ => Ok((of_agent(cli, given, security, is_http)?, None)),
+    }
+}
+
+/// A remark where the URL has no port: the scheme's is used, which is none of OTLP's.
+fn default_port_remark(setting: &str, url: &str, endpoint: &Uri) -> Option<String> {
+    if endpoint.port().is_some() {
+        return None;
+    }
+    let port = if endpoint.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let url = without_secrets(url.trim());
+    Some(format!("{setting}: {url} has no port: {port} is taken; OTLP's are 4317 and 4318"))
+}
+
+/// Parses a URL. `setting` is the flag or variable that has it. `has_whole_path` is `None` for gRPC, and for HTTP tells
+/// whether the path is complete; else the path of metrics is added.
+fn parse(
     url: &str,
     setting: &str,
     security: &Security,
-    as_it_is: Option<bool>,
+    has_whole_path: Option<bool>,
 ) -> Result<Uri, ExportSettingsError> {
     let no_endpoint = |reason: &'static str, right: String| {
         let (setting, url) = (setting.to_owned(), without_secrets(url));
@@ -36,10 +90,7 @@ pub(super) fn endpoint(
     if url_text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("unix:")) {
         return Err(wrong("receivers are not reached by sockets in the file system"));
     }
-    let (scheme, place) = url_text.split_once("://").unwrap_or(match (security.tls, security.is_insecure) {
-        (Some(true), _) | (None, Some(false)) => ("https", url_text),
-        _ => ("http", url_text),
-    });
+    let (scheme, place) = url_text.split_once("://").unwrap_or((security.default_scheme(), url_text));
     if let Some(place) = in_brackets(place) {
         return Err(no_endpoint("an IPv6 address stands in brackets", format!("{scheme}://{place}")));
     }
@@ -64,8 +115,8 @@ pub(super) fn endpoint(
         return Err(wrong("the port must be from 1 to 65535"));
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let path = match as_it_is {
-        // gRPC names the service by the path itself.
+    let path = match has_whole_path {
+        // gRPC has paths of its own, by the names of services.
         None => "/".to_owned(),
         Some(true) => uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
         Some(false) => match uri.path().trim_end_matches('/') {
@@ -77,13 +128,13 @@ pub(super) fn endpoint(
     whole.map_err(|_| wrong("it is not a URL"))
 }
 
-/// What an IPv6 address that stands in no brackets should have been: with them around all but a port.
+/// An IPv6 address without brackets, with brackets around all but its port; `None` for all else.
 fn in_brackets(place: &str) -> Option<String> {
     let end = place.find(['/', '?', '#']).unwrap_or(place.len());
     let (host, path) = place.split_at(end);
     let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
     match host.rsplit_once(':') {
-        // Read as an address alone it may have a meaning too, but who writes a port there means it.
+        // `::1:4317` is an address as a whole too, but the last part is most likely meant as a port.
         Some((address, port)) if is_address(address) && port.parse::<u16>().is_ok() => {
             Some(format!("[{address}]:{port}{path}"))
         }
@@ -92,28 +143,28 @@ fn in_brackets(place: &str) -> Option<String> {
     }
 }
 
-/// The address of an Instana agent.
-pub(super) fn of_agent(
-    host: &str,
-    port: u16,
-    setting: &str,
-    port_setting: &str,
+/// The address of an Instana agent, by `--agent-host` and `--agent-port` or their variables.
+fn of_agent(
+    cli: &cli::Export,
+    given: &Given,
     security: &Security,
-    as_it_is: Option<bool>,
+    is_http: bool,
 ) -> Result<Uri, ExportSettingsError> {
-    let host = host.trim();
+    let host = cli.agent_host.trim();
+    let setting = given.name("agent_host");
     let wrong = |reason: String| {
-        let (setting, host) = (setting.to_owned(), without_secrets(host));
+        let (setting, host) = (setting.clone(), without_secrets(host));
         ExportSettingsError::AgentHost { setting, host, reason }
     };
     if host.contains(['/', '?', '#', '@']) {
         return Err(wrong("give a name or an address alone, or a URL by --endpoint".into()));
     }
-    // An IPv6 address stands in brackets.
-    let is_address = host.parse::<Ipv6Addr>().is_ok();
-    if host.contains(':') && !is_address && !host.starts_with('[') {
+    let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
+    if host.contains(':') && !is_ipv6 && !host.starts_with('[') {
+        let port_setting = given.name_beside("agent_host", "agent_port");
         return Err(wrong(format!("it takes no port, give it by {port_setting}")));
     }
-    let host = if is_address { format!("[{host}]") } else { host.to_owned() };
-    endpoint(&format!("{host}:{port}"), setting, security, as_it_is)
+    let host = if is_ipv6 { format!("[{host}]") } else { host.to_owned() };
+    let port = cli.agent_port.unwrap_or(if is_http { 4318 } else { 4317 });
+    parse(&format!("{host}:{port}"), &setting, security, is_http.then_some(false))
 }

@@ -1,59 +1,45 @@
-//! What the user's words mean: checked once, so that nothing behind it needs to check again.
+//! Flags and variables, turned into checked values: nothing that gets a value from here needs to check it again.
 
 mod endpoint;
+mod error;
 pub mod export;
-mod variables;
+mod export_env;
+#[cfg(test)]
+mod export_tests;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-
-use thiserror::Error;
 
 use crate::{
     bpf::Options,
     cli::{Cli, Common, Ebpf, Given, values::interval_in_milliseconds, variables::METRIC_EXPORT_INTERVAL},
     export::otlp::{FileOfTls, TlsError},
-    tracker::selector::{Selector, SelectorError},
+    tracker::selector::Selector,
 };
+pub use error::{ExportSettingsError, SettingsError};
 
-/// Why the settings of every command can't be taken.
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// A name or an expression.
-    #[error(transparent)]
-    Selector(#[from] SelectorError),
-    /// A variable can't be understood.
-    #[error("{name}: {reason}")]
-    Variable {
-        /// Its name.
-        name: &'static str,
-        /// What would be right.
-        reason: String,
-    },
-}
-
-/// The settings of every command.
+/// The settings that all commands share.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which processes to watch.
+    /// Which processes are tracked.
     pub selector: Selector,
-    /// Time between the two collections of one document or dump.
+    /// Time between the two collections of `--once` and `debug dump`.
     pub sample: Duration,
-    /// Time from one collection to the next.
+    /// Time between two collections of the service.
     pub interval: Duration,
-    /// Whether to count in the kernel.
+    /// Whether to count in the kernel by BPF programs.
     pub ebpf: Ebpf,
-    /// How to.
+    /// How the BPF programs are loaded.
     pub kernel: Options,
-    /// The /proc to look at.
+    /// The /proc that is read.
     pub proc_root: PathBuf,
-    /// Where the BPF file system is.
+    /// The mount point of the BPF file system.
     pub bpf_fs: PathBuf,
-    /// Where values came from.
+    /// The flag or variable that each value came from.
     pub given: Given,
 }
 
 impl Settings {
-    /// From the command line and the environment's variables.
+    /// From the command line and the environment. Reads no files.
     pub fn new(
         cli: &Cli,
         given: &Given,
@@ -79,7 +65,7 @@ impl Settings {
         })
     }
 
-    /// What named the file that an error of TLS is about.
+    /// The flag or variable that named the file of an error of TLS.
     pub fn name_of_file(&self, error: &TlsError) -> Option<String> {
         let flag = match error.file()? {
             FileOfTls::Authorities => "ca_cert",
@@ -92,18 +78,18 @@ impl Settings {
 
 fn selector(common: &Common, given: &Given) -> Result<Selector, SettingsError> {
     let Some(name) = given.variable("process") else {
-        // An expression alone replaces the default name.
+        // A regular expression without a name replaces the default name.
         let is_default = !given.is_flag("process") && !common.process_regex.is_empty();
         let names = if is_default { &[] } else { common.process.as_slice() };
         return Ok(Selector::new(names, &common.process_regex)?);
     };
     let mut names: Vec<String> =
         common.process.iter().flat_map(|names| names.split(',')).map(trimmed).collect();
-    // A comma at the end is easily left over.
+    // A comma left at the end is forgiven.
     if names.len() > 1 && names.last().is_some_and(String::is_empty) {
         names.pop();
     }
-    // What is wrong with the names alone is wrong about the variable.
+    // Checked without the expressions first: then an error is about the names, and so about the variable.
     Selector::new(&names, &[])
         .map_err(|error| SettingsError::Variable { name, reason: error.to_string() })?;
     Ok(Selector::new(&names, &common.process_regex)?)
@@ -135,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// As if the variables were those of this process, whose environment all tests share.
+    /// `variables` stands for the environment, which all tests of a process share.
     fn settings(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
         let variable = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
@@ -154,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn without_names_the_default_is_watched_unless_there_is_an_expression() {
+    fn without_names_the_default_is_tracked_unless_there_is_an_expression() {
         assert_eq!(patterns(&[], &[]).unwrap(), ["M8RefSvr"]);
         assert_eq!(patterns(&["--process-regex", "a|b"], &[]).unwrap(), ["a|b"]);
     }
@@ -190,7 +176,7 @@ mod tests {
         };
         assert_eq!(interval(&[], &[of_otel]).unwrap(), Duration::from_millis(2500));
         assert_eq!(interval(&["--interval", "5"], &[of_otel]).unwrap(), Duration::from_secs(5));
-        // What clap takes from the earlier variable is the flag's value.
+        // COLLECTION_INTERVAL is read by clap, and becomes the value of the flag.
         assert_eq!(
             interval(&[], &[of_otel, ("COLLECTION_INTERVAL", "60")]).unwrap(),
             Duration::from_secs(60)

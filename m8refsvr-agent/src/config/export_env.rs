@@ -1,17 +1,17 @@
-//! The environment's variables for exporting that have no flag.
+//! The environment variables for exporting that have no flag.
 
 use std::{ffi::OsString, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-use super::export::ExportSettingsError;
+use super::error::ExportSettingsError;
 use crate::{
     cli::{values::strict_truth, variables::LOGS_EXPORTER},
     export::otlp::Compression,
 };
 
-/// What says how the body is to be read.
+/// Headers that describe the body or the connection, which the agent sets itself.
 const OWN_HEADERS: [&str; 10] = [
     "connection",
     "content-encoding",
@@ -29,10 +29,11 @@ const LONGEST_TIMEOUT: u64 = 86_400_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 
-/// A standard variable that is not acted on, values of which mean what is done anyway, and what to know of it.
+/// A standard variable without effect: its name, values that ask for what the agent does anyway, and a note for the user.
 type Ignored = (&'static str, &'static [&'static str], &'static str);
 
-/// Those about metrics and about the SDK as a whole. Those about traces are for others on the same machine.
+/// Variables about metrics and about the SDK as a whole. Those about traces are left out: they are for other programs on
+/// the same machine.
 const IGNORED: &[Ignored] = &[
     ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
     ("OTEL_EXPORTER_OTLP_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
@@ -52,7 +53,7 @@ const IGNORED: &[Ignored] = &[
     ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", &[], "attributes are sent whole"),
 ];
 
-/// Those about log records, which process exits are.
+/// Variables about log records, for agents that export exits.
 const IGNORED_OF_LOGS: &[Ignored] = &[
     ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &[], WITH_METRICS),
     ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", &[], WITH_METRICS),
@@ -71,17 +72,18 @@ const IGNORED_OF_LOGS: &[Ignored] = &[
 ];
 const WITH_METRICS: &str = "exits go where metrics go";
 
-/// Reads variables; one that is empty is not set.
-pub(super) struct Variables<F>(pub(super) F);
+/// Reads variables by a function that stands for the environment. An empty variable counts as not set.
+pub(super) struct ExportEnv<F>(pub(super) F);
 
-impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
-    /// One of them.
+impl<F: Fn(&str) -> Option<OsString>> ExportEnv<F> {
+    /// The value of a variable.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>, ExportSettingsError> {
         let value = self.0(name).filter(|value| !value.is_empty()).map(OsString::into_string);
         value.transpose().map_err(|_| wrong(name, "it is not UTF-8"))
     }
 
-    /// One of OTLP's, by the end of its name; that of metrics alone wins. With its whole name.
+    /// The value of a variable of OTLP, by the end of its name, and the whole name. The one for metrics wins over the one for
+    /// all signals.
     pub(super) fn otlp(&self, end: &str) -> Result<Option<(String, String)>, ExportSettingsError> {
         for name in [format!("OTEL_EXPORTER_OTLP_METRICS_{end}"), format!("OTEL_EXPORTER_OTLP_{end}")] {
             if let Some(value) = self.get(&name)? {
@@ -91,7 +93,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         Ok(None)
     }
 
-    /// The headers of each request, and a list of them with their values masked.
+    /// The headers of requests with metrics, and a list of them with masked values for the user.
     pub(super) fn headers(&self) -> Result<(HeaderMap, String), ExportSettingsError> {
         match self.otlp("HEADERS")? {
             Some((name, text)) => headers(&text).map_err(|reason| wrong(&name, &reason)),
@@ -99,8 +101,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         }
     }
 
-    /// The headers of each request that carries log records; of those for all signals, or else for `metrics`, where
-    /// they have none of their own.
+    /// The headers of requests with log records: their own, else those for all signals, else those of `metrics`.
     pub(super) fn log_headers(&self, metrics: &HeaderMap) -> Result<HeaderMap, ExportSettingsError> {
         for name in ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
             if let Some(text) = self.get(name)? {
@@ -110,7 +111,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         Ok(metrics.clone())
     }
 
-    /// The variable, with its value, that turns the export off; and a remark about one that is not understood.
+    /// The variable, with its value, that turns the export of metrics off; and a remark about a value that is not known.
     pub(super) fn off_by(&self) -> Result<(Option<&'static str>, Option<String>), ExportSettingsError> {
         let possible = "metrics are exported by OTLP, or not at all";
         let is_none = self.is_none("OTEL_METRICS_EXPORTER", possible)? == Some(true);
@@ -119,21 +120,21 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         Ok(match strict_truth(&text) {
             Some(true) => (Some("OTEL_SDK_DISABLED=true"), None),
             Some(false) => (by_exporter, None),
-            // As the specification has it.
+            // The specification: a value that is not known counts as false.
             None => {
                 (by_exporter, Some(format!("{SDK_DISABLED}={text}: counts as false, give true or false")))
             }
         })
     }
 
-    /// Whether process exits are exported; `None` where nothing is said.
+    /// Whether process exits are exported; `None` where the variable is not set.
     pub(super) fn exits(&self) -> Result<Option<bool>, ExportSettingsError> {
         Ok(self
             .is_none(LOGS_EXPORTER, "process exits are exported by OTLP, or not at all")?
             .map(|is_none| !is_none))
     }
 
-    /// Whether an exporter is `none`, and not `otlp`.
+    /// Whether the variable of an exporter says `none`, and not `otlp`.
     fn is_none(&self, name: &str, possible: &str) -> Result<Option<bool>, ExportSettingsError> {
         let Some(text) = self.get(name)? else { return Ok(None) };
         match text.trim().to_ascii_lowercase().as_str() {
@@ -143,7 +144,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         }
     }
 
-    /// Whether an endpoint without a scheme is reached without TLS, with the variable's name.
+    /// Whether an endpoint without a scheme is reached without TLS, with the name of the variable.
     pub(super) fn insecure(&self) -> Result<Option<(String, bool)>, ExportSettingsError> {
         let Some((name, text)) = self.otlp("INSECURE")? else { return Ok(None) };
         match strict_truth(&text) {
@@ -152,7 +153,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         }
     }
 
-    /// The standard variables that are set and not acted on, with what to know of them.
+    /// The standard variables that are set but have no effect, each with its note.
     pub(super) fn ignored(&self, exits: bool) -> Vec<String> {
         let of_logs = IGNORED_OF_LOGS.iter().filter(|_| exits);
         let all = IGNORED.iter().chain(of_logs);
@@ -164,7 +165,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         all.filter(is_ignored).map(|(name, _, note)| format!("{name} ({note})")).collect()
     }
 
-    /// The time that an export may take.
+    /// The time that one export may take.
     pub(super) fn timeout(&self) -> Result<Duration, ExportSettingsError> {
         let Some((name, text)) = self.otlp("TIMEOUT")? else { return Ok(DEFAULT_TIMEOUT) };
         let milliseconds = text.trim().parse().ok().filter(|it| (1..=LONGEST_TIMEOUT).contains(it));
@@ -172,7 +173,6 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         milliseconds.map(Duration::from_millis).ok_or_else(|| wrong(&name, &reason()))
     }
 
-    /// How requests are compressed.
     pub(super) fn compression(&self) -> Result<Compression, ExportSettingsError> {
         let Some((name, text)) = self.otlp("COMPRESSION")? else { return Ok(Compression::Gzip) };
         match text.trim().to_ascii_lowercase().as_str() {

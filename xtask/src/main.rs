@@ -74,15 +74,12 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     /// Measure the cost of the agent, and compare it with the accepted ratios
     Bench(bench::Bench),
-    /// The demonstration process of `run`; it exits when its standard input ends
-    #[command(hide = true)]
-    DemoLoad,
-    /// A process that `bench` measures the agent with; it exits when its standard input ends
-    #[command(hide = true)]
-    BenchLoad { threads: usize, files: usize },
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = m8refsvr_test_support::load::main() {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -103,7 +100,5 @@ fn run() -> anyhow::Result<()> {
         Command::BuildEbpf { log } => build::ebpf_object(log),
         Command::Fuzz(fuzz) => fuzz::fuzz(&fuzz),
         Command::Bench(bench) => bench::bench(&bench),
-        Command::DemoLoad => demo::load(),
-        Command::BenchLoad { threads, files } => bench::load::load(threads, files),
     }
 }

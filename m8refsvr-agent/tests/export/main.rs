@@ -2,19 +2,13 @@
 //! missing is reported as ignored, with its name and the reason; `cargo xtask test` installs them all.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "answers tests, and tells why some were left out"
-)]
 
 mod agent;
 mod broken;
 mod cases;
 mod certificates;
 mod connect_proxy;
-#[path = "../harness/mod.rs"]
-mod harness;
+mod load;
 mod mock;
 mod nginx;
 mod receiver;
@@ -30,6 +24,8 @@ use std::{
 };
 
 use libtest_mimic::Arguments;
+use m8refsvr_agent::bpf::{Kernel, KernelError, Options};
+use m8refsvr_test_support::{case, machine};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What a test needs of the machine.
@@ -57,13 +53,13 @@ impl Need {
     /// Why it is not to be had.
     fn reason_against(self) -> Option<String> {
         match self {
-            Self::Bpf => harness::reason_against_bpf(),
+            Self::Bpf => reason_against_bpf(),
             Self::Openssl => {
                 let runs = Command::new("openssl").arg("version").output().is_ok();
                 (!runs).then(|| "the program openssl is missing: the package openssl has it".into())
             }
-            Self::MemoryGroup => harness::memory_group().err(),
-            Self::CoreFiles => harness::reason_against_core_files(),
+            Self::MemoryGroup => machine::memory_cgroup().err(),
+            Self::CoreFiles => machine::reason_against_core_files(),
             _ => self.path().err(),
         }
     }
@@ -88,15 +84,11 @@ impl Need {
     }
 }
 
-type Case = harness::Case<Need>;
+type Case = m8refsvr_test_support::case::Case<Need>;
 
 fn main() -> ExitCode {
-    let first = std::env::args_os().nth(1);
-    for (argument, be) in [(agent::WATCHED, agent::be_watched as fn()), (agent::PARENT, agent::be_parent)] {
-        if first.as_ref().is_some_and(|first| first == argument) {
-            be();
-            return ExitCode::SUCCESS;
-        }
+    if let Some(code) = m8refsvr_test_support::load::main() {
+        return code;
     }
     // Two thousand processes with two pipes each, and connections that are held for long.
     let limit = getrlimit(Resource::Nofile);
@@ -104,5 +96,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They wait more than they compute, but each has servers of its own.
     arguments.test_threads = arguments.test_threads.or(Some(4));
-    harness::run(cases::all(), &arguments, Need::reason_against)
+    case::run(cases::all(), &arguments, Need::reason_against)
+}
+
+/// Why BPF programs may not be loaded and attached here.
+fn reason_against_bpf() -> Option<String> {
+    match Kernel::attach(&Options { capacity: 1, bpf_fs: None, ..Options::default() }) {
+        Err(
+            error @ (KernelError::Refused { .. } | KernelError::PidNamespace | KernelError::OtherProc { .. }),
+        ) => Some(error.to_string()),
+        // Anything else is an error of ours, and shall be seen by the tests.
+        _ => None,
+    }
 }

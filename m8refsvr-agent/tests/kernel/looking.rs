@@ -23,10 +23,9 @@ use m8refsvr_agent::{
     tracker::selector::Selector,
 };
 use m8refsvr_common::record::{Counts, ProcessState};
+use m8refsvr_test_support::load::no_process_starts;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
-
-use crate::brief::STARTING;
 
 /// A collector of the processes with this name, with the programs attached as `options` say.
 pub(crate) fn collector_with(name: &str, options: &Options) -> Collector {
@@ -70,7 +69,7 @@ impl Watching {
 
     pub(crate) fn collect(&mut self) -> Sample {
         let sample = {
-            let _nobody_starts = STARTING.lock().unwrap();
+            let _guard = no_process_starts();
             self.collector.collect().unwrap()
         };
         self.accumulator.record(&sample);

@@ -5,18 +5,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "tells why tests were left out")]
 
-mod actor;
-mod brief;
 mod cases;
-#[path = "../harness/mod.rs"]
-mod harness;
+mod load;
 mod looking;
-mod service;
 mod taskstats;
 
 use std::{fs, path::Path, process::ExitCode};
 
 use libtest_mimic::Arguments;
+use m8refsvr_agent::bpf::{Kernel, KernelError, Options};
+use m8refsvr_test_support::{case, machine};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{UnshareFlags, unshare_unsafe},
@@ -62,26 +60,18 @@ enum Need {
     Runc,
 }
 
-type Case = harness::Case<Need>;
+type Case = m8refsvr_test_support::case::Case<Need>;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == actor::ARGUMENT) {
-        actor::act();
-        return ExitCode::SUCCESS;
-    }
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == brief::ARGUMENT) {
-        brief::act();
-        return ExitCode::SUCCESS;
-    }
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == service::ARGUMENT) {
-        return service::become_it(std::env::args_os().skip(2));
+    if let Some(code) = m8refsvr_test_support::load::main() {
+        return code;
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if let Err(error) = own_mounts() {
         eprintln!("no mounts of our own: {error}");
     }
-    harness::run(cases::all(), &arguments, |need| reason_against(need).err())
+    case::run(cases::all(), &arguments, |need| reason_against(need).err())
 }
 
 /// Mounts what tests need where nobody else sees it.
@@ -109,7 +99,7 @@ fn release() -> [u32; 2] {
 
 fn reason_against(need: Need) -> Result<(), String> {
     match need {
-        Need::Bpf => harness::reason_against_bpf().map_or(Ok(()), Err),
+        Need::Bpf => reason_against_bpf(),
         Need::Linux(least) if release() < least => {
             Err(format!("this kernel is older than Linux {}.{}", least[0], least[1]))
         }
@@ -122,13 +112,13 @@ fn reason_against(need: Need) -> Result<(), String> {
             .map(|_| ())
             .map_err(|e| e.to_string()),
         Need::Disk => cases::block::reason_against_disk(),
-        Need::MemoryGroup => harness::memory_group().map(|_| ()),
+        Need::MemoryGroup => machine::memory_cgroup().map(|_| ()),
         Need::Strace => match std::process::Command::new("strace").arg("-V").output() {
             Ok(output) if output.status.success() => Ok(()),
             _ => Err("strace is not installed".to_owned()),
         },
-        Need::ThreadGroup => cases::limits::thread_group().map(|_| ()),
-        Need::CoreFiles => harness::reason_against_core_files().map_or(Ok(()), Err),
+        Need::ThreadGroup => machine::pids_cgroup().map(|_| ()),
+        Need::CoreFiles => machine::reason_against_core_files().map_or(Ok(()), Err),
         Need::DeviceMapper => cases::stacked::reason_against("dmsetup", "/dev/mapper/control"),
         Need::Lvm => cases::stacked::reason_against("lvm", "/dev/mapper/control"),
         Need::Md => cases::stacked::reason_against("mdadm", "/proc/mdstat"),
@@ -139,5 +129,16 @@ fn reason_against(need: Need) -> Result<(), String> {
         Need::UserNamespace => cases::rights::reason_against_user_namespaces(),
         Need::Runc => cases::container::runc().map(|_| ()),
         Need::LogObject => cases::log::object().map(|_| ()),
+    }
+}
+
+/// Whether BPF programs may be loaded and attached here.
+fn reason_against_bpf() -> Result<(), String> {
+    match Kernel::attach(&Options { capacity: 1, bpf_fs: None, ..Options::default() }) {
+        Err(
+            error @ (KernelError::Refused { .. } | KernelError::PidNamespace | KernelError::OtherProc { .. }),
+        ) => Err(error.to_string()),
+        // Anything else is an error of ours, and shall be seen by the tests.
+        _ => Ok(()),
     }
 }

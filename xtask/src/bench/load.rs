@@ -1,15 +1,14 @@
-//! Processes to look at: this program again, under other names. They do nothing, and end when what started them does.
+//! The processes that the benches monitor. They do nothing, and end when what started them does.
 
 use std::{
-    env, fmt,
-    fs::{self, File},
-    io::{PipeWriter, Read as _, Write as _},
+    fmt, fs,
+    io::{PipeWriter, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command},
-    thread,
+    process::Child,
 };
 
 use anyhow::{Context as _, Result, bail};
+use m8refsvr_test_support::load::Programs;
 
 use crate::paths;
 
@@ -17,8 +16,6 @@ use crate::paths;
 pub(crate) const NAME: &str = "M8RefSvr_bench";
 /// The name of the others.
 const OTHER: &str = "bench_other";
-/// Enough for a thread that waits.
-const STACK: usize = 64 << 10;
 
 /// What a process of the load has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +42,8 @@ pub(crate) struct Load {
     processes: Vec<Child>,
     /// Their standard input, which they all wait for.
     alive: Option<PipeWriter>,
+    /// Removed in the end.
+    programs: Programs,
 }
 
 impl Load {
@@ -55,17 +54,20 @@ impl Load {
         enough_ids((matching + others) * kind.threads)?;
         let (stdin, alive) = std::io::pipe().context("cannot make a pipe")?;
         let (mut ready, stdout) = std::io::pipe().context("cannot make a pipe")?;
-        let mut load = Self { processes: Vec::with_capacity(matching + others), alive: Some(alive) };
+        let folder = folder();
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let programs =
+            Programs::new_in(&folder, &[NAME, OTHER]).context("cannot make the load's programs")?;
+        let mut load =
+            Self { processes: Vec::with_capacity(matching + others), alive: Some(alive), programs };
+        let (threads, files) = (kind.threads - 1, kind.files - 3);
+        let script = format!("threads {threads} open-files {files} ready wait-input");
         for (name, count) in [(NAME, matching), (OTHER, others)] {
-            let program = program(name)?;
             for _ in 0..count {
-                let mut command = Command::new(&program);
-                command.args(["bench-load", &kind.threads.to_string(), &kind.files.to_string()]);
+                let mut command = load.programs.command(name, script.split(' '));
                 command.stdin(stdin.try_clone().context("cannot share a pipe")?);
                 command.stdout(stdout.try_clone().context("cannot share a pipe")?);
-                let process =
-                    command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-                load.processes.push(process);
+                load.processes.push(command.spawn().with_context(|| format!("cannot start {name}"))?);
             }
         }
         drop(stdout);
@@ -82,39 +84,6 @@ impl Drop for Load {
             let _ = process.wait();
         }
     }
-}
-
-/// What a process of the load does: nothing, until its standard input ends.
-pub(crate) fn load(threads: usize, files: usize) -> Result<()> {
-    for _ in 1..threads {
-        thread::Builder::new()
-            .stack_size(STACK)
-            .spawn(|| {
-                loop {
-                    thread::park();
-                }
-            })
-            .context("cannot start a thread")?;
-    }
-    let open = || File::open("/dev/null").context("cannot open /dev/null");
-    let _files: Vec<File> = (3..files).map(|_| open()).collect::<Result<_>>()?;
-    let mut output = std::io::stdout();
-    output.write_all(b"\n").and_then(|()| output.flush()).context("nobody waits for this load")?;
-    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-    Ok(())
-}
-
-/// This program under another name.
-fn program(name: &str) -> Result<PathBuf> {
-    let folder = folder();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let program = folder.join(name);
-    let this = env::current_exe().context("cannot tell where this program is")?;
-    if program.exists() {
-        fs::remove_file(&program).with_context(|| format!("cannot remove {}", program.display()))?;
-    }
-    fs::hard_link(&this, &program).with_context(|| format!("cannot make {}", program.display()))?;
-    Ok(program)
 }
 
 /// Where what the benches need and write is.

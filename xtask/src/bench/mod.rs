@@ -7,7 +7,7 @@ mod agents;
 mod cargo_bench;
 mod collection;
 mod hooks;
-pub(crate) mod load;
+mod load;
 mod memory;
 mod peers;
 mod process;

@@ -45,7 +45,7 @@ mkdir $group
 echo 100 > $group/pids.max
 echo 1G > $group/memory.max
 ln -s /tests /bin/M8RefSvr
-M8RefSvr --brief join $group limit 100 become 54321 sleep 1000000000 &
+M8RefSvr load join-cgroup $group limit-processes 100 setuid 54321 sleep 1000000000 &
 
 run_agent() {
     echo "machine: runs $1"

@@ -1,13 +1,8 @@
 //! The program and the C library: the oldest version that it needs, and that it works with each.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::symlink,
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::symlink, process::Command};
+
+use m8refsvr_test_support::load::{LoadProcess, Programs};
 
 use crate::packages::Packages;
 
@@ -36,29 +31,6 @@ pub(crate) fn needs_glibc_2_17(packages: &Packages) {
     assert!(depends.contains("libc6 (>= 2.17)"), "{depends}");
 }
 
-/// A process that gets a line of input every 20 ms, and so switches context each time. Dropping it kills it.
-struct Load(Child);
-
-impl Load {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut input = child.stdin.take().unwrap();
-        thread::spawn(move || {
-            // Writing fails once the process has exited.
-            while input.write_all(b"\n").is_ok() {
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        Self(child)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
 /// Runs the program in a root folder that has the C library of a suite and little else.
 pub(crate) fn counts_with(suite: &str, packages: &Packages) {
     let folder = tempfile::TempDir::new().unwrap();
@@ -78,9 +50,9 @@ pub(crate) fn counts_with(suite: &str, packages: &Packages) {
     }
     // A name of its own, as the tests run at the same time.
     let name = format!("m8r_{suite}");
-    let program = folder.path().join(&name);
-    fs::copy("/bin/cat", &program).unwrap();
-    let _load = Load::start(Command::new(program));
+    let programs = Programs::new_in(folder.path(), &[&name]).unwrap();
+    let _load =
+        LoadProcess::start(&mut programs.command(&name, ["repeat", "sleep 20", "follow-lines"])).unwrap();
     let script = format!(
         "mount --rbind /dev dev && mount --bind /proc proc && mount --rbind /sys sys && exec chroot . /{PROGRAM} --once --no-export --sample 0.5 \
          --ebpf require --process {name}"

@@ -40,6 +40,9 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
+    if let Some(code) = m8refsvr_test_support::load::main() {
+        return code;
+    }
     let folder = |variable| env::var_os(variable).map(PathBuf::from);
     let (dist, roots) = (folder("M8REFSVR_DIST"), folder("M8REFSVR_ROOTS"));
     let reason = if !rustix::process::geteuid().is_root() {
@@ -81,4 +84,72 @@ fn run(script: &str, package: &Path) {
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         panic!("{script} failed at its last step:\n{printed}{error}");
     }
+}
+
+/// Unpacks Debian's package into a folder.
+fn unpack(dist: &Path, folder: &Path) {
+    let package = package(dist, ".deb");
+    let status = Command::new("dpkg-deb").arg("--extract").arg(package).arg(folder).status().unwrap();
+    assert!(status.success());
+}
+
+fn needs_old_glibc(dist: &Path) {
+    let text = |command: &mut Command| {
+        let output = command.env("LC_ALL", "C").output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    unpack(dist, folder.path());
+    let versions =
+        text(Command::new("readelf").args(["--wide", "--version-info"]).arg(folder.path().join(PROGRAM)));
+    let depends = text(Command::new("dpkg-deb").arg("--field").arg(package(dist, ".deb")).arg("Depends"));
+    let requires = text(Command::new("rpm").args(["-qp", "--requires"]).arg(package(dist, ".rpm")));
+    let minors = |text: &str| -> Vec<u32> {
+        let names = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "._".contains(letter)));
+        let versions = names.filter_map(|name| name.strip_prefix("GLIBC_2."));
+        versions.map(|version| version.split('.').next().unwrap().parse().unwrap()).collect()
+    };
+    for text in [&versions, &requires] {
+        assert_eq!(minors(text).into_iter().max(), Some(17), "{text}");
+    }
+    assert!(depends.contains("libc6 (>= 2.17)"), "{depends}");
+}
+
+fn counts_with(root: &Path, dist: &Path) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let copy = folder.path().join("root");
+    assert!(Command::new("cp").arg("-a").arg(root).arg(&copy).status().unwrap().success());
+    // In later releases another package links these.
+    for (link, place) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        if !copy.join(link).exists() {
+            symlink(place, copy.join(link)).unwrap();
+        }
+    }
+    unpack(dist, &copy);
+    for mount in ["dev", "proc", "sys"] {
+        fs::create_dir_all(copy.join(mount)).unwrap();
+    }
+    // A name that no other load has.
+    let name = format!("m8r_{}", root.file_name().unwrap().display());
+    let programs = Programs::new_in(folder.path(), &[&name]).unwrap();
+    let _load =
+        LoadProcess::start(&mut programs.command(&name, ["repeat", "sleep 20", "follow-lines"])).unwrap();
+    let script = format!(
+        "mount --rbind /dev dev && mount --bind /proc proc && mount --rbind /sys sys && exec chroot . /{PROGRAM} --once --no-export --sample 0.5 \
+         --ebpf require --process {name}"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).current_dir(&copy);
+    let output = command.output().unwrap();
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {said}{error}", output.status);
+    let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let metrics = &document["metrics"];
+    assert_eq!(metrics["process_count"], 1, "{said}");
+    assert!(
+        document["agent"]["sources"]["context_switches"].as_str().unwrap().ends_with("tracepoint"),
+        "{said}"
+    );
+    assert!(metrics["voluntary_ctx_switches"].as_u64().unwrap() > 5, "{said}");
 }

@@ -10,7 +10,8 @@ use m8refsvr_agent::metrics::catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, P
 use crate::{
     Case,
     Need::{Bpf, Mock, Rotel},
-    agent::{Name, command, told},
+    agent::{command, told},
+    load::Name,
     receiver::{self, Export, Point, PointKind, Receiver},
 };
 

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     Case,
     Need::{Bpf, Mock},
-    agent::{Agent, Name},
+    agent::Agent,
     cases::catalogue::STATISTICS_USER,
+    load::Name,
     receiver::{Export, Kind, Receiver},
     relay::Relay,
 };
@@ -51,7 +52,7 @@ fn as_the_page_says() {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 for (process, number) in processes.iter_mut().zip(1..) {
-                    process.tell(&format!("spin {number}"));
+                    process.tell(&format!("burn-cpu {number}"));
                 }
                 thread::sleep(Duration::from_millis(200));
             }

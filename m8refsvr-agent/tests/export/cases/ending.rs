@@ -12,8 +12,9 @@ use rustix::{
 use crate::{
     Case,
     Need::Mock,
-    agent::{Agent, Name, command, run, told},
+    agent::{Agent, command, run, told},
     broken::Broken,
+    load::Name,
     receiver::{Kind, Receiver},
     server,
 };
@@ -57,12 +58,12 @@ fn last_export() {
     for (signal, protocol) in [(Signal::TERM, "grpc"), (Signal::INT, "http/protobuf")] {
         let receiver = Receiver::start(Kind::Mock);
         let name = Name::new("ending");
-        let mut watched = name.start();
+        let mut process = name.start();
         let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
         // No collection comes by itself after the one at the start.
         let mut agent = start(&name, protocol, port, "86400");
         receiver.wait_for("the first export", |exports| !exports.is_empty());
-        watched.tell("spin 300");
+        process.tell("burn-cpu 300");
         agent.signal(signal);
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());

@@ -10,13 +10,17 @@ use std::{
 
 use rustix::process::Signal;
 
+use m8refsvr_test_support::load::LoadProcess;
+
+use m8refsvr_test_support::machine::memory_cgroup;
+
 use crate::{
     Case,
     Need::{self, Bpf, CoreFiles, MemoryGroup, Mock, Rotel},
-    agent::{Agent, Name, Watched},
+    agent::Agent,
     broken::Broken,
     cases::check::check_with,
-    harness,
+    load::Name,
     nginx::Nginx,
     receiver::{Kind, Receiver, Record},
     server,
@@ -98,7 +102,7 @@ const CLOCKS: Duration = Duration::from_millis(1100);
 
 /// A way of ending, and what a record says of it.
 struct End {
-    by: fn(Watched, &Name) -> ExitStatus,
+    by: fn(LoadProcess, &Name) -> ExitStatus,
     /// What the kernel tells to the parent.
     status: (Option<i32>, Option<i32>),
     severity: u64,
@@ -107,28 +111,28 @@ struct End {
 }
 
 const NORMAL: End = End {
-    by: |process, _| process.end_by("exit 0"),
+    by: |process, _| process.end_by("exit 0").unwrap(),
     status: (Some(0), None),
     severity: SEVERITY_INFO,
     reason: "normal",
     core_dumped: false,
 };
 const ERROR: End = End {
-    by: |process, _| process.end_by("exit 3"),
+    by: |process, _| process.end_by("exit 3").unwrap(),
     status: (Some(3), None),
     severity: SEVERITY_WARN,
     reason: "error",
     core_dumped: false,
 };
 const KILLED: End = End {
-    by: |process, _| process.kill(Signal::KILL),
+    by: |process, _| process.kill(Signal::KILL).unwrap(),
     status: (None, Some(9)),
     severity: SEVERITY_ERROR,
     reason: "signal",
     core_dumped: false,
 };
 const CRASHED: End = End {
-    by: |process, name| process.end_by(&format!("crash {}", name.folder().display())),
+    by: |process, _| process.end_by("unlimited-core raise 11").unwrap(),
     status: (None, Some(11)),
     severity: SEVERITY_ERROR,
     reason: "signal",
@@ -142,14 +146,14 @@ const OUT_OF_MEMORY: End = End {
     core_dumped: false,
 };
 
-fn out_of_memory(mut process: Watched, _: &Name) -> ExitStatus {
-    let (root, limit) = harness::memory_group().unwrap();
+fn out_of_memory(mut process: LoadProcess, _: &Name) -> ExitStatus {
+    let (root, limit) = memory_cgroup().unwrap();
     let group = root.join(format!("m8refsvr-export-{}-{}", std::process::id(), process.pid()));
     fs::create_dir(&group).unwrap();
     let eaten = eaten_mebibytes();
     fs::write(group.join(limit), (eaten << 20).to_string()).unwrap();
-    process.tell(&format!("join {}", group.display()));
-    let status = process.end_by(&format!("eat {}", 2 * eaten));
+    process.tell(&format!("join-cgroup {}", group.display()));
+    let status = process.end_by(&format!("allocate {}", 2 * eaten)).unwrap();
     fs::remove_dir(&group).unwrap();
     status
 }
@@ -173,7 +177,7 @@ fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     let before_start = Instant::now();
     let mut process = name.start();
     let eaten = eaten_mebibytes();
-    process.tell(&format!("eat {eaten}"));
+    process.tell(&format!("allocate {eaten}"));
     let after_start = Instant::now();
     // It is known by now, whichever way it was found.
     agent.wait_for_collections(2);

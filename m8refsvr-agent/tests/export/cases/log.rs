@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Mock, Nginx},
-    agent::{Agent, Name, command},
+    agent::{Agent, command},
+    load::Name,
     nginx,
     receiver::{Kind, Receiver},
 };

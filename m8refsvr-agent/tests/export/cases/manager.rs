@@ -4,11 +4,7 @@ use std::{os::unix::net::UnixDatagram, time::Duration};
 
 use rustix::process::Signal;
 
-use crate::{
-    Case,
-    agent::{Agent, Name},
-    server::PATIENCE,
-};
+use crate::{Case, agent::Agent, load::Name, server::PATIENCE};
 
 pub(crate) const CASES: &[Case] = &[Case {
     name: "the service manager is told when the agent is ready, that it lives, and when it ends",

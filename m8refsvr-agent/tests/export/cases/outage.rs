@@ -9,11 +9,14 @@ use std::{
 use m8refsvr_agent::export::otlp::LIMIT;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use m8refsvr_test_support::load::LoadProcess;
+
 use crate::{
     Case,
     Need::{Mock, Nginx},
-    agent::{Agent, Name, Watched},
+    agent::Agent,
     broken::Broken,
+    load::Name,
     nginx,
     receiver::{Export, Kind, Receiver},
     server::Reserved,
@@ -60,8 +63,8 @@ const BYTES: usize = 1 << 20;
 /// An agent that watches one process and exports it to a port.
 struct Setting {
     agent: Agent,
-    watched: Watched,
-    name: Name,
+    process: LoadProcess,
+    _name: Name,
     /// What the kernel says that the process had written before.
     before: usize,
 }
@@ -69,26 +72,24 @@ struct Setting {
 impl Setting {
     fn new(protocol: &str, port: u16, variables: &[(&str, &str)]) -> Self {
         let name = Name::new("outage");
-        let watched = name.start();
-        let before = written(watched.pid());
+        let process = name.start();
+        let before = written(process.pid());
         let port = port.to_string();
         let place = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", &port];
         let loops = ["--interval", INTERVAL, "--ebpf", "off", "--process", name.text()];
         let agent = Agent::start_with(&[&loops[..], &place[..]].concat(), variables);
         agent.wait_for_collections(1);
-        Self { agent, watched, name, before }
+        Self { agent, process, _name: name, before }
     }
 
     /// Has the process write, so that there is a total to be right.
     fn write(&mut self) {
-        let path = self.name.folder().join("written");
-        self.watched.tell(&format!("write {BYTES} {}", path.display()));
-        fs::remove_file(path).unwrap();
+        self.process.tell(&format!("write {BYTES}"));
     }
 
     /// What the right total is: what the process asked for, and what the file system needed for itself.
     fn written(&self) -> f64 {
-        let written = written(self.watched.pid()) - self.before;
+        let written = written(self.process.pid()) - self.before;
         assert!(written >= BYTES);
         written as f64
     }
@@ -226,7 +227,7 @@ fn cutting() {
 fn failed_collection() {
     let receiver = Receiver::start(Kind::Mock);
     let name = Name::new("unseen");
-    let _watched = name.start();
+    let _process = name.start();
     let port = receiver.grpc_port().to_string();
     let place = ["--agent-host", "127.0.0.1", "--agent-port", &port];
     let loops = ["--interval", INTERVAL, "--ebpf", "off", "--process", name.text()];
@@ -291,7 +292,7 @@ fn memory() {
     let (proxy, hanging, cutting) = (nginx::Nginx::unavailable(), Broken::silent(), Broken::cutting());
     let nobody = Reserved::new();
     let name = Name::new("memory");
-    let _watched = name.start();
+    let _process = name.start();
     // So long that an export does not fit into what the kernel keeps for a connection.
     let long = ["a", "b", "c"].map(|letter| letter.repeat(40_000));
     let places = [

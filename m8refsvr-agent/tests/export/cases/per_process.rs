@@ -10,11 +10,16 @@ use std::{
 use procfs::process::Process;
 use regex::Regex;
 
+use m8refsvr_test_support::load::LoadProcess;
+
+use m8refsvr_test_support::machine::memory_cgroup;
+
 use crate::{
     Case,
     Need::{MemoryGroup, Mock, Nginx, Rotel},
-    agent::{Name, Watched, command, told},
-    harness, nginx,
+    agent::{command, told},
+    load::Name,
+    nginx,
     receiver::{Export, Kind, Receiver},
 };
 
@@ -139,12 +144,12 @@ fn by_pid(exports: Vec<Export>) -> (BTreeMap<u32, Export>, Export) {
 fn resources(kind: Kind, protocol: &str) {
     let receiver = Receiver::start(kind);
     let name = Name::new("resource");
-    let mut processes: Vec<Watched> = (0..5).map(|_| name.start()).collect();
+    let mut processes: Vec<LoadProcess> = (0..5).map(|_| name.start()).collect();
     for (process, user) in processes.iter_mut().zip([NOBODY, NAMELESS]) {
-        process.tell(&format!("become {user}"));
+        process.tell(&format!("setuid {user}"));
     }
     let (exports, of_agent) = by_pid(exported(&receiver, protocol, &name, &[]));
-    let pids: BTreeSet<u32> = processes.iter().map(Watched::pid).collect();
+    let pids: BTreeSet<u32> = processes.iter().map(LoadProcess::pid).collect();
     assert_eq!(exports.keys().copied().collect::<BTreeSet<_>>(), pids);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for (&pid, export) in &exports {
@@ -196,7 +201,7 @@ struct Container {
 impl Container {
     fn new() -> Self {
         let id = format!("{:064x}", u128::from(std::process::id()) << 96 | 0xc0_ffee);
-        let memory = harness::memory_group().unwrap().0;
+        let memory = memory_cgroup().unwrap().0;
         let unified = memory.with_file_name("unified");
         let roots = [memory, unified].into_iter().filter(|root| root.join("cgroup.procs").exists());
         let groups: Vec<PathBuf> = roots.map(|root| root.join(format!("docker-{id}.scope"))).collect();
@@ -223,13 +228,13 @@ fn in_container() {
     // Dropped, and so ended, before the groups are removed.
     let (mut inside, outside) = (name.start(), name.start());
     for group in &container.groups {
-        inside.tell(&format!("join {}", group.display()));
+        inside.tell(&format!("join-cgroup {}", group.display()));
     }
     for protocol in ["grpc", "http/protobuf"] {
         let (exports, _) = by_pid(exported(&receiver, protocol, &name, &[]));
         check(&exports[&inside.pid()], inside.pid());
         check(&exports[&outside.pid()], outside.pid());
-        let id = |process: &Watched| exports[&process.pid()].resource.get("container.id").cloned();
+        let id = |process: &LoadProcess| exports[&process.pid()].resource.get("container.id").cloned();
         assert_eq!(id(&inside).as_ref(), Some(&container.id), "{protocol}");
         assert_ne!(id(&outside).as_ref(), Some(&container.id), "{protocol}");
     }
@@ -240,7 +245,7 @@ fn only_when_asked() {
     let name = Name::new("asked");
     let mut process = name.start();
     // Once it answers, the kernel has set its arguments.
-    process.tell("spin 1");
+    process.tell("burn-cpu 1");
     let pid = process.pid();
     let line = Process::new(pid.cast_signed()).unwrap().cmdline().unwrap().join(" ");
     // Only what is no secret of a process is sent by itself.
@@ -303,8 +308,8 @@ fn two_thousand(kind: Kind, protocol: &str) {
         }
     };
     let name = Name::new("thousands");
-    let processes: Vec<Watched> = (0..COUNT).map(|_| name.start()).collect();
-    let pids: BTreeSet<u32> = processes.iter().map(Watched::pid).collect();
+    let processes: Vec<LoadProcess> = (0..COUNT).map(|_| name.start()).collect();
+    let pids: BTreeSet<u32> = processes.iter().map(LoadProcess::pid).collect();
     assert_eq!(pids.len(), COUNT);
     let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
     command.args([

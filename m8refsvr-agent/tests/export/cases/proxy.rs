@@ -5,10 +5,11 @@ use rustix::process::Signal;
 use crate::{
     Case,
     Need::{Mock, Nginx},
-    agent::{Agent, Name, command, told},
+    agent::{Agent, command, told},
     cases::check::{assert_found, check_with},
     certificates::{Certificates, FAR},
     connect_proxy::{Asked, Behaviour, ConnectProxy},
+    load::Name,
     nginx,
     receiver::{Kind, Receiver},
     server::Reserved,

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use m8refsvr_test_support::load::LoadProcess;
+
 use crate::{
     Case,
     Need::{Mock, Rotel},
-    agent::{Agent, Name, Watched, command, told},
+    agent::{Agent, command, told},
+    load::Name,
     receiver::{Export, Kind, Point, PointKind, Receiver},
 };
 
@@ -32,7 +35,7 @@ fn two_thousand(kind: Kind, protocol: &str) {
     const COUNT: usize = 2000;
     let receiver = Receiver::start(kind);
     let name = Name::new("many");
-    let processes: Vec<Watched> = (0..COUNT).map(|_| name.start()).collect();
+    let processes: Vec<LoadProcess> = (0..COUNT).map(|_| name.start()).collect();
     let port = if protocol == "grpc" { receiver.grpc_port() } else { receiver.http_port() };
     let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
     command.args(["--per-process", "--max-series-processes", "2000", "--process", name.text()]);
@@ -67,14 +70,13 @@ fn never_fall(more: &[&str]) {
     let place = ["--agent-host", "127.0.0.1", "--agent-port", &port, "--names", "both"];
     let loops = ["--interval", "0.2", "--process", name.text(), "--bpf-fs", "/nowhere"];
     let agent = Agent::start(&[&loops[..], &place[..], more].concat());
-    let file = name.folder().join("written");
-    let mut living: Vec<Watched> = Vec::new();
+    let mut living: Vec<LoadProcess> = Vec::new();
     agent.wait_for_collections(1);
     let mut worked = 0.0;
     while agent.looks() < TICKS {
         let mut process = name.start();
-        process.tell("spin 50");
-        process.tell(&format!("write 65536 {}", file.display()));
+        process.tell("burn-cpu 50");
+        process.tell("write 65536");
         living.push(process);
         worked += 1.0;
         // It has been seen when it ends.

@@ -5,7 +5,8 @@ use rustix::process::Signal;
 use crate::{
     Case,
     Need::{Bpf, VictoriaMetrics as Store},
-    agent::{Agent, Name},
+    agent::Agent,
+    load::Name,
     victoria_metrics::VictoriaMetrics,
 };
 
@@ -30,7 +31,7 @@ fn context_switches() {
     agent.wait_for_collections(1);
     let mut process = name.start_accounted();
     for _ in 0..ROUNDS {
-        process.tell(&format!("switch {THREADS} {TIMES}"));
+        process.run(&format!("switch {THREADS} {TIMES}"));
         agent.wait_for_collections(1);
     }
     // With what it did on its way out.

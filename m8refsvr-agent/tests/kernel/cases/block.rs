@@ -8,10 +8,12 @@ use std::{
 
 use m8refsvr_agent::bpf::{BlockForm, Options};
 
+use m8refsvr_test_support::load::BLOCK;
+
 use crate::{
     Case,
     Need::{Bpf, Disk, Tracefs},
-    actor::{Actor, BLOCK, work_folder},
+    load::{Load, work_folder},
     looking::{Counted as _, collector, collector_with, document, metrics, of},
 };
 
@@ -101,12 +103,11 @@ fn dd_is_counted(forms: &[BlockForm]) {
 }
 
 fn two_at_once() {
-    let (mut one, mut other) = (Actor::start("M8RefSvr_two"), Actor::start("M8RefSvr_two"));
+    let (mut one, mut other) = (Load::start("M8RefSvr_two"), Load::start("M8RefSvr_two"));
     let mut collector = collector("M8RefSvr_two");
     collector.collect().unwrap();
-    let write = |actor: &mut Actor, blocks: u64| {
-        let folder = actor.folder().display().to_string();
-        actor.tell(&format!("write 1 {blocks} {folder}"));
+    let write = |load: &mut Load, blocks: u64| {
+        load.run(&format!("write-direct 1 {blocks}"));
     };
     std::thread::scope(|scope| {
         scope.spawn(|| write(&mut one, 100));
@@ -118,12 +119,11 @@ fn two_at_once() {
 }
 
 fn four_threads() {
-    let mut actor = Actor::start("M8RefSvr_four");
+    let mut load = Load::start("M8RefSvr_four");
     let mut collector = collector("M8RefSvr_four");
     collector.collect().unwrap();
-    let folder = actor.folder().display().to_string();
-    actor.tell(&format!("write 4 50 {folder}"));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
+    load.run("write-direct 4 50");
+    let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
 }
 
@@ -132,23 +132,21 @@ fn preempted_threads() {
     const THREADS: u64 = 16;
     const TIMES: u64 = 1000;
     const BYTES: u64 = 4096;
-    let mut actor = Actor::start("M8RefSvr_preempt");
+    let mut load = Load::start("M8RefSvr_preempt");
     let mut collector = collector("M8RefSvr_preempt");
     collector.collect().unwrap();
-    let folder = actor.folder().display().to_string();
-    actor.tell(&format!("rewrite {THREADS} {TIMES} {BYTES} {folder}"));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
+    load.run(&format!("rewrite-direct {THREADS} {TIMES} {BYTES}"));
+    let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
 
 fn reads() {
-    let mut actor = Actor::start("M8RefSvr_reads");
-    let folder = actor.folder().display().to_string();
-    actor.tell(&format!("write 1 100 {folder}"));
+    let mut load = Load::start("M8RefSvr_reads");
+    load.run("write-direct 1 100");
     let mut collector = collector("M8RefSvr_reads");
     collector.collect().unwrap();
-    actor.tell(&format!("read {folder}/written-{}-0", actor.pid()));
-    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
+    load.run(&format!("read-direct written-{}-0", load.pid()));
+    let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     assert_eq!(block.read_bytes, 100 * MIB);
     assert_eq!((block.write_bytes, block.write_operations), (0, 0));
     assert!(block.read_operations >= 100, "{block:?}");

@@ -10,7 +10,7 @@ use m8refsvr_agent::{
 use crate::{
     Case,
     Need::{Bpf, Disk},
-    actor::Actor,
+    load::Load,
     looking::{Counted as _, collector_with, document, metrics, of},
 };
 
@@ -39,46 +39,46 @@ pub(crate) const CASES: &[Case] = &[
 
 fn released() {
     let mut kernel = Kernel::attach(&Options { capacity: 2, bpf_fs: None, ..Options::default() }).unwrap();
-    let actors = [
-        Actor::start("M8RefSvr_released"),
-        Actor::start("M8RefSvr_released"),
-        Actor::start("M8RefSvr_released"),
+    let loads = [
+        Load::start("M8RefSvr_released"),
+        Load::start("M8RefSvr_released"),
+        Load::start("M8RefSvr_released"),
     ];
-    let watch = |kernel: &mut Kernel, actor: &Actor| {
-        let process = Proc::new("/proc").process(actor.pid()).unwrap();
+    let watch = |kernel: &mut Kernel, load: &Load| {
+        let process = Proc::new("/proc").process(load.pid()).unwrap();
         let start = Stat::read(&process, &mut Vec::new()).unwrap().start_ticks;
-        kernel.watch(actor.pid(), start, || Some((Switches::default(), 1)))
+        kernel.watch(load.pid(), start, || Some((Switches::default(), 1)))
     };
-    let first = watch(&mut kernel, &actors[0]).unwrap();
+    let first = watch(&mut kernel, &loads[0]).unwrap();
     let slot = first.slot();
-    assert_eq!((kernel.holders(), kernel.holder(slot).unwrap().tgid), (vec![slot], actors[0].pid()));
+    assert_eq!((kernel.holders(), kernel.holder(slot).unwrap().tgid), (vec![slot], loads[0].pid()));
     // A program may still count in it, and nobody is to find it.
     kernel.release(first);
     assert!(kernel.holder(slot).is_none() && kernel.holders().is_empty());
     let again = kernel.adopt(slot);
     kernel.release(again);
     kernel.news();
-    let slots = [&actors[0], &actors[1]].map(|actor| watch(&mut kernel, actor).unwrap().slot());
+    let slots = [&loads[0], &loads[1]].map(|load| watch(&mut kernel, load).unwrap().slot());
     assert_ne!(slots[0], slots[1]);
-    assert_eq!(watch(&mut kernel, &actors[2]), Err(NotWatched::NoFreeSlot));
+    assert_eq!(watch(&mut kernel, &loads[2]), Err(NotWatched::NoFreeSlot));
 }
 
 fn exchanged() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_exchange", &options);
-    let earlier = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
+    let earlier = [Load::start("M8RefSvr_exchange"), Load::start("M8RefSvr_exchange")];
     collector.collect().unwrap();
     drop(earlier);
-    let later = [Actor::start("M8RefSvr_exchange"), Actor::start("M8RefSvr_exchange")];
+    let later = [Load::start("M8RefSvr_exchange"), Load::start("M8RefSvr_exchange")];
     let sample = collector.collect().unwrap();
-    assert!(later.iter().all(|actor| of(&sample, actor.pid()).switches().is_some()));
+    assert!(later.iter().all(|load| of(&sample, load.pid()).switches().is_some()));
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
 }
 
 fn id_comes_again() {
     let mut collector =
         collector_with("M8RefSvr_again", &Options { capacity: 4, bpf_fs: None, ..Options::default() });
-    let first = Actor::start("M8RefSvr_again");
+    let first = Load::start("M8RefSvr_again");
     let pid = first.pid();
     let started = of(&collector.collect().unwrap(), pid).identity;
     drop(first);
@@ -86,16 +86,16 @@ fn id_comes_again() {
         .find_map(|_| {
             // The next process gets the id after this one, unless another is faster.
             std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-            Some(Actor::start("M8RefSvr_again")).filter(|actor| actor.pid() == pid)
+            Some(Load::start("M8RefSvr_again")).filter(|load| load.pid() == pid)
         })
         .unwrap();
     let before = of(&collector.collect().unwrap(), pid).clone();
     assert!(before.identity.start_ticks > started.start_ticks);
-    second.tell("work 1 100");
+    second.run("switch 1 100");
     let sum = |switches: Switches| switches.voluntary + switches.involuntary;
-    let least = sum(second.usage());
+    let least = sum(second.switches());
     let after = of(&collector.collect().unwrap(), pid).clone();
-    let most = sum(second.usage());
+    let most = sum(second.switches());
     let seen = after.switches().map(sum).unwrap();
     assert!((least..=most).contains(&seen), "{seen} of {least} to {most}: {before:?}, then {after:?}");
     assert!(seen > before.switches().map(sum).unwrap());
@@ -106,19 +106,19 @@ fn id_comes_again() {
 fn one_too_many() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_slots", &options);
-    let mut actors: Vec<Actor> = (0..3).map(|_| Actor::start("M8RefSvr_slots")).collect();
-    actors.sort_by_key(Actor::pid);
+    let mut loads: Vec<Load> = (0..3).map(|_| Load::start("M8RefSvr_slots")).collect();
+    loads.sort_by_key(Load::pid);
     let first = collector.collect().unwrap();
     // A loss is counted once, not at each collection.
     let second = collector.collect().unwrap();
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
     let shown = document(&collector, &first, &second);
     assert_eq!(shown["metrics"]["process_count"], 3);
-    let lost = metrics(&shown, actors[2].pid());
+    let lost = metrics(&shown, loads[2].pid());
     assert_eq!(lost.get("voluntary_ctx_switches"), None);
     assert_eq!(lost.get("block_write_bytes"), None);
     assert!(lost["memory_rss"].as_u64().unwrap() > 0);
-    assert!(metrics(&shown, actors[0].pid())["voluntary_ctx_switches"].as_u64().unwrap() > 0);
+    assert!(metrics(&shown, loads[0].pid())["voluntary_ctx_switches"].as_u64().unwrap() > 0);
     let warnings = shown["agent"]["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let warning = warnings[0].as_str().unwrap();
@@ -128,14 +128,13 @@ fn one_too_many() {
     );
 
     // The slot of one that ends goes to the one that waits, which does not inherit its counts.
-    let folder = actors[0].folder().display().to_string();
-    actors[0].tell(&format!("write 1 4 {folder}"));
-    assert_eq!(of(&collector.collect().unwrap(), actors[0].pid()).block().unwrap().write_bytes, 4 << 20);
-    drop(actors.remove(0));
+    loads[0].run("write-direct 1 4");
+    assert_eq!(of(&collector.collect().unwrap(), loads[0].pid()).block().unwrap().write_bytes, 4 << 20);
+    drop(loads.remove(0));
     // Its last switch, by which the programs see its end, may be later than what its parent was told.
     let end = Instant::now() + Duration::from_secs(10);
     let waited = loop {
-        let waited = of(&collector.collect().unwrap(), actors[1].pid()).clone();
+        let waited = of(&collector.collect().unwrap(), loads[1].pid()).clone();
         if waited.block().is_some() || Instant::now() > end {
             break waited;
         }

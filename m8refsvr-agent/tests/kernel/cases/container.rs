@@ -10,11 +10,13 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use m8refsvr_test_support::machine::pids_cgroup;
+
 use crate::{
     Case,
     Need::{Bpf, Runc, ThreadGroup},
-    actor::Actor,
-    cases::limits::{Group, thread_group},
+    cases::limits::Group,
+    load::Load,
 };
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -34,15 +36,15 @@ pub(crate) fn runc() -> Result<PathBuf, String> {
 }
 
 fn as_the_daemonset_says() {
-    let group = Group::new(&thread_group().unwrap());
+    let group = Group::new(&pids_cgroup().unwrap());
     fs::write(group.0.join("pids.max"), "12").unwrap();
-    let mut actor = Actor::start(NAME);
-    fs::write(group.inner().join("cgroup.procs"), actor.pid().to_string()).unwrap();
-    actor.tell("start 2");
-    let before = actor.usage();
+    let mut load = Load::start(NAME);
+    fs::write(group.inner().join("cgroup.procs"), load.pid().to_string()).unwrap();
+    load.run("start-switching 2");
+    let before = load.switches();
     let document = run(&["--once", "--no-export", "--ebpf", "require", "--process", NAME]);
-    let after = actor.usage();
-    actor.tell("rest");
+    let after = load.switches();
+    load.run("stop-switching");
 
     let sources = &document["agent"]["sources"];
     for figures in ["context_switches", "block_io", "lifecycle"] {
@@ -54,7 +56,7 @@ fn as_the_daemonset_says() {
     let processes = document["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 1, "{document}");
     // By its id on the host.
-    assert_eq!(processes[0]["pid"], actor.pid());
+    assert_eq!(processes[0]["pid"], load.pid());
     let metrics = &processes[0]["metrics"];
     for (figure, low, high) in [
         ("voluntary_ctx_switches", before.voluntary, after.voluntary),

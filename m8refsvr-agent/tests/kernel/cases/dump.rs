@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Bpf, BpfFs, Disk},
-    actor::Actor,
+    load::Load,
     looking::{Counted as _, collector_with, document, metrics},
 };
 
@@ -67,13 +67,12 @@ fn json(output: &Output) -> Value {
 }
 
 fn agrees() {
-    let mut actor = Actor::start("M8RefSvr_dump");
+    let mut load = Load::start("M8RefSvr_dump");
     let options = Options { capacity: 16, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_dump", &options);
     let first = collector.collect().unwrap();
-    let folder = actor.folder().display().to_string();
-    actor.tell(&format!("write 2 5 {folder}"));
-    actor.tell("work 4 20");
+    load.run("write-direct 2 5");
+    load.run("switch 4 20");
     // The same before and after the dump is the same at its moment.
     let (dumped, document) = (0..100)
         .find_map(|_| {
@@ -88,9 +87,9 @@ fn agrees() {
     assert_eq!(dumped["settings"]["capacity"], 16);
     assert_eq!(dumped["settings"]["context_switches"], document["agent"]["sources"]["context_switches"]);
     let target = &dumped["targets"][0];
-    assert_eq!(target["tgid"], actor.pid());
-    assert_eq!(target["noted_tgid"], actor.pid());
-    let shown = metrics(&document, actor.pid());
+    assert_eq!(target["tgid"], load.pid());
+    assert_eq!(target["noted_tgid"], load.pid());
+    let shown = metrics(&document, load.pid());
     for (name, total) in target["totals"].as_object().unwrap() {
         assert_eq!(*total, shown[name], "{name}");
         let sum: i64 = target["cpus"].as_array().unwrap().iter().map(|cpu| cpu[name].as_i64().unwrap()).sum();
@@ -104,11 +103,11 @@ fn agrees() {
 }
 
 fn alone() {
-    let actor = Actor::start("M8RefSvr_alone");
+    let load = Load::start("M8RefSvr_alone");
     let output = dump(&["--json", "--process", "M8RefSvr_alone", "--sample", "0.1"]);
     let dumped = json(&output);
     assert_eq!(dumped["agent"]["running"], false);
-    assert_eq!(dumped["targets"][0]["tgid"], actor.pid());
+    assert_eq!(dumped["targets"][0]["tgid"], load.pid());
     assert_eq!(dumped["losses"]["no_free_slot"], 0);
     assert_eq!(dump(&["--agent", "1"]).status.code(), Some(2));
 }

@@ -10,11 +10,13 @@ use m8refsvr_agent::{
     proc::{Proc, io},
 };
 
+use m8refsvr_test_support::load::Usage;
+
 use super::lifecycle::watching_for;
 use crate::{
     Case,
     Need::Bpf,
-    brief::{Programs, Usage},
+    load::Programs,
     looking::{Counted as _, of},
 };
 
@@ -34,12 +36,14 @@ fn unwaited() {
     };
     // The last was there before, and has waited for a child.
     for (words, earlier) in [
-        ("ignore-ends write 8192", None),
-        ("ignore-ends write 2097152", None),
-        ("child 2097152 ignore-ends write 8192", Some((2 << 20) + 8192)),
+        ("ignore-sigchld write 8192", None),
+        ("ignore-sigchld write 2097152", None),
+        ("fork-write 2097152 ignore-sigchld write 8192", Some((2 << 20) + 8192)),
     ] {
         let mut watching = earlier.is_none().then(|| watching_for(NAME, 64));
-        let words = format!("{words} say hold unwaited 1048576 say hold write 4096 unwaited 65536 say hold");
+        let words = format!(
+            "{words} ready wait-input fork-write-unwaited 1048576 ready wait-input write 4096 fork-write-unwaited 65536 ready wait-input"
+        );
         let mut parent = programs.command(NAME, &words).stdout(Stdio::piped()).spawn().unwrap();
         parent.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let mut watching = watching.take().unwrap_or_else(|| watching_for(NAME, 64));

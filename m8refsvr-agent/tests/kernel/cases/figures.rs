@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
-    actor::Actor,
+    load::Load,
     looking::{collector, collector_of_proc, document, metrics, of},
 };
 
@@ -51,8 +51,8 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn cpu() {
-    let mut actor = Actor::start("M8RefSvr_cpu");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_cpu");
+    let pid = load.pid();
     let mut collector = collector_of_proc("M8RefSvr_cpu");
     // As the scheduler has it.
     let seconds = || {
@@ -68,54 +68,54 @@ fn cpu() {
         (usage, (after - before) / (end - start).as_secs_f64() * 100.0)
     };
     assert_eq!(usage().0, 0.0, "of one that waits");
-    actor.tell("spin-for-ever 1");
+    load.run("burn-cpu-on 1");
     let (spinning, expected) = usage();
     // /proc has it in hundredths of a second.
     assert!(expected > 10.0 && (spinning - expected).abs() < 3.0, "{spinning}, not {expected}");
-    actor.stop();
+    load.stop();
     assert_eq!(usage().0, 0.0, "of one that is stopped");
 }
 
 fn memory() {
     // An estimate is right by chance.
-    let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_memory")).collect();
+    let loads: Vec<Load> = (0..20).map(|_| Load::start("M8RefSvr_memory")).collect();
     let mut collector = collector_of_proc("M8RefSvr_memory");
     let sample = collector.collect().unwrap();
-    for actor in &actors {
-        let status = fs::read_to_string(format!("/proc/{}/status", actor.pid())).unwrap();
+    for load in &loads {
+        let status = fs::read_to_string(format!("/proc/{}/status", load.pid())).unwrap();
         let bytes = |name| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
         };
-        let process = of(&sample, actor.pid());
+        let process = of(&sample, load.pid());
         assert_eq!(process.resident_bytes.unwrap(), bytes("VmRSS:"));
         assert_eq!(process.virtual_bytes.unwrap(), bytes("VmSize:"));
     }
 }
 
 fn files() {
-    let mut actor = Actor::start("M8RefSvr_files");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_files");
+    let pid = load.pid();
     let mut collector = collector_of_proc("M8RefSvr_files");
     let mut count = || of(&collector.collect().unwrap(), pid).open_files.unwrap();
     let before = count();
     // 25 pipes and 25 pairs of sockets, two descriptors each.
-    actor.tell("open 25");
+    load.run("open-pipes-and-sockets 25");
     assert_eq!(count(), before + 100);
-    actor.tell("close");
+    load.run("close-files");
     assert_eq!(count(), before);
 }
 
 fn many_files() {
-    let mut actor = Actor::start("M8RefSvr_many");
+    let mut load = Load::start("M8RefSvr_many");
     let mut collector = collector_of_proc("M8RefSvr_many");
-    let before = of(&collector.collect().unwrap(), actor.pid()).open_files.unwrap();
-    actor.tell("open 2500");
-    assert_eq!(of(&collector.collect().unwrap(), actor.pid()).open_files.unwrap(), before + 10_000);
+    let before = of(&collector.collect().unwrap(), load.pid()).open_files.unwrap();
+    load.run("open-pipes-and-sockets 2500");
+    assert_eq!(of(&collector.collect().unwrap(), load.pid()).open_files.unwrap(), before + 10_000);
 }
 
 fn ended() {
-    let (staying, ending) = (Actor::start("M8RefSvr_ends"), Actor::start("M8RefSvr_ends"));
+    let (staying, ending) = (Load::start("M8RefSvr_ends"), Load::start("M8RefSvr_ends"));
     let mut collector = collector("M8RefSvr_ends");
     let first = collector.collect().unwrap();
     assert_eq!(first.processes.len(), 2);
@@ -133,12 +133,12 @@ fn ended() {
 fn without_leader() {
     // A name that only the executable shows, as `comm` has no room for it.
     let name = "M8RefSvr_leader_of_threads";
-    let mut actor = Actor::start(name);
-    let pid = actor.pid();
+    let mut load = Load::start(name);
+    let pid = load.pid();
     let mut collector = collector_of_proc(name);
-    actor.tell("open 5");
+    load.run("open-pipes-and-sockets 5");
     let before = of(&collector.collect().unwrap(), pid).clone();
-    actor.tell("end-leader");
+    load.run("end-leader");
     while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
         thread::yield_now();
     }
@@ -154,10 +154,10 @@ fn without_leader() {
 fn came_between() {
     let mut collector = collector("M8RefSvr_came");
     let first = collector.collect().unwrap();
-    let actor = Actor::start("M8RefSvr_came");
+    let load = Load::start("M8RefSvr_came");
     let second = collector.collect().unwrap();
     let document = document(&collector, &first, &second);
-    let metrics = metrics(&document, actor.pid());
+    let metrics = metrics(&document, load.pid());
     assert_eq!(metrics.get("block_write_bytes"), None);
     assert!(metrics["cpu_usage"].as_f64().is_some() && metrics["voluntary_ctx_switches"].as_u64().is_some());
     let warning = document["agent"]["warnings"][0].as_str().unwrap();
@@ -168,7 +168,7 @@ fn came_between() {
 }
 
 fn without_descriptors() {
-    let actor = Actor::start("M8RefSvr_limit");
+    let load = Load::start("M8RefSvr_limit");
     for limit in 4..40 {
         let script = format!(
             "ulimit -n {limit}; exec \"$0\" --once --no-export --sample 0.01 --process M8RefSvr_limit"
@@ -177,7 +177,7 @@ fn without_descriptors() {
         let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
-            Some(0) => assert!(String::from_utf8_lossy(&output.stdout).contains(&actor.pid().to_string())),
+            Some(0) => assert!(String::from_utf8_lossy(&output.stdout).contains(&load.pid().to_string())),
             // 127: not even the loader of programs could open what it needs.
             Some(5 | 127) => assert!(!said.contains("panicked") && !said.is_empty(), "{limit}: {said}"),
             other => panic!("{limit}: exit code {other:?}: {said}"),
@@ -186,7 +186,7 @@ fn without_descriptors() {
 }
 
 fn with_few_descriptors() {
-    let actors: Vec<Actor> = (0..20).map(|_| Actor::start("M8RefSvr_few")).collect();
+    let loads: Vec<Load> = (0..20).map(|_| Load::start("M8RefSvr_few")).collect();
     // None, some, all.
     for limit in [64, 290, 1000] {
         let script = format!(
@@ -196,8 +196,8 @@ fn with_few_descriptors() {
         let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
         assert!(output.status.success(), "{limit}: {output:?}");
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        for actor in &actors {
-            let figures = metrics(&document, actor.pid());
+        for load in &loads {
+            let figures = metrics(&document, load.pid());
             for figure in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
                 assert!(figures[figure].is_number(), "{limit}: {figure} in {figures}");
             }
@@ -205,7 +205,7 @@ fn with_few_descriptors() {
     }
     // Where they become too few while files are kept open, one collection fails, and the next has those descriptors.
     let mut collector = collector_of_proc("M8RefSvr_few");
-    assert_eq!(collector.collect().unwrap().processes.len(), actors.len());
+    assert_eq!(collector.collect().unwrap().processes.len(), loads.len());
     let limit = getrlimit(Resource::Nofile);
     let next = fs::File::open("/").unwrap();
     let next = u64::try_from(next.as_raw_fd()).unwrap();
@@ -214,16 +214,16 @@ fn with_few_descriptors() {
     setrlimit(Resource::Nofile, limit).unwrap();
     let [first, second] = outcomes;
     assert!(first.is_err());
-    assert_eq!(second.unwrap().processes.len(), actors.len());
+    assert_eq!(second.unwrap().processes.len(), loads.len());
 }
 
 fn zombie() {
-    let actor = Actor::start("M8RefSvr_zombie");
+    let load = Load::start("M8RefSvr_zombie");
     let mut collector = collector_of_proc("M8RefSvr_zombie");
     assert_eq!(collector.collect().unwrap().processes.len(), 1);
-    actor.signal(Signal::KILL);
+    load.signal(Signal::KILL);
     // Waits for its end without taking it in.
-    actor.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-    assert!(std::path::Path::new(&format!("/proc/{}", actor.pid())).exists());
+    load.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    assert!(std::path::Path::new(&format!("/proc/{}", load.pid())).exists());
     assert_eq!(collector.collect().unwrap().processes.len(), 0);
 }

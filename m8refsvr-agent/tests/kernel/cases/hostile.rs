@@ -12,14 +12,16 @@ use std::{
 
 use m8refsvr_agent::model::exit::{EndKind, Exit};
 
+use m8refsvr_test_support::machine::pids_cgroup;
+
 use crate::{
     Case,
     Need::{Bpf, ThreadGroup},
-    brief::Programs,
     cases::{
         lifecycle::{end, watching_for},
-        limits::{part, thread_group},
+        limits::part,
     },
+    load::Programs,
     looking::{Counted as _, of},
 };
 
@@ -38,7 +40,7 @@ const THREADS: usize = 10_000;
 
 /// Starts a process, and returns when it has followed its words as far as `hold`.
 fn start(programs: &Programs, words: &str) -> Child {
-    let mut command = programs.command(NAME, &format!("{words}say hold"));
+    let mut command = programs.command(NAME, &format!("{words}ready wait-input"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     child
@@ -47,7 +49,7 @@ fn start(programs: &Programs, words: &str) -> Child {
 fn crowd() {
     let programs = Programs::new(&[NAME]);
     let mut from_its_start = watching_for(NAME, 8);
-    let mut child = start(&programs, &format!("crowd {THREADS} "));
+    let mut child = start(&programs, &format!("threads-up-to {THREADS} "));
     let mut later = watching_for(NAME, 8);
     let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     assert!(threads > THREADS / 3, "the machine lets a process have {threads} threads only");
@@ -106,7 +108,7 @@ impl Drop for Groups {
 }
 
 fn deep() {
-    let groups = Groups::new(&thread_group().unwrap());
+    let groups = Groups::new(&pids_cgroup().unwrap());
     assert!(groups.0.len() > 20, "{}", groups.0.len());
     fs::write(groups.0[0].join("pids.max"), "4").unwrap();
     let programs = Programs::new(&[NAME]);

@@ -19,12 +19,12 @@ use m8refsvr_agent::{
     },
 };
 
+use m8refsvr_test_support::{load::Usage, machine::memory_cgroup};
+
 use crate::{
     Case,
     Need::{Bpf, CoreFiles, MemoryGroup, Strace},
-    actor::work_folder,
-    brief::{Programs, Usage, own},
-    harness::memory_group,
+    load::{Programs, own, work_folder},
     looking::{Counted as _, Watching, collector_of_proc, collector_with},
 };
 
@@ -158,7 +158,7 @@ fn four_hundred() {
     let mut watching = watching(4096);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(400, || programs.command(NAME, "say write 8192 burn 50"));
+        usage.run(400, || programs.command(NAME, "ready write 8192 burn-cpu 50")).unwrap();
         usage
     });
     equals(&mut watching, &usage);
@@ -172,7 +172,7 @@ fn five_thousand() {
     let mut watching = watching(4096);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(5000, || programs.command(NAME, "say exit 0"));
+        usage.run(5000, || programs.command(NAME, "ready exit 0")).unwrap();
         usage
     });
     equals(&mut watching, &usage);
@@ -185,8 +185,8 @@ fn too_few_slots() {
     // Nothing is taken in meanwhile, so that the slots of those that ended are not free.
     let mut usage = Usage::default();
     let mut with_slot = Usage::default();
-    with_slot.run(64, || programs.command(NAME, "burn 5"));
-    usage.run(4936, || programs.command(NAME, "exit 0"));
+    with_slot.run(64, || programs.command(NAME, "burn-cpu 5")).unwrap();
+    usage.run(4936, || programs.command(NAME, "exit 0")).unwrap();
     // What they had waits in their slots, for a dump to be seen too.
     let waiting = watching.collector.snapshot().unwrap().over;
     assert_eq!(waiting.len(), 64);
@@ -194,7 +194,7 @@ fn too_few_slots() {
     equals(&mut watching, &with_slot);
     assert_eq!(losses(&watching).no_free_slot, usage.processes);
     // And now they are.
-    with_slot.run(1, || programs.command(NAME, "burn 5"));
+    with_slot.run(1, || programs.command(NAME, "burn-cpu 5")).unwrap();
     equals(&mut watching, &with_slot);
 }
 
@@ -202,7 +202,7 @@ fn stopped() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(4096);
     let mut usage = Usage::default();
-    usage.run(400, || programs.command(NAME, "write 4096 burn 10"));
+    usage.run(400, || programs.command(NAME, "write 4096 burn-cpu 10")).unwrap();
     equals(&mut watching, &usage);
     assert_eq!(losses(&watching), Default::default());
 }
@@ -212,12 +212,12 @@ fn lost_events() {
     let mut watching = watching(64);
     // Each name is one that has to be decided about, and there is not room for all.
     let mut living =
-        programs.command(NAME, "rename-often 30000 say hold").stdout(Stdio::piped()).spawn().unwrap();
+        programs.command(NAME, "rename-often 30000 ready wait-input").stdout(Stdio::piped()).spawn().unwrap();
     living.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let mut usage = Usage::default();
-    usage.run(20, || programs.command(NAME, "write 4096 burn 5"));
+    usage.run(20, || programs.command(NAME, "write 4096 burn-cpu 5")).unwrap();
     end(&mut living);
-    let mut young = programs.command(NAME, "hold").spawn().unwrap();
+    let mut young = programs.command(NAME, "wait-input").spawn().unwrap();
     wait_for_name(young.id(), NAME);
     let sample = watching.collect();
     assert!(losses(&watching).events > 0);
@@ -247,20 +247,20 @@ fn found_once() {
     let programs = Programs::new(&[NAME, OTHER]);
     let cases = [
         // How it comes to match, and how many match while it holds.
-        ("executes it", NAME, "hold", 1),
-        ("executes it from another program", OTHER, "exec ./@ hold", 1),
-        ("executes it from a thread", OTHER, "exec-from-thread ./@ hold", 1),
-        ("executes itself again", NAME, "exec ./@ exec ./@ hold", 1),
-        ("executes itself again from a thread", NAME, "exec-from-thread ./@ hold", 1),
-        ("takes the name", OTHER, "rename @ hold", 1),
-        ("takes the name and loses it and takes it", OTHER, "rename @ rename x rename @ hold", 1),
-        ("forks", NAME, "fork hold", 2),
-        ("forks twice", NAME, "fork fork hold", 3),
-        ("spawns", OTHER, "spawn ./@ hold", 1),
-        ("spawns itself", NAME, "spawn ./@ hold", 2),
-        ("becomes a daemon", NAME, "detach setsid detach hold", 1),
-        ("becomes a daemon and then executes it", OTHER, "detach setsid detach exec ./@ hold", 1),
-        ("spawns another", NAME, "spawn ./something-else hold", 1),
+        ("executes it", NAME, "wait-input", 1),
+        ("executes it from another program", OTHER, "exec ./@ wait-input", 1),
+        ("executes it from a thread", OTHER, "exec-from-thread ./@ wait-input", 1),
+        ("executes itself again", NAME, "exec ./@ exec ./@ wait-input", 1),
+        ("executes itself again from a thread", NAME, "exec-from-thread ./@ wait-input", 1),
+        ("takes the name", OTHER, "rename @ wait-input", 1),
+        ("takes the name and loses it and takes it", OTHER, "rename @ rename x rename @ wait-input", 1),
+        ("forks", NAME, "fork wait-input", 2),
+        ("forks twice", NAME, "fork fork wait-input", 3),
+        ("spawns", OTHER, "spawn ./@ wait-input", 1),
+        ("spawns itself", NAME, "spawn ./@ wait-input", 2),
+        ("becomes a daemon", NAME, "detach setsid detach wait-input", 1),
+        ("becomes a daemon and then executes it", OTHER, "detach setsid detach exec ./@ wait-input", 1),
+        ("spawns another", NAME, "spawn ./something-else wait-input", 1),
     ];
     for (what, program, words, expected) in cases {
         let mut watching = watching(64);
@@ -284,7 +284,7 @@ fn found_once() {
     }
     // In a PID namespace of its own it has another id there.
     let mut watching = watching(64);
-    let command = programs.command(NAME, "hold");
+    let command = programs.command(NAME, "wait-input");
     let mut child = Command::new("unshare")
         .args(["--pid", "--fork"])
         .arg(command.get_program())
@@ -320,7 +320,7 @@ fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agen
 
 fn takes_a_name() {
     let programs = Programs::new(&[NAME, OTHER]);
-    for words in ["naps 20 rename @ naps 30 say hold", "naps 20 exec ./@ naps 30 say hold"] {
+    for words in ["nap 20 rename @ nap 30 ready wait-input", "nap 20 exec ./@ nap 30 ready wait-input"] {
         let mut watching = watching(8);
         let mut child = programs.command(OTHER, words).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
@@ -342,7 +342,7 @@ fn other_agent() {
     let programs = Programs::new(&[AGENT]);
     symlink(programs.path(AGENT), programs.path(NAME)).unwrap();
     let mut watching = watching(8);
-    let mut child = programs.command(NAME, "hold").spawn().unwrap();
+    let mut child = programs.command(NAME, "wait-input").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     // The programs know its `comm` alone.
     assert!(watching.collector.kernel().unwrap().slot(child.id()).is_some());
@@ -355,8 +355,8 @@ fn other_agent() {
 fn leaves() {
     let programs = Programs::new(&[NAME, OTHER]);
     let cases = [
-        (NAME, "sleep 200 exec ./something-else burn 300 hold"),
-        (OTHER, "rename @ sleep 200 rename x burn 300 hold"),
+        (NAME, "sleep 200 exec ./something-else burn-cpu 300 wait-input"),
+        (OTHER, "rename @ sleep 200 rename x burn-cpu 300 wait-input"),
     ];
     for (program, words) in cases {
         let mut watching = watching(8);
@@ -381,7 +381,7 @@ fn busy_threads() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(64);
     let mut usage = Usage::default();
-    usage.run(30, || programs.command(NAME, "threads 4 sleep 40 exit 0"));
+    usage.run(30, || programs.command(NAME, "burn-cpu-threads 4 sleep 40 exit 0")).unwrap();
     equals(&mut watching, &usage);
 }
 
@@ -390,9 +390,9 @@ fn there_and_back() {
     let cpu = |watching: &Watching| {
         (watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem)) / 1_000_000
     };
-    // It computes until it has used so much in all, or more where the machine stood still: what it used as another
-    // program is not ours.
-    let words = "burn 1000 used exec ./something-else burn 1200 used exec ./@ burn 1400 used";
+    // What it used as another program is not ours. It uses more than it is asked for where the machine stands still.
+    let words =
+        "burn-cpu 1000 cpu-time exec ./something-else burn-cpu 200 cpu-time exec ./@ burn-cpu 200 cpu-time";
     let ours = |used: &[u64]| used[2] - (used[1] - used[0]);
     // The other part is 200 ms at least, and that of the programs' start much less.
     let is_near = |watching: &Watching, expected: u64| cpu(watching).abs_diff(expected) < 100;
@@ -405,7 +405,7 @@ fn there_and_back() {
     assert_eq!((unseen.churn().starts, unseen.exits()), (1, 1));
 
     let mut watching = watching(8);
-    let words = &format!("used hold {words} hold burn 2000 used");
+    let words = &format!("cpu-time wait-input {words} wait-input burn-cpu 600 cpu-time");
     let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap());
     numbers(&mut told, 1);
@@ -438,8 +438,10 @@ fn by_executable() {
     let programs = Programs::new(&[LONG, OTHER]);
     let mut watching = watching_for(LONG, 64);
     let mut usage = Usage::default();
-    let mut child =
-        programs.command(LONG, "write 4096 burn 100 fork write 4096 burn 100 hold").spawn().unwrap();
+    let mut child = programs
+        .command(LONG, "write 4096 burn-cpu 100 fork write 4096 burn-cpu 100 wait-input")
+        .spawn()
+        .unwrap();
     let (pids, _) = settled(&mut watching, 2);
     assert_eq!(pids.len(), 2);
     drop(child.stdin.take());
@@ -455,17 +457,24 @@ fn by_executable() {
     let before = switches(&watching);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
-        usage.run(1, || programs.command(LONG, "say sleep 20 naps 200 exec ./@_of_a_long_name naps 200"));
+        usage
+            .run(1, || programs.command(LONG, "ready sleep 20 nap 200 exec ./@_of_a_long_name nap 200"))
+            .unwrap();
         usage
     });
     let naps = switches(&watching) - before;
     // But for those of the moments in which the agent decides.
     assert!((350..=usage.switches).contains(&naps), "{naps} of {usage:?}");
     // Daemons whose parents end while they are looked at, or before they can be.
-    for pause in
-        ["detach", "sleep 1 detach", "sleep 2 detach", "sleep 3 detach", "burn 2 detach", "burn 3 detach"]
-    {
-        let words = format!("{pause} setsid {pause} hold");
+    for pause in [
+        "detach",
+        "sleep 1 detach",
+        "sleep 2 detach",
+        "sleep 3 detach",
+        "burn-cpu 2 detach",
+        "burn-cpu 3 detach",
+    ] {
+        let words = format!("{pause} setsid {pause} wait-input");
         let mut child = programs.command(LONG, &words).spawn().unwrap();
         let (pids, _) = settled(&mut watching, 1);
         assert_eq!(pids.len(), 1, "{words}");
@@ -479,15 +488,15 @@ fn ends() {
     let cases = [
         ("exit 0", Exit::Code(0)),
         ("exit 3", Exit::Code(3)),
-        ("cores signal 11", Exit::Signal { number: 11, core_dumped: true }),
-        ("signal 9", Exit::Signal { number: 9, core_dumped: false }),
-        ("signal 15", Exit::Signal { number: 15, core_dumped: false }),
+        ("unlimited-core raise 11", Exit::Signal { number: 11, core_dumped: true }),
+        ("raise 9", Exit::Signal { number: 9, core_dumped: false }),
+        ("raise 15", Exit::Signal { number: 15, core_dumped: false }),
         ("end-leader exit 4", Exit::Code(4)),
     ];
     for (words, expected) in cases {
         let mut watching = watching(8);
         // More than this program has, which starts it: its peak would be told as if it were the other's.
-        let mut child = programs.command(NAME, &format!("eat 250 {words}")).spawn().unwrap();
+        let mut child = programs.command(NAME, &format!("allocate 250 {words}")).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
         watching.until_ended(1);
@@ -501,13 +510,13 @@ fn ends() {
 }
 
 fn out_of_memory() {
-    let (root, limit) = memory_group().unwrap();
+    let (root, limit) = memory_cgroup().unwrap();
     let group = root.join(format!("m8refsvr-test-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
     fs::write(group.join(limit), (48_u64 << 20).to_string()).unwrap();
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(8);
-    let words = format!("join {} eat 200", group.display());
+    let words = format!("join-cgroup {} allocate 200", group.display());
     let outcome = programs.command(NAME, &words).spawn().unwrap().wait().unwrap();
     watching.until_ended(1);
     fs::remove_dir(&group).unwrap();
@@ -521,14 +530,14 @@ fn leader_ends_first() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(64);
     let mut usage = Usage::default();
-    usage.run(20, || programs.command(NAME, "burn 20 end-leader burn 60 write 4096"));
+    usage.run(20, || programs.command(NAME, "burn-cpu 20 end-leader burn-cpu 40 write 4096")).unwrap();
     equals(&mut watching, &usage);
 }
 
 fn without_bpf() {
     let programs = Programs::new(&[NAME, OTHER]);
     let mut watching = Watching::new(collector_of_proc(&own(NAME)));
-    let mut child = programs.command(NAME, "burn 100 hold").spawn().unwrap();
+    let mut child = programs.command(NAME, "burn-cpu 100 wait-input").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     while watching.collect().processes.first().is_none_or(|it| it.cpu_time() < Duration::from_millis(50)) {}
     let cpu = watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem);
@@ -540,8 +549,11 @@ fn without_bpf() {
     assert_eq!(watching.churn().exits().last().unwrap(), (Exit::Unknown, 1));
 
     // One that takes another name lives on.
-    let mut child =
-        programs.command(OTHER, "rename @ hold rename x say hold").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = programs
+        .command(OTHER, "rename @ wait-input rename x ready wait-input")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     wait_for_name(child.id(), NAME);
     assert_eq!(watching.collect().processes.len(), 1);
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
@@ -557,13 +569,15 @@ fn children() {
     // None of them is seen alive. wait4 tells what all of a family had, each once.
     let mut watching = watching(64);
     let mut usage = Usage::default();
-    usage.run(5, || programs.command(NAME, "write 8192 child 1048576 child 65536 write 4096"));
+    usage
+        .run(5, || programs.command(NAME, "write 8192 fork-write 1048576 fork-write 65536 write 4096"))
+        .unwrap();
     watching.until_ended(15);
     assert_eq!((watching.churn().starts, written(&watching)), (15, usage.written_bytes));
     assert!(usage.written_bytes >= 5 * (1 << 20), "{usage:?}");
 
     // The parent lives, and goes on.
-    let words = "write 8192 say hold child 1048576 say hold write 4096 child 65536 say hold write 8192";
+    let words = "write 8192 ready wait-input fork-write 1048576 ready wait-input write 4096 fork-write 65536 ready wait-input write 8192";
     let step = |child: &mut Child| {
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
@@ -601,7 +615,7 @@ fn opens_one() {
     let programs = Programs::new(&[NAME]);
     let sleeping = || Command::new("sleep").arg("120").spawn().unwrap();
     let mut others: Vec<Child> = (0..1470).map(|_| sleeping()).collect();
-    let mut child = programs.command(NAME, "hold").spawn().unwrap();
+    let mut child = programs.command(NAME, "wait-input").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     let folder = work_folder();
     let trace = folder.path().join("trace");

@@ -9,12 +9,13 @@ use std::{
 
 use m8refsvr_agent::model::{limit_utilization::LimitUtilization, sample::ProcessSample};
 
+use m8refsvr_test_support::machine::{memory_cgroup, pids_cgroup};
+
 use crate::{
     Case,
     Need::{Bpf, MemoryGroup, ThreadGroup},
-    brief::Programs,
     cases::lifecycle::{end, watching_for},
-    harness::memory_group,
+    load::Programs,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -41,7 +42,7 @@ const NAME: &str = "@_limit";
 fn collect(words: &str) -> ProcessSample {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching_for(NAME, 8);
-    let mut command = programs.command(NAME, &format!("{words} say hold"));
+    let mut command = programs.command(NAME, &format!("{words} ready wait-input"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let sample = watching.collect();
@@ -57,13 +58,13 @@ pub(crate) fn part(used: u64, of: u64) -> Option<f64> {
 
 fn own_limits() {
     // A user that nobody else is, whom the limit binds.
-    let process = collect("limit 10 become 54321");
+    let process = collect("limit-processes 10 setuid 54321");
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let LimitUtilization { open_files, user_processes, .. } = process.limits_used;
     assert_eq!(user_processes, part(1, 10));
     assert_eq!(open_files, files.and_then(|files| part(process.open_files.unwrap(), files)));
     // Root may have as many as it wants.
-    assert_eq!(collect("limit 10").limits_used.user_processes, None);
+    assert_eq!(collect("limit-processes 10").limits_used.user_processes, None);
 }
 
 /// A control group within another, which is removed in the end.
@@ -96,29 +97,16 @@ impl Drop for Group {
 }
 
 fn memory() {
-    let (root, limit) = memory_group().unwrap();
+    let (root, limit) = memory_cgroup().unwrap();
     let group = Group::new(&root);
     fs::write(group.0.join(limit), (256_u64 << 20).to_string()).unwrap();
-    let process = collect(&format!("join {}", group.inner().display()));
+    let process = collect(&format!("join-cgroup {}", group.inner().display()));
     assert_eq!(process.limits_used.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
 }
 
-/// Where control groups with a limit of threads can be made.
-pub(crate) fn thread_group() -> Result<PathBuf, String> {
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("pids/cgroup.procs").exists() {
-        return Ok(root.join("pids"));
-    }
-    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
-    if controllers.split_whitespace().any(|controller| controller == "pids") {
-        return Ok(root.to_owned());
-    }
-    Err("no control group with a limit of threads can be made".into())
-}
-
 fn threads() {
-    let group = Group::new(&thread_group().unwrap());
+    let group = Group::new(&pids_cgroup().unwrap());
     fs::write(group.0.join("pids.max"), "4").unwrap();
-    let process = collect(&format!("join {}", group.inner().display()));
+    let process = collect(&format!("join-cgroup {}", group.inner().display()));
     assert_eq!(process.limits_used.cgroup_pids, part(1, 4));
 }

@@ -11,7 +11,7 @@ use m8refsvr_agent::bpf::Options;
 use crate::{
     Case,
     Need::{Bpf, Disk, LogObject},
-    actor::Actor,
+    load::Load,
     looking::collector_with,
 };
 
@@ -57,11 +57,10 @@ fn forwarded() {
     let options =
         Options { capacity: 16, bpf_fs: None, object: Some(object().unwrap()), ..Options::default() };
     let mut collector = collector_with("M8RefSvr_log", &options);
-    let mut actor = Actor::start("M8RefSvr_log");
+    let mut load = Load::start("M8RefSvr_log");
     collector.collect().unwrap();
-    let folder = actor.folder().display().to_string();
-    actor.tell(&format!("write 1 1 {folder}"));
-    let start = format!("process {}: ", actor.pid());
+    load.run("write-direct 1 1");
+    let start = format!("process {}: ", load.pid());
     let receiver = LOG.receiver.lock().unwrap();
     loop {
         let line = receiver.recv_timeout(Duration::from_secs(30)).expect("the programs log a write");

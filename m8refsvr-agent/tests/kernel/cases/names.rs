@@ -10,7 +10,7 @@ use m8refsvr_agent::{
 use crate::{
     Case,
     Need::Bpf,
-    actor::Actor,
+    load::Load,
     looking::{collector_of_proc, document, of},
 };
 
@@ -34,10 +34,10 @@ fn strange() {
         (b"M8 odd\x1b[31m", "M8 odd\u{1b}[31m"),
     ];
     for (name, shown) in names {
-        let actor = Actor::start(OsStr::from_bytes(name));
+        let load = Load::start(OsStr::from_bytes(name));
         let mut collector = collector_of_proc("m8 ODD");
         let sample = collector.collect().unwrap();
-        assert_eq!(&*of(&sample, actor.pid()).name, shown);
+        assert_eq!(&*of(&sample, load.pid()).name, shown);
         // One line for programs, whatever is in the name.
         let text = document(&collector, &sample, &sample).to_string();
         assert!(!text.contains(['\n', '\u{1b}']), "{text}");
@@ -46,28 +46,28 @@ fn strange() {
 
 fn long() {
     let name = "M8RefSvr_Production_64";
-    let actor = Actor::start(name);
+    let load = Load::start(name);
     let sample = collector_of_proc(name).collect().unwrap();
-    assert_eq!(&*of(&sample, actor.pid()).name, name);
+    assert_eq!(&*of(&sample, load.pid()).name, name);
 }
 
 fn argument() {
     let mut other =
         std::process::Command::new("sleep").arg("60").env("M8RefSvr_arg", "M8RefSvr_arg").spawn().unwrap();
-    let actor = Actor::start_as("other", |command| command.arg("M8RefSvr_arg.log"));
+    let load = Load::start_with("other", &["M8RefSvr_arg.log"]);
     let sample = collector_of_proc("M8RefSvr_arg").collect().unwrap();
     other.kill().unwrap();
     other.wait().unwrap();
-    assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, actor.pid());
+    assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, load.pid());
 }
 
 fn agents() {
     let comms = Selector::new(&["M8RefSvr".to_owned()], &[]).unwrap().comms();
     let kernel =
         Kernel::attach(&Options { capacity: 16, bpf_fs: None, comms, ..Options::default() }).unwrap();
-    let has_slot = |actor: &Actor| kernel.slot(actor.pid()).is_some();
-    let agents = ["m8refsvr-agent", "m8refsvr-agent-2.0", "m8refsvr-agent.old"].map(Actor::start);
-    let another = Actor::start("m8refsvr-2.0");
+    let has_slot = |load: &Load| kernel.slot(load.pid()).is_some();
+    let agents = ["m8refsvr-agent", "m8refsvr-agent-2.0", "m8refsvr-agent.old"].map(Load::start);
+    let another = Load::start("m8refsvr-2.0");
     assert!(has_slot(&another), "the programs do not see what matches");
     for agent in &agents {
         assert!(!has_slot(agent), "the programs count for another agent");

@@ -26,7 +26,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
-    actor::Actor,
+    load::Load,
     looking::{Counted as _, collector, of},
 };
 
@@ -73,22 +73,22 @@ fn let_rest(collector: &mut Collector, pid: u32) {
 }
 
 fn wakes() {
-    let mut actor = Actor::start("M8RefSvr_wakes");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_wakes");
+    let pid = load.pid();
     let mut collector = collector("M8RefSvr_wakes");
     let before = of(&collector.collect().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     let_rest(&mut collector, pid);
-    actor.tell("burn 50");
-    actor.tell("start 3");
-    actor.tell("open 25");
-    actor.tell("rest");
-    actor.tell(&format!("write 1 4 {}", actor.folder().display()));
+    load.run("burn-cpu 50");
+    load.run("start-switching 3");
+    load.run("open-pipes-and-sockets 25");
+    load.run("stop-switching");
+    load.run("write-direct 1 4");
     // Who waits for a thread goes on a little before it has ended.
     while fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() > 1 {
         thread::sleep(Duration::from_millis(1));
     }
-    actor.stop();
+    load.stop();
     let after = of(&collector.collect().unwrap(), pid).clone();
     assert_eq!(kept(pid), ["fd", "io", "stat", "statm", "task"]);
     assert_eq!(after.open_files.unwrap(), before.open_files.unwrap() + 100);
@@ -106,17 +106,17 @@ fn wakes() {
 }
 
 fn spins() {
-    let mut actor = Actor::start("M8RefSvr_spins");
+    let mut load = Load::start("M8RefSvr_spins");
     let mut collector = collector("M8RefSvr_spins");
     // Where this thread is, so that it does not disturb what it looks at.
     let all = sched_getaffinity(None).unwrap();
     let mut first = CpuSet::new();
     first.set(0);
     sched_setaffinity(None, &first).unwrap();
-    actor.tell("spin-for-ever 1");
+    load.run("burn-cpu-on 1");
     let mut collect = || {
         let sample = collector.collect().unwrap();
-        let process = of(&sample, actor.pid());
+        let process = of(&sample, load.pid());
         (process.switches().unwrap(), process.counter(Counter::CpuUser))
     };
     // In some of these times nothing else wants its CPU.
@@ -139,12 +139,12 @@ fn spins() {
 }
 
 fn traced() {
-    let mut actor = Actor::start("M8RefSvr_traced");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_traced");
+    let pid = load.pid();
     let mut collector = collector("M8RefSvr_traced");
     let threads = |collector: &mut Collector| of(&collector.collect().unwrap(), pid).threads;
     let before = threads(&mut collector);
-    actor.tell("start 2");
+    load.run("start-switching 2");
     let ids: Vec<Pid> = fs::read_dir(format!("/proc/{pid}/task"))
         .unwrap()
         .map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap())
@@ -152,7 +152,7 @@ fn traced() {
         .map(|thread: u32| Pid::from_raw(thread.cast_signed()))
         .collect();
     ids.iter().for_each(|&thread| ptrace::seize(thread, ptrace::Options::empty()).unwrap());
-    actor.tell("rest");
+    load.run("stop-switching");
     let_rest(&mut collector, pid);
     assert_eq!((ids.len(), threads(&mut collector)), (2, before + 2), "nobody has waited for them");
     for thread in ids {
@@ -163,10 +163,10 @@ fn traced() {
 }
 
 fn memory() {
-    let mut actor = Actor::start("M8RefSvr_given");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_given");
+    let pid = load.pid();
     // The stack of a thread that has ended stays for the next one.
-    actor.tell("work 1 1");
+    load.run("switch 1 1");
     let mut collector = collector("M8RefSvr_given");
     let_rest(&mut collector, pid);
     let before = of(&collector.collect().unwrap(), pid).resident_bytes.unwrap();

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Bpf, BpfFs, UserNamespace},
-    actor::Actor,
+    load::Load,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -68,7 +68,7 @@ fn agent(arguments: &[&str], user: Option<u32>) -> Output {
 }
 
 fn as_root() {
-    let _actor = Actor::start("M8RefSvr_root");
+    let _actor = Load::start("M8RefSvr_root");
     let output = agent(
         &["--once", "--no-export", "--process", "M8RefSvr_root", "--sample", "0.1", "--ebpf", "require"],
         None,
@@ -88,7 +88,7 @@ fn as_root() {
 }
 
 fn as_ordinary_user() {
-    let actor = Actor::start("M8RefSvr_other");
+    let load = Load::start("M8RefSvr_other");
     let output =
         agent(&["--once", "--no-export", "--process", "M8RefSvr_other", "--sample", "0.1"], Some(NOBODY));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -98,7 +98,7 @@ fn as_ordinary_user() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["agent"]["sources"]["context_switches"], "procfs");
     assert_eq!(document["agent"]["sources"]["block_io"], "none");
-    assert_eq!(document["processes"][0]["pid"], actor.pid());
+    assert_eq!(document["processes"][0]["pid"], load.pid());
     let metrics = &document["metrics"];
     for absent in ["disk_read_bytes", "disk_write_bytes", "block_read_bytes", "block_write_operations"] {
         assert_eq!(metrics.get(absent), None, "{absent}");
@@ -146,7 +146,7 @@ fn confined() {
 }
 
 fn proc_elsewhere() {
-    let mut actor = Actor::start("M8RefSvr_far");
+    let mut load = Load::start("M8RefSvr_far");
     let folder = tempfile::tempdir().unwrap();
     // Seen by this process and its children alone.
     mount("proc", folder.path(), "proc", MountFlags::empty(), None).unwrap();
@@ -163,10 +163,10 @@ fn proc_elsewhere() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["agent"]["warnings"], serde_json::json!([]));
-    assert_eq!(document["processes"][0]["pid"], actor.pid());
+    assert_eq!(document["processes"][0]["pid"], load.pid());
     assert_eq!(document["processes"][0]["metrics"]["open_file_descriptors"].as_u64().unwrap(), {
-        actor.tell("nothing");
-        fs::read_dir(format!("/proc/{}/fd", actor.pid())).unwrap().count() as u64
+        load.run("");
+        fs::read_dir(format!("/proc/{}/fd", load.pid())).unwrap().count() as u64
     });
 }
 
@@ -190,7 +190,7 @@ fn proc_of_others() {
 }
 
 fn checked() {
-    let actor = Actor::start("M8RefSvr_seen");
+    let load = Load::start("M8RefSvr_seen");
     let lines = |user| {
         // Nobody listens there.
         let place = ["--process", "M8RefSvr_seen", "--agent-host", "127.0.0.1", "--agent-port", "9"];
@@ -209,7 +209,7 @@ fn checked() {
     }
     // A machine may know its users by their numbers alone.
     let root = m8refsvr_agent::proc::system::user_name(0).unwrap_or_else(|| "0".into());
-    let process = format!("{} M8RefSvr_seen of {root}: ", actor.pid());
+    let process = format!("{} M8RefSvr_seen of {root}: ", load.pid());
     assert!(text.contains(&format!("{process}io, fd and exe can be read")), "{text}");
     let last = text.lines().last().unwrap();
     assert!(

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
+use m8refsvr_test_support::load::ARGUMENT;
 use rustix::thread::CapabilitySet;
 
 use crate::{
     Case,
     Need::Bpf,
-    brief::{Programs, own},
+    load::{Programs, own},
     release,
-    service::{ARGUMENT, USER},
 };
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -29,6 +29,10 @@ pub(crate) const CASES: &[Case] = &[Case {
 /// For what comes within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "@_sv";
+/// Of nobody.
+const USER: u32 = 65534;
+/// Those of the unit.
+const CAPABILITIES: &str = "BPF,PERFMON,SYS_PTRACE,DAC_READ_SEARCH";
 
 /// A process that ends with the test, however that ends.
 struct Running(Child);
@@ -48,7 +52,7 @@ fn least_rights() {
     let program = folder.path().join("m8refsvr-agent");
     fs::copy(env!("CARGO_BIN_EXE_m8refsvr-agent"), &program).unwrap();
     let agent = Command::new(std::env::current_exe().unwrap())
-        .arg(ARGUMENT)
+        .args([ARGUMENT, "setuid-keeping", &USER.to_string(), CAPABILITIES, "exec-other"])
         .arg(&program)
         .args(["--ebpf", "require", "--interval", "86400", "--agent-host", "127.0.0.1", "--agent-port", "9"])
         // One more than there may be at once is not seen in time, so that each must have given its slot back.

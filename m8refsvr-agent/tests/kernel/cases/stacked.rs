@@ -9,7 +9,7 @@ use std::{
 use crate::{
     Case,
     Need::{Bpf, DeviceMapper, Lvm, Md},
-    actor::{Actor, work_folder},
+    load::{Load, work_folder},
     looking::{Counted as _, collector, of},
     release,
 };
@@ -105,13 +105,13 @@ fn completed(disks: &[PathBuf]) -> Writes {
 
 /// A process that matches writes to a device past the page cache: what is counted for it, and what its disks had to do.
 fn write_to(device: &str, disks: &[PathBuf]) -> (Writes, Writes) {
-    let mut actor = Actor::start("M8RefSvr_stacked");
+    let mut load = Load::start("M8RefSvr_stacked");
     let mut collector = collector("M8RefSvr_stacked");
     collector.collect().unwrap();
     let before = completed(disks);
-    actor.tell(&format!("overwrite {device} {BLOCKS}"));
+    load.run(&format!("overwrite-direct {device} {BLOCKS}"));
     let after = completed(disks);
-    let block = of(&collector.collect().unwrap(), actor.pid()).block().unwrap();
+    let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     (
         Writes { bytes: block.write_bytes, operations: block.write_operations },
         Writes { bytes: after.bytes - before.bytes, operations: after.operations - before.operations },

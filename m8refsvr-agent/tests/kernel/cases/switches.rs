@@ -8,7 +8,7 @@ use m8refsvr_agent::{
 use crate::{
     Case,
     Need::{Bpf, Linux, Taskstats as Accounting, Tracefs},
-    actor::Actor,
+    load::Load,
     looking::{Counted as _, collector, collector_of_proc, collector_with, of},
     taskstats::Taskstats,
 };
@@ -55,12 +55,12 @@ fn equal_the_kernels(form: SwitchForm) {
     let options = Options { capacity: 16, bpf_fs: None, switch_forms: vec![form], ..Options::default() };
     let mut collector = collector_with("M8RefSvr_switch", &options);
     let accounting = Taskstats::connect().unwrap();
-    let mut actor = Actor::start("M8RefSvr_switch");
-    let pid = actor.pid();
+    let mut load = Load::start("M8RefSvr_switch");
+    let pid = load.pid();
     collect(&mut collector, pid);
 
     // Four threads that wait and spin while we look at them.
-    actor.tell("start 4");
+    load.run("start-switching 4");
     // On each other CPU one switch may be accounted for that the program is just about to count.
     let in_flight = std::thread::available_parallelism().unwrap().get() as u64 - 1;
     let (mut before, mut seen) = (Switches::default(), Switches::default());
@@ -78,9 +78,9 @@ fn equal_the_kernels(form: SwitchForm) {
     assert!(seen.voluntary > 50 && seen.involuntary > 50, "it did not work: {seen:?}");
 
     // These end, and others after them.
-    actor.tell("rest");
-    actor.tell("work 4 50");
-    equals_usage(&mut collector, &mut actor);
+    load.run("stop-switching");
+    load.run("switch 4 50");
+    equals_usage(&mut collector, &mut load);
     let accounted = accounting.of(pid).unwrap();
     let seen = collect(&mut collector, pid);
     if accounted.voluntary < before.voluntary {
@@ -96,49 +96,49 @@ fn equal_the_kernels(form: SwitchForm) {
 fn continue_without_gap() {
     for round in 0..10 {
         let name = format!("M8RefSvr_gap{round}");
-        let mut actor = Actor::start(&name);
-        actor.tell("start 4");
+        let mut load = Load::start(&name);
+        load.run("start-switching 4");
         // Busy from long before the first collection until after it.
         let mut collector = collector(&name);
-        collect(&mut collector, actor.pid());
-        actor.tell("rest");
-        equals_usage(&mut collector, &mut actor);
+        collect(&mut collector, load.pid());
+        load.run("stop-switching");
+        equals_usage(&mut collector, &mut load);
     }
 }
 
 fn two_hundred_threads() {
-    let mut actor = Actor::start("M8RefSvr_threads");
+    let mut load = Load::start("M8RefSvr_threads");
     let mut collector = collector("M8RefSvr_threads");
-    collect(&mut collector, actor.pid());
+    collect(&mut collector, load.pid());
     for _ in 0..20 {
-        actor.tell("work 10 2");
+        load.run("switch 10 2");
     }
-    let seen = equals_usage(&mut collector, &mut actor);
+    let seen = equals_usage(&mut collector, &mut load);
     assert!(seen.voluntary > 400, "{seen:?}");
 }
 
 fn living_threads() {
     let mut collector = collector_of_proc("M8RefSvr_living");
-    let mut actor = Actor::start("M8RefSvr_living");
-    equals_usage(&mut collector, &mut actor);
-    actor.tell("work 2 50");
-    let seen = collect(&mut collector, actor.pid());
-    let truth = actor.usage();
+    let mut load = Load::start("M8RefSvr_living");
+    equals_usage(&mut collector, &mut load);
+    load.run("switch 2 50");
+    let seen = collect(&mut collector, load.pid());
+    let truth = load.switches();
     // Those of the two threads that ended are lost, which is why programs count.
     assert!(seen.voluntary + 50 < truth.voluntary, "{seen:?} {truth:?}");
 }
 
 /// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
 /// the next command, which is one switch, is looked at, and asks again.
-fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
-    let mut before = actor.usage();
+fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
+    let mut before = load.switches();
     for attempt in 0..1000 {
         if attempt >= 100 {
-            // On a busy machine we are woken on the CPU of the actor, and look before it waits.
+            // On a busy machine we are woken on the CPU of the load, and look before it waits.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let seen = collect(collector, actor.pid());
-        let after = actor.usage();
+        let seen = collect(collector, load.pid());
+        let after = load.switches();
         let waited_once = after.voluntary == before.voluntary + 1 && seen != before;
         if waited_once && after.involuntary == before.involuntary {
             assert_eq!(seen, after);
@@ -150,7 +150,7 @@ fn equals_usage(collector: &mut Collector, actor: &mut Actor) -> Switches {
         }
         before = after;
     }
-    panic!("process {} never rests", actor.pid());
+    panic!("process {} never rests", load.pid());
 }
 
 fn collect(collector: &mut Collector, pid: u32) -> Switches {

@@ -1,0 +1,9 @@
+//! What the tests, the benches and the demonstration share. It is never installed.
+//!
+//! - [`load`]: the processes that they start, monitor and measure, and the commands that these processes follow
+//! - [`case`]: tests that need something of the machine
+//! - [`machine`]: what a machine may lack
+
+pub mod case;
+pub mod load;
+pub mod machine;

@@ -32,7 +32,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start() -> Result<Self> {
-        let folder = build::target_folder();
+        let folder = paths::target();
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let programs = Programs::new_in(&folder, &[NAME])
             .with_context(|| format!("cannot make a program in {}", folder.display()))?;

@@ -5,38 +5,7 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 use crate::{Case, Need, agent::Agent, nginx::Nginx};
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "an answer that makes tonic panic costs one export, and the agent goes on",
-        needs: &[Need::Nginx],
-        run: panicking,
-    },
-    Case {
-        name: "a receiver that says over gRPC when to come back is asked then, and quoted",
-        needs: &[Need::Nginx],
-        run: retry_info,
-    },
-    Case {
-        name: "a receiver that says over HTTP when to come back is asked then, and at most 15 minutes later",
-        needs: &[Need::Nginx],
-        run: retry_after,
-    },
-    Case {
-        name: "a redirect is not followed, and its place is named without what may be a secret",
-        needs: &[Need::Nginx],
-        run: redirect,
-    },
-    Case {
-        name: "a page that comes as answer is no receiver, over both protocols",
-        needs: &[Need::Nginx],
-        run: page,
-    },
-    Case {
-        name: "a status of gRPC is named, with what to do about it",
-        needs: &[Need::Nginx],
-        run: grpc_status,
-    },
-];
+pub(crate) const CASES: &[Case] = &[PANICKING, RETRY_INFO, RETRY_AFTER, REDIRECT, PAGE, GRPC_STATUS];
 
 /// An agent that exports to a port.
 fn start(protocol: &str, port: u16) -> Agent {
@@ -50,6 +19,12 @@ fn trailers_only(status: u8, headers: &str) -> String {
     format!("default_type application/grpc; add_header grpc-status {status}; {headers} return 200;")
 }
 
+const PANICKING: Case = Case::new(
+    "an answer that makes tonic panic costs one export, and the agent goes on",
+    &[Need::Nginx],
+    panicking,
+);
+
 fn panicking() {
     let proxy = Nginx::answering(&trailers_only(14, "add_header grpc-status-details-bin '!';"));
     let mut agent = start("grpc", proxy.grpc_port());
@@ -60,6 +35,12 @@ fn panicking() {
     proxy.wait_for_answers(3);
     assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
 }
+
+const RETRY_INFO: Case = Case::new(
+    "a receiver that says over gRPC when to come back is asked then, and quoted",
+    &[Need::Nginx],
+    retry_info,
+);
 
 fn retry_info() {
     let details = ErrorDetails::with_retry_info(Some(std::time::Duration::from_secs(3600)));
@@ -91,6 +72,12 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+const RETRY_AFTER: Case = Case::new(
+    "a receiver that says over HTTP when to come back is asked then, and at most 15 minutes later",
+    &[Need::Nginx],
+    retry_after,
+);
+
 fn retry_after() {
     let soon = Nginx::answering("add_header Retry-After 2 always; return 429;");
     let late = Nginx::answering("add_header Retry-After 3600 always; return 503;");
@@ -105,6 +92,12 @@ fn retry_after() {
     assert_eq!(late_agent.said("failed: "), 1, "it was asked again: {}", late_agent.log());
 }
 
+const REDIRECT: Case = Case::new(
+    "a redirect is not followed, and its place is named without what may be a secret",
+    &[Need::Nginx],
+    redirect,
+);
+
 fn redirect() {
     let proxy = Nginx::answering("return 307 https://elsewhere.invalid/otlp?key=secret;");
     let agent = start("http/protobuf", proxy.http_port());
@@ -113,12 +106,18 @@ fn redirect() {
     assert!(!agent.log().contains("secret"), "{}", agent.log());
 }
 
+const PAGE: Case =
+    Case::new("a page that comes as answer is no receiver, over both protocols", &[Need::Nginx], page);
+
 fn page() {
     let proxy = Nginx::answering("default_type text/html; return 200 '<html>Welcome</html>';");
     for (protocol, port) in [("grpc", proxy.grpc_port()), ("http/protobuf", proxy.http_port())] {
         start(protocol, port).wait_for("a page came as answer: no OTLP receiver listens there", 1);
     }
 }
+
+const GRPC_STATUS: Case =
+    Case::new("a status of gRPC is named, with what to do about it", &[Need::Nginx], grpc_status);
 
 fn grpc_status() {
     for (status, words) in [

@@ -15,18 +15,7 @@ use crate::{
     receiver::{self, Export, Point, PointKind, Receiver},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "every metric arrives at rotel as the catalogue says, over both protocols, in each vocabulary",
-        needs: &[Bpf, Rotel],
-        run: || arrives_at(receiver::Kind::Rotel),
-    },
-    Case {
-        name: "every metric arrives at mockotlpserver as the catalogue says, over both protocols, in each vocabulary",
-        needs: &[Bpf, Mock],
-        run: || arrives_at(receiver::Kind::Mock),
-    },
-];
+pub(crate) const CASES: &[Case] = &[ARRIVES_AT_ROTEL, ARRIVES_AT_MOCK];
 
 /// Held by a test to which it matters whether the kernel measures BPF programs: two of them would take that from one
 /// another.
@@ -50,6 +39,17 @@ impl Drop for Statistics {
         let _ = std::fs::write(STATISTICS, &self.0);
     }
 }
+
+const ARRIVES_AT_ROTEL: Case = Case::new(
+    "every metric arrives at rotel as the catalogue says, over both protocols, in each vocabulary",
+    &[Bpf, Rotel],
+    || arrives_at(receiver::Kind::Rotel),
+);
+const ARRIVES_AT_MOCK: Case = Case::new(
+    "every metric arrives at mockotlpserver as the catalogue says, over both protocols, in each vocabulary",
+    &[Bpf, Mock],
+    || arrives_at(receiver::Kind::Mock),
+);
 
 fn arrives_at(kind: receiver::Kind) {
     let _one = STATISTICS_USER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -14,15 +14,7 @@ use crate::{
     server::Reserved,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "check goes all the way to the receiver, and tells which step fails",
-        needs: &[Mock, Nginx],
-        run: steps,
-    },
-    Case { name: "check tells which settings it tried", needs: &[], run: in_force },
-    Case { name: "check says of wrong settings what is wrong", needs: &[], run: wrong_settings },
-];
+pub(crate) const CASES: &[Case] = &[STEPS, IN_FORCE, WRONG_SETTINGS];
 
 /// What was found of one thing.
 #[derive(Debug)]
@@ -60,6 +52,9 @@ pub(super) fn assert_found(found: &[Found], check: &str, mark: &str, words: &str
     let found = found.iter().find(|found| found.check == check).unwrap();
     assert!(found.mark == mark && found.words.contains(words), "{check}: {} {}", found.mark, found.words);
 }
+
+const STEPS: Case =
+    Case::new("check goes all the way to the receiver, and tells which step fails", &[Mock, Nginx], steps);
 
 fn steps() {
     let certificates = Certificates::new();
@@ -108,6 +103,8 @@ fn steps() {
     assert_found(&found, "receiver's name", "failure", "receiver.invalid can't be resolved");
 }
 
+const IN_FORCE: Case = Case::new("check tells which settings it tried", &[], in_force);
+
 fn in_force() {
     let nobody = Reserved::new();
     let endpoint = format!("http://127.0.0.1:{}", nobody.port);
@@ -138,6 +135,8 @@ fn in_force() {
     let wrong: Value = serde_json::from_str(&output(&["--json", "--endpoint", "no endpoint"])).unwrap();
     assert_eq!(wrong["settings"], json!({ "process": ["a", "b"], "interval_seconds": 2.5 }));
 }
+
+const WRONG_SETTINGS: Case = Case::new("check says of wrong settings what is wrong", &[], wrong_settings);
 
 fn wrong_settings() {
     for (arguments, check_name, words) in [

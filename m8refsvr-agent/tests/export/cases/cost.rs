@@ -16,11 +16,7 @@ use crate::{
     relay::Relay,
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "an export has as many series and bytes as the page on fleets says",
-    needs: &[Bpf, Mock],
-    run: as_the_page_says,
-}];
+pub(crate) const CASES: &[Case] = &[AS_THE_PAGE_SAYS];
 
 /// As many as in the page's table.
 const PROCESSES: usize = 10;
@@ -37,6 +33,12 @@ struct Cost {
     compressed: f64,
     plain: f64,
 }
+
+const AS_THE_PAGE_SAYS: Case = Case::new(
+    "an export has as many series and bytes as the page on fleets says",
+    &[Bpf, Mock],
+    as_the_page_says,
+);
 
 fn as_the_page_says() {
     // Programs are told of one by one where the kernel measures them.

@@ -20,28 +20,12 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "SIGTERM and SIGINT end the agent after a last collection and a last export",
-        needs: &[Mock],
-        run: last_export,
-    },
-    Case {
-        name: "SIGTERM ends the agent within five seconds while the receiver hangs",
-        needs: &[],
-        run: while_the_receiver_hangs,
-    },
-    Case {
-        name: "SIGTERM ends the agent within five seconds while its log hangs",
-        needs: &[],
-        run: while_the_log_hangs,
-    },
-    Case { name: "what is no file is not read", needs: &[], run: no_file },
-    Case {
-        name: "one export to a receiver that hangs is given up at the timeout",
-        needs: &[],
-        run: once_while_the_receiver_hangs,
-    },
-    Case { name: "a second signal ends the agent at once", needs: &[], run: twice },
+    LAST_EXPORT,
+    WHILE_THE_RECEIVER_HANGS,
+    WHILE_THE_LOG_HANGS,
+    NO_FILE,
+    ONCE_WHILE_THE_RECEIVER_HANGS,
+    TWICE,
 ];
 
 /// As the product promises.
@@ -53,6 +37,12 @@ fn start(name: &Name, protocol: &str, port: u16, interval: &str) -> Agent {
     let loops = ["--interval", interval, "--ebpf", "off", "--process", name.text()];
     Agent::start(&[&loops[..], &place[..]].concat())
 }
+
+const LAST_EXPORT: Case = Case::new(
+    "SIGTERM and SIGINT end the agent after a last collection and a last export",
+    &[Mock],
+    last_export,
+);
 
 fn last_export() {
     for (signal, protocol) in [(Signal::TERM, "grpc"), (Signal::INT, "http/protobuf")] {
@@ -77,6 +67,12 @@ fn last_export() {
     }
 }
 
+const WHILE_THE_RECEIVER_HANGS: Case = Case::new(
+    "SIGTERM ends the agent within five seconds while the receiver hangs",
+    &[],
+    while_the_receiver_hangs,
+);
+
 fn while_the_receiver_hangs() {
     for protocol in ["grpc", "http/protobuf"] {
         let hanging = Broken::silent();
@@ -95,6 +91,9 @@ fn while_the_receiver_hangs() {
         );
     }
 }
+
+const WHILE_THE_LOG_HANGS: Case =
+    Case::new("SIGTERM ends the agent within five seconds while its log hangs", &[], while_the_log_hangs);
 
 fn while_the_log_hangs() {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -120,6 +119,8 @@ fn while_the_log_hangs() {
     assert!(took < END, "{took:?}");
 }
 
+const NO_FILE: Case = Case::new("what is no file is not read", &[], no_file);
+
 fn no_file() {
     let folder = tempfile::tempdir().unwrap();
     let hanging = folder.path().join("hanging");
@@ -130,6 +131,12 @@ fn no_file() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("it is not a file"), "{said}");
 }
+
+const ONCE_WHILE_THE_RECEIVER_HANGS: Case = Case::new(
+    "one export to a receiver that hangs is given up at the timeout",
+    &[],
+    once_while_the_receiver_hangs,
+);
 
 fn once_while_the_receiver_hangs() {
     const TIMEOUT: Duration = Duration::from_millis(700);
@@ -147,6 +154,8 @@ fn once_while_the_receiver_hangs() {
         assert!(took >= TIMEOUT && took < END, "{took:?}");
     }
 }
+
+const TWICE: Case = Case::new("a second signal ends the agent at once", &[], twice);
 
 fn twice() {
     let hanging = Broken::silent();

@@ -8,11 +8,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::Signal;
-
 use m8refsvr_test_support::load::LoadProcess;
-
 use m8refsvr_test_support::machine::memory_cgroup;
+use rustix::process::Signal;
 
 use crate::{
     Case,
@@ -27,61 +25,17 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "a normal exit, an error and a signal arrive as log records over gRPC",
-        needs: &[Bpf, Mock],
-        run: || arrive("grpc", &[NORMAL, ERROR, KILLED]),
-    },
-    Case {
-        name: "a normal exit, an error and a signal arrive as log records over HTTP",
-        needs: &[Bpf, Mock],
-        run: || arrive("http/protobuf", &[NORMAL, ERROR, KILLED]),
-    },
-    Case {
-        name: "a crash with a core arrives as a log record over gRPC",
-        needs: &[Bpf, Mock, CoreFiles],
-        run: || arrive("grpc", &[CRASHED]),
-    },
-    Case {
-        name: "a crash with a core arrives as a log record over HTTP",
-        needs: &[Bpf, Mock, CoreFiles],
-        run: || arrive("http/protobuf", &[CRASHED]),
-    },
-    Case {
-        name: "a process that the OOM killer ends arrives as a log record over gRPC",
-        needs: &[Bpf, Mock, MemoryGroup],
-        run: || arrive("grpc", &[OUT_OF_MEMORY]),
-    },
-    Case {
-        name: "a process that the OOM killer ends arrives as a log record over HTTP",
-        needs: &[Bpf, Mock, MemoryGroup],
-        run: || arrive("http/protobuf", &[OUT_OF_MEMORY]),
-    },
-    Case {
-        name: "exits are log records where the standard variable says so and not by default",
-        needs: &[Bpf, Mock],
-        run: only_when_asked,
-    },
-    Case {
-        name: "a receiver that refuses log records costs no metric over gRPC",
-        needs: &[Bpf, Rotel],
-        run: || refused("grpc"),
-    },
-    Case {
-        name: "a receiver that refuses log records costs no metric over HTTP",
-        needs: &[Bpf, Rotel],
-        run: || refused("http/protobuf"),
-    },
-    Case {
-        name: "log records that hang delay no metric, and the agent ends in time with exit code 0",
-        needs: &[Bpf, Mock, Need::Nginx],
-        run: hanging,
-    },
-    Case {
-        name: "check tries the way of log records where they leave, and only that where metrics don't",
-        needs: &[Mock, Rotel],
-        run: checked,
-    },
+    ARRIVE_GRPC,
+    ARRIVE_HTTP,
+    ARRIVE_GRPC_CRASHED,
+    ARRIVE_HTTP_CRASHED,
+    ARRIVE_GRPC_OUT_OF_MEMORY,
+    ARRIVE_HTTP_OUT_OF_MEMORY,
+    ONLY_WHEN_ASKED,
+    REFUSED_GRPC,
+    REFUSED_HTTP,
+    HANGING,
+    CHECKED,
 ];
 
 const EVENT: &str = "m8refsvr.process.exit";
@@ -102,7 +56,7 @@ const CLOCKS: Duration = Duration::from_millis(1100);
 
 /// A way of ending, and what a record says of it.
 struct End {
-    by: fn(LoadProcess, &Name) -> ExitStatus,
+    by: fn(LoadProcess) -> ExitStatus,
     /// What the kernel tells to the parent.
     status: (Option<i32>, Option<i32>),
     severity: u64,
@@ -111,28 +65,28 @@ struct End {
 }
 
 const NORMAL: End = End {
-    by: |process, _| process.end_by("exit 0").unwrap(),
+    by: |process| process.end_by("exit 0").unwrap(),
     status: (Some(0), None),
     severity: SEVERITY_INFO,
     reason: "normal",
     core_dumped: false,
 };
 const ERROR: End = End {
-    by: |process, _| process.end_by("exit 3").unwrap(),
+    by: |process| process.end_by("exit 3").unwrap(),
     status: (Some(3), None),
     severity: SEVERITY_WARN,
     reason: "error",
     core_dumped: false,
 };
 const KILLED: End = End {
-    by: |process, _| process.kill(Signal::KILL).unwrap(),
+    by: |process| process.kill(Signal::KILL).unwrap(),
     status: (None, Some(9)),
     severity: SEVERITY_ERROR,
     reason: "signal",
     core_dumped: false,
 };
 const CRASHED: End = End {
-    by: |process, _| process.end_by("unlimited-core raise 11").unwrap(),
+    by: |process| process.end_by("unlimited-core raise 11").unwrap(),
     status: (None, Some(11)),
     severity: SEVERITY_ERROR,
     reason: "signal",
@@ -146,7 +100,7 @@ const OUT_OF_MEMORY: End = End {
     core_dumped: false,
 };
 
-fn out_of_memory(mut process: LoadProcess, _: &Name) -> ExitStatus {
+fn out_of_memory(mut process: LoadProcess) -> ExitStatus {
     let (root, limit) = memory_cgroup().unwrap();
     let group = root.join(format!("m8refsvr-export-{}-{}", std::process::id(), process.pid()));
     fs::create_dir(&group).unwrap();
@@ -188,7 +142,7 @@ fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     let created = UNIX_EPOCH + booted + Duration::from_secs_f64(ticks);
     let peak_bytes = of_kernel.status().unwrap().vmhwm.unwrap() * 1024;
     let (least, earliest) = (after_start.elapsed(), SystemTime::now());
-    let status = (end.by)(process, name);
+    let status = (end.by)(process);
     assert_eq!((status.code(), status.signal()), end.status, "{status}");
     assert_eq!(status.core_dumped(), end.core_dumped, "{status}");
     let ran = [least, before_start.elapsed()];
@@ -206,6 +160,33 @@ fn arguments<'a>(name: &'a Name, protocol: &'a str, port: &'a str) -> Vec<&'a st
     arguments.extend(["--process", "no-such-process", "--process", name.text()]);
     arguments
 }
+
+const ARRIVE_GRPC: Case =
+    Case::new("a normal exit, an error and a signal arrive as log records over gRPC", &[Bpf, Mock], || {
+        arrive("grpc", &[NORMAL, ERROR, KILLED])
+    });
+const ARRIVE_HTTP: Case =
+    Case::new("a normal exit, an error and a signal arrive as log records over HTTP", &[Bpf, Mock], || {
+        arrive("http/protobuf", &[NORMAL, ERROR, KILLED])
+    });
+const ARRIVE_GRPC_CRASHED: Case =
+    Case::new("a crash with a core arrives as a log record over gRPC", &[Bpf, Mock, CoreFiles], || {
+        arrive("grpc", &[CRASHED])
+    });
+const ARRIVE_HTTP_CRASHED: Case =
+    Case::new("a crash with a core arrives as a log record over HTTP", &[Bpf, Mock, CoreFiles], || {
+        arrive("http/protobuf", &[CRASHED])
+    });
+const ARRIVE_GRPC_OUT_OF_MEMORY: Case = Case::new(
+    "a process that the OOM killer ends arrives as a log record over gRPC",
+    &[Bpf, Mock, MemoryGroup],
+    || arrive("grpc", &[OUT_OF_MEMORY]),
+);
+const ARRIVE_HTTP_OUT_OF_MEMORY: Case = Case::new(
+    "a process that the OOM killer ends arrives as a log record over HTTP",
+    &[Bpf, Mock, MemoryGroup],
+    || arrive("http/protobuf", &[OUT_OF_MEMORY]),
+);
 
 fn arrive(protocol: &str, ends: &[End]) {
     let receiver = Receiver::start(Kind::Mock);
@@ -267,6 +248,12 @@ fn check(record: &Record, end: &End, truth: &Truth, name: &Name) {
     assert!(peak + (1 << 20) >= truth.peak_bytes, "{}: {record:#?}", truth.peak_bytes);
 }
 
+const ONLY_WHEN_ASKED: Case = Case::new(
+    "exits are log records where the standard variable says so and not by default",
+    &[Bpf, Mock],
+    only_when_asked,
+);
+
 fn only_when_asked() {
     for (variable, more, arrive) in [
         (None, &[][..], false),
@@ -290,6 +277,15 @@ fn only_when_asked() {
         assert_eq!(receiver.records().len(), usize::from(arrive), "{variable:?}, {more:?}");
     }
 }
+
+const REFUSED_GRPC: Case =
+    Case::new("a receiver that refuses log records costs no metric over gRPC", &[Bpf, Rotel], || {
+        refused("grpc")
+    });
+const REFUSED_HTTP: Case =
+    Case::new("a receiver that refuses log records costs no metric over HTTP", &[Bpf, Rotel], || {
+        refused("http/protobuf")
+    });
 
 fn refused(protocol: &str) {
     const EXITS: usize = 5;
@@ -327,6 +323,12 @@ fn refused(protocol: &str) {
     assert!(!log.contains("WARN export to"), "{log}");
 }
 
+const HANGING: Case = Case::new(
+    "log records that hang delay no metric, and the agent ends in time with exit code 0",
+    &[Bpf, Mock, Need::Nginx],
+    hanging,
+);
+
 fn hanging() {
     for protocol in ["grpc", "http/protobuf"] {
         let (receiver, silent) = (Receiver::start(Kind::Mock), Broken::silent());
@@ -351,6 +353,12 @@ fn hanging() {
         assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
     }
 }
+
+const CHECKED: Case = Case::new(
+    "check tries the way of log records where they leave, and only that where metrics don't",
+    &[Mock, Rotel],
+    checked,
+);
 
 fn checked() {
     for protocol in ["grpc", "http/protobuf"] {

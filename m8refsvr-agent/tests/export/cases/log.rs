@@ -19,34 +19,13 @@ use crate::{
     receiver::{Kind, Receiver},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "that no process matches is said once, and once when there is one again",
-        needs: &[],
-        run: no_processes,
-    },
-    Case { name: "SIGHUP opens the log file again", needs: &[], run: reopened },
-    Case { name: "under systemd each line begins with its priority", needs: &[], run: priorities },
-    Case { name: "a log of JSON is a JSON object a line", needs: &[], run: json },
-    Case {
-        name: "what is in force is said at start, without secrets, and the header arrives",
-        needs: &[Nginx],
-        run: in_force,
-    },
-    Case { name: "requests are compressed unless they shall not be", needs: &[Nginx], run: compressed },
-    Case {
-        name: "points that a receiver does not accept are said and counted",
-        needs: &[Mock, Nginx],
-        run: partial_success,
-    },
-    Case {
-        name: "a receiver that can't be reached is said once, and once when it is back",
-        needs: &[Mock],
-        run: unreachable,
-    },
-];
+pub(crate) const CASES: &[Case] =
+    &[NO_PROCESSES, REOPENED, PRIORITIES, JSON, IN_FORCE, COMPRESSED, PARTIAL_SUCCESS, UNREACHABLE];
 
 const NOWHERE: [&str; 6] = ["--ebpf", "off", "--agent-host", "127.0.0.1", "--agent-port", "1"];
+
+const NO_PROCESSES: Case =
+    Case::new("that no process matches is said once, and once when there is one again", &[], no_processes);
 
 fn no_processes() {
     let name = Name::new("comes");
@@ -63,6 +42,8 @@ fn no_processes() {
     agent.wait_for_collections(3);
     assert_eq!((agent.said(&nobody), agent.said(&one)), (2, 1), "{}", agent.log());
 }
+
+const REOPENED: Case = Case::new("SIGHUP opens the log file again", &[], reopened);
 
 fn reopened() {
     let agent = Agent::start(&[&NOWHERE[..], &["--interval", "0.1"]].concat());
@@ -93,6 +74,8 @@ fn said_until(mut process: Child, text: &str) -> String {
     said
 }
 
+const PRIORITIES: Case = Case::new("under systemd each line begins with its priority", &[], priorities);
+
 fn priorities() {
     let (reader, writer) = std::io::pipe().unwrap();
     let owned: std::os::fd::OwnedFd = reader.into();
@@ -109,6 +92,8 @@ fn priorities() {
     assert!(said.starts_with("<6>m8refsvr-agent "), "{said}");
 }
 
+const JSON: Case = Case::new("a log of JSON is a JSON object a line", &[], json);
+
 fn json() {
     let mut command = command(&[&NOWHERE[..], &["--interval", "0.2", "--log-format", "json"]].concat());
     let said = said_until(command.stderr(Stdio::piped()).spawn().unwrap(), "connection refused");
@@ -118,6 +103,12 @@ fn json() {
         assert!(["INFO", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
     }
 }
+
+const IN_FORCE: Case = Case::new(
+    "what is in force is said at start, without secrets, and the header arrives",
+    &[Nginx],
+    in_force,
+);
 
 fn in_force() {
     let proxy = nginx::Nginx::answering("if ($http_api_key = 'se cret') { return 204; } return 403;");
@@ -140,6 +131,8 @@ fn in_force() {
     assert!(!agent.log().contains("cret"), "{}", agent.log());
 }
 
+const COMPRESSED: Case = Case::new("requests are compressed unless they shall not be", &[Nginx], compressed);
+
 fn compressed() {
     let asks = "if ($http_content_encoding = gzip) { return 403; }
         if ($http_grpc_encoding = gzip) { return 403; } return 404;";
@@ -159,6 +152,9 @@ fn compressed() {
         }
     }
 }
+
+const PARTIAL_SUCCESS: Case =
+    Case::new("points that a receiver does not accept are said and counted", &[Mock, Nginx], partial_success);
 
 fn partial_success() {
     // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 7, error_message: "too old" } }
@@ -186,6 +182,12 @@ fn partial_success() {
     let rejected = rejected.next().unwrap().value;
     assert!(rejected >= 7.0 && rejected % 7.0 == 0.0, "{rejected} rejected points");
 }
+
+const UNREACHABLE: Case = Case::new(
+    "a receiver that can't be reached is said once, and once when it is back",
+    &[Mock],
+    unreachable,
+);
 
 fn unreachable() {
     let receiver = Receiver::start(Kind::Mock);

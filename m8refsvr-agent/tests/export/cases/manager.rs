@@ -6,11 +6,13 @@ use rustix::process::Signal;
 
 use crate::{Case, agent::Agent, load::Name, server::PATIENCE};
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "the service manager is told when the agent is ready, that it lives, and when it ends",
-    needs: &[],
-    run: told,
-}];
+pub(crate) const CASES: &[Case] = &[TOLD];
+
+const TOLD: Case = Case::new(
+    "the service manager is told when the agent is ready, that it lives, and when it ends",
+    &[],
+    told,
+);
 
 fn told() {
     let folder = tempfile::tempdir().unwrap();

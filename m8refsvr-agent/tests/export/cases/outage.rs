@@ -7,9 +7,8 @@ use std::{
 };
 
 use m8refsvr_agent::export::otlp::LIMIT;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
 use m8refsvr_test_support::load::LoadProcess;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{
     Case,
@@ -22,39 +21,7 @@ use crate::{
     server::Reserved,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "a receiver that goes away for ten intervals gets the right totals when it is back",
-        needs: &[Mock],
-        run: goes_away,
-    },
-    Case {
-        name: "a receiver that answers 503 gets the right totals when it takes them again",
-        needs: &[Mock, Nginx],
-        run: unavailable,
-    },
-    Case {
-        name: "a receiver that never answers delays no collection, and gets the right totals when it answers again",
-        needs: &[Mock],
-        run: silent,
-    },
-    Case {
-        name: "a receiver that cuts the connection gets the right totals when it does so no more",
-        needs: &[Mock],
-        run: cutting,
-    },
-    Case {
-        name: "a collection that fails is not exported, and the next is",
-        needs: &[Mock],
-        run: failed_collection,
-    },
-    Case {
-        name: "a receiver that ends idle connections just as they are used again is no failure",
-        needs: &[Nginx],
-        run: idle,
-    },
-    Case { name: "a thousand failed exports leave memory as it was", needs: &[Nginx], run: memory },
-];
+pub(crate) const CASES: &[Case] = &[GOES_AWAY, UNAVAILABLE, SILENT, CUTTING, FAILED_COLLECTION, IDLE, MEMORY];
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 const INTERVAL: &str = "0.2";
@@ -119,6 +86,12 @@ fn value(export: &Export, name: &str, attribute: &str, wanted: &str) -> f64 {
     found.unwrap_or_else(|| panic!("{name} did not arrive")).value
 }
 
+const GOES_AWAY: Case = Case::new(
+    "a receiver that goes away for ten intervals gets the right totals when it is back",
+    &[Mock],
+    goes_away,
+);
+
 fn goes_away() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start(Kind::Mock);
@@ -142,6 +115,12 @@ fn goes_away() {
     }
 }
 
+const UNAVAILABLE: Case = Case::new(
+    "a receiver that answers 503 gets the right totals when it takes them again",
+    &[Mock, Nginx],
+    unavailable,
+);
+
 fn unavailable() {
     for protocol in PROTOCOLS {
         let proxy = nginx::Nginx::unavailable();
@@ -159,6 +138,12 @@ fn unavailable() {
         assert!(value(&exports[0], "m8refsvr.agent.export.failed", "", "") >= 10.0);
     }
 }
+
+const SILENT: Case = Case::new(
+    "a receiver that never answers delays no collection, and gets the right totals when it answers again",
+    &[Mock],
+    silent,
+);
 
 fn silent() {
     for protocol in PROTOCOLS {
@@ -206,6 +191,12 @@ fn check_collections(agent: &Agent, export: &Export) {
     assert!((passed - seen).abs() <= 1.0, "{passed} were due, {} were taken, {skipped} skipped", due.len());
 }
 
+const CUTTING: Case = Case::new(
+    "a receiver that cuts the connection gets the right totals when it does so no more",
+    &[Mock],
+    cutting,
+);
+
 fn cutting() {
     for protocol in PROTOCOLS {
         let broken = Broken::cutting();
@@ -223,6 +214,9 @@ fn cutting() {
         assert_eq!(value(&exports[0], "process.disk.io", "disk.io.direction", "write"), setting.written());
     }
 }
+
+const FAILED_COLLECTION: Case =
+    Case::new("a collection that fails is not exported, and the next is", &[Mock], failed_collection);
 
 fn failed_collection() {
     let receiver = Receiver::start(Kind::Mock);
@@ -247,6 +241,12 @@ fn failed_collection() {
     assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "nothing arrives twice: {times:?}");
     assert!(value(&exports[exports.len() - 1], "m8refsvr.agent.collection.failed", "", "") >= 2.0);
 }
+
+const IDLE: Case = Case::new(
+    "a receiver that ends idle connections just as they are used again is no failure",
+    &[Nginx],
+    idle,
+);
 
 fn idle() {
     // As long as an interval.
@@ -284,6 +284,8 @@ fn resident_now(pid: u32) -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
+
+const MEMORY: Case = Case::new("a thousand failed exports leave memory as it was", &[Nginx], memory);
 
 fn memory() {
     const FAILED: usize = 1000;

@@ -7,12 +7,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use m8refsvr_test_support::load::LoadProcess;
+use m8refsvr_test_support::machine::memory_cgroup;
 use procfs::process::Process;
 use regex::Regex;
-
-use m8refsvr_test_support::load::LoadProcess;
-
-use m8refsvr_test_support::machine::memory_cgroup;
 
 use crate::{
     Case,
@@ -24,36 +22,12 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "each process is a resource with what the kernel says of it, over gRPC",
-        needs: &[Rotel],
-        run: || resources(Kind::Rotel, "grpc"),
-    },
-    Case {
-        name: "each process is a resource with what the kernel says of it, over HTTP",
-        needs: &[Mock],
-        run: || resources(Kind::Mock, "http/protobuf"),
-    },
-    Case {
-        name: "a process in a container has the container's id in its resource",
-        needs: &[Mock, MemoryGroup],
-        run: in_container,
-    },
-    Case {
-        name: "arguments of processes and attributes of points are sent only when asked for",
-        needs: &[Mock],
-        run: only_when_asked,
-    },
-    Case {
-        name: "two thousand resources arrive complete over gRPC, and add up to the totals",
-        needs: &[Rotel],
-        run: || two_thousand(Kind::Rotel, "grpc"),
-    },
-    Case {
-        name: "two thousand resources arrive complete over HTTP, and add up to the totals",
-        needs: &[Mock, Nginx],
-        run: || two_thousand(Kind::Mock, "http/protobuf"),
-    },
+    RESOURCES_ROTEL_GRPC,
+    RESOURCES_MOCK_HTTP,
+    IN_CONTAINER,
+    ONLY_WHEN_ASKED,
+    TWO_THOUSAND_ROTEL_GRPC,
+    TWO_THOUSAND_MOCK_HTTP,
 ];
 
 /// A user with a name on every machine, and one without.
@@ -141,6 +115,15 @@ fn by_pid(exports: Vec<Export>) -> (BTreeMap<u32, Export>, Export) {
     (of_processes, of_agent.expect("the agent's own"))
 }
 
+const RESOURCES_ROTEL_GRPC: Case =
+    Case::new("each process is a resource with what the kernel says of it, over gRPC", &[Rotel], || {
+        resources(Kind::Rotel, "grpc")
+    });
+const RESOURCES_MOCK_HTTP: Case =
+    Case::new("each process is a resource with what the kernel says of it, over HTTP", &[Mock], || {
+        resources(Kind::Mock, "http/protobuf")
+    });
+
 fn resources(kind: Kind, protocol: &str) {
     let receiver = Receiver::start(kind);
     let name = Name::new("resource");
@@ -221,6 +204,12 @@ impl Drop for Container {
     }
 }
 
+const IN_CONTAINER: Case = Case::new(
+    "a process in a container has the container's id in its resource",
+    &[Mock, MemoryGroup],
+    in_container,
+);
+
 fn in_container() {
     let receiver = Receiver::start(Kind::Mock);
     let name = Name::new("contained");
@@ -239,6 +228,12 @@ fn in_container() {
         assert_ne!(id(&outside).as_ref(), Some(&container.id), "{protocol}");
     }
 }
+
+const ONLY_WHEN_ASKED: Case = Case::new(
+    "arguments of processes and attributes of points are sent only when asked for",
+    &[Mock],
+    only_when_asked,
+);
 
 fn only_when_asked() {
     let receiver = Receiver::start(Kind::Mock);
@@ -294,6 +289,16 @@ const TOTALS: [(&str, &str, &str); 10] = [
     ("process.context_switches", "voluntary", "voluntary_ctx_switches"),
     ("process.context_switches", "involuntary", "nonvoluntary_ctx_switches"),
 ];
+
+const TWO_THOUSAND_ROTEL_GRPC: Case =
+    Case::new("two thousand resources arrive complete over gRPC, and add up to the totals", &[Rotel], || {
+        two_thousand(Kind::Rotel, "grpc")
+    });
+const TWO_THOUSAND_MOCK_HTTP: Case = Case::new(
+    "two thousand resources arrive complete over HTTP, and add up to the totals",
+    &[Mock, Nginx],
+    || two_thousand(Kind::Mock, "http/protobuf"),
+);
 
 fn two_thousand(kind: Kind, protocol: &str) {
     const COUNT: usize = 2000;

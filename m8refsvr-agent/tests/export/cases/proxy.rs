@@ -15,27 +15,7 @@ use crate::{
     server::Reserved,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "exports go through a proxy, by tunnel where TLS or gRPC needs it",
-        needs: &[Mock, Nginx],
-        run: ways,
-    },
-    Case {
-        name: "a proxy that refuses is named once, and exports arrive when it no longer does",
-        needs: &[Mock],
-        run: refused,
-    },
-    Case { name: "a proxy that never answers is named once the time is up", needs: &[Mock], run: hanging },
-    Case {
-        name: "a proxy is sent the credentials of its URL, and nobody else reads them",
-        needs: &[Mock],
-        run: credentials,
-    },
-    Case { name: "NO_PROXY goes round the proxy", needs: &[Mock], run: round },
-    Case { name: "exports to this machine never go through a proxy", needs: &[Mock], run: localhost },
-    Case { name: "check shows the proxy as a step of its own", needs: &[Mock], run: checked },
-];
+pub(crate) const CASES: &[Case] = &[WAYS, REFUSED, HANGING, CREDENTIALS_CASE, ROUND, LOCALHOST, CHECKED];
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 /// `user` and `se cret`, as RFC 7617 has them.
@@ -63,6 +43,9 @@ fn asked(protocol: &str, authority: &str, tls: bool) -> Asked {
     };
     Asked { method: method.to_owned(), target, authorization: None }
 }
+
+const WAYS: Case =
+    Case::new("exports go through a proxy, by tunnel where TLS or gRPC needs it", &[Mock, Nginx], ways);
 
 fn ways() {
     let certificates = Certificates::new();
@@ -103,6 +86,12 @@ fn ways() {
     }
 }
 
+const REFUSED: Case = Case::new(
+    "a proxy that refuses is named once, and exports arrive when it no longer does",
+    &[Mock],
+    refused,
+);
+
 fn refused() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start(Kind::Mock);
@@ -133,6 +122,8 @@ fn refused() {
     }
 }
 
+const HANGING: Case = Case::new("a proxy that never answers is named once the time is up", &[Mock], hanging);
+
 fn hanging() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start(Kind::Mock);
@@ -152,6 +143,9 @@ fn hanging() {
         assert_eq!(receiver.exports(), []);
     }
 }
+
+const CREDENTIALS_CASE: Case =
+    Case::new("a proxy is sent the credentials of its URL, and nobody else reads them", &[Mock], credentials);
 
 fn credentials() {
     let receiver = Receiver::start(Kind::Mock);
@@ -193,6 +187,8 @@ fn credentials() {
     }
 }
 
+const ROUND: Case = Case::new("NO_PROXY goes round the proxy", &[Mock], round);
+
 fn round() {
     let receiver = Receiver::start(Kind::Mock);
     for protocol in PROTOCOLS {
@@ -225,6 +221,8 @@ fn round() {
     }
 }
 
+const LOCALHOST: Case = Case::new("exports to this machine never go through a proxy", &[Mock], localhost);
+
 fn localhost() {
     let receiver = Receiver::start(Kind::Mock);
     let proxy = ConnectProxy::start(Behaviour::Forward);
@@ -244,6 +242,8 @@ fn localhost() {
         }
     }
 }
+
+const CHECKED: Case = Case::new("check shows the proxy as a step of its own", &[Mock], checked);
 
 fn checked() {
     let receiver = Receiver::start(Kind::Mock);

@@ -27,61 +27,29 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "rotel shows all that was sent", needs: &[Need::Rotel], run: || shown(Kind::Rotel) },
-    Case { name: "mockotlpserver shows all that was sent", needs: &[Need::Mock], run: || shown(Kind::Mock) },
-    Case { name: "rotel comes back where it was", needs: &[Need::Rotel], run: || comes_back(Kind::Rotel) },
-    Case {
-        name: "mockotlpserver comes back where it was",
-        needs: &[Need::Mock],
-        run: || comes_back(Kind::Mock),
-    },
-    Case {
-        name: "rotel takes 4 MiB over gRPC and no more",
-        needs: &[Need::Rotel],
-        run: || limited(Kind::Rotel),
-    },
-    Case {
-        name: "mockotlpserver takes 4 MiB over gRPC and no more",
-        needs: &[Need::Mock],
-        run: || limited(Kind::Mock),
-    },
-    Case { name: "mockotlpserver shows log records too", needs: &[Need::Mock], run: log_records },
-    Case {
-        name: "rotel refuses log records where it shall, and takes metrics",
-        needs: &[Need::Rotel],
-        run: logs_refused,
-    },
-    Case { name: "nginx hands on what comes over TLS", needs: &[Need::Nginx, Need::Rotel], run: tls },
-    Case {
-        name: "nginx takes 4 MiB and no more where it shall",
-        needs: &[Need::Nginx, Need::Mock],
-        run: limited_by_nginx,
-    },
-    Case {
-        name: "nginx lets in only who has a valid certificate",
-        needs: &[Need::Nginx, Need::Rotel],
-        run: mutual,
-    },
-    Case {
-        name: "nginx comes back with another certificate",
-        needs: &[Need::Nginx, Need::Rotel],
-        run: renewed,
-    },
-    Case {
-        name: "nginx without a receiver is unavailable, and a reserved port refuses",
-        needs: &[Need::Nginx],
-        run: unavailable,
-    },
-    Case {
-        name: "the proxy makes tunnels and passes requests on, and refuses or hangs where it shall",
-        needs: &[Need::Mock],
-        run: by_proxy,
-    },
-    Case { name: "a broken endpoint accepts, and is silent or cuts the connection", needs: &[], run: broken },
+    SHOWN_ROTEL,
+    SHOWN_MOCK,
+    COMES_BACK_ROTEL,
+    COMES_BACK_MOCK,
+    LIMITED_ROTEL,
+    LIMITED_MOCK,
+    LOG_RECORDS,
+    LOGS_REFUSED,
+    TLS,
+    LIMITED_BY_NGINX,
+    MUTUAL,
+    RENEWED,
+    UNAVAILABLE,
+    BY_PROXY,
+    BROKEN,
 ];
 
 const START: u64 = 1_600_000_000_000_000_001;
 const NOW: u64 = 1_700_000_000_123_456_789;
+
+const SHOWN_ROTEL: Case = Case::new("rotel shows all that was sent", &[Need::Rotel], || shown(Kind::Rotel));
+const SHOWN_MOCK: Case =
+    Case::new("mockotlpserver shows all that was sent", &[Need::Mock], || shown(Kind::Mock));
 
 fn shown(kind: Kind) {
     let receiver = Receiver::start(kind);
@@ -96,6 +64,11 @@ fn shown(kind: Kind) {
     assert_eq!(exports, ["http", "http, gzip", "grpc", "grpc, gzip"].map(export));
 }
 
+const COMES_BACK_ROTEL: Case =
+    Case::new("rotel comes back where it was", &[Need::Rotel], || comes_back(Kind::Rotel));
+const COMES_BACK_MOCK: Case =
+    Case::new("mockotlpserver comes back where it was", &[Need::Mock], || comes_back(Kind::Mock));
+
 fn comes_back(kind: Kind) {
     let receiver = Receiver::start(kind);
     let (grpc, http) = (receiver.grpc_port(), receiver.http_port());
@@ -107,6 +80,11 @@ fn comes_back(kind: Kind) {
     assert_eq!(send::http(http, &request("after")), 200);
     assert_eq!(receiver.exports(), [export("after")]);
 }
+
+const LIMITED_ROTEL: Case =
+    Case::new("rotel takes 4 MiB over gRPC and no more", &[Need::Rotel], || limited(Kind::Rotel));
+const LIMITED_MOCK: Case =
+    Case::new("mockotlpserver takes 4 MiB over gRPC and no more", &[Need::Mock], || limited(Kind::Mock));
 
 fn limited(kind: Kind) {
     const LIMIT: usize = 4 << 20;
@@ -121,6 +99,9 @@ fn limited(kind: Kind) {
     assert_eq!(receiver.exports().last(), Some(&export(&too_long)));
 }
 
+const LIMITED_BY_NGINX: Case =
+    Case::new("nginx takes 4 MiB and no more where it shall", &[Need::Nginx, Need::Mock], limited_by_nginx);
+
 fn limited_by_nginx() {
     const LIMIT: usize = 4 << 20;
     let receiver = Receiver::start(Kind::Mock);
@@ -131,6 +112,8 @@ fn limited_by_nginx() {
     assert_eq!(receiver.exports(), [export(&fitting)]);
 }
 
+const LOG_RECORDS: Case = Case::new("mockotlpserver shows log records too", &[Need::Mock], log_records);
+
 fn log_records() {
     let receiver = Receiver::start(Kind::Mock);
     assert_eq!(send::http_logs(receiver.http_port(), &logs("http")), 200);
@@ -139,6 +122,9 @@ fn log_records() {
     assert_eq!(receiver.wait_for_records(2), [record("http"), record("grpc")]);
     assert_eq!(receiver.exports(), []);
 }
+
+const LOGS_REFUSED: Case =
+    Case::new("rotel refuses log records where it shall, and takes metrics", &[Need::Rotel], logs_refused);
 
 fn logs_refused() {
     let receiver = Receiver::start(Kind::RotelWithoutLogs);
@@ -149,6 +135,8 @@ fn logs_refused() {
     send::grpc(receiver.grpc_port(), request("grpc"), None).unwrap();
     assert_eq!(receiver.exports(), ["http", "grpc"].map(export));
 }
+
+const TLS: Case = Case::new("nginx hands on what comes over TLS", &[Need::Nginx, Need::Rotel], tls);
 
 fn tls() {
     let receiver = Receiver::start(Kind::Rotel);
@@ -161,6 +149,9 @@ fn tls() {
     send::https(nginx.http_port(), &request(""), &certificates.other_authority(), None).unwrap_err();
     assert_eq!(receiver.exports().len(), 1);
 }
+
+const MUTUAL: Case =
+    Case::new("nginx lets in only who has a valid certificate", &[Need::Nginx, Need::Rotel], mutual);
 
 fn mutual() {
     let receiver = Receiver::start(Kind::Rotel);
@@ -186,6 +177,9 @@ fn mutual() {
     }
 }
 
+const RENEWED: Case =
+    Case::new("nginx comes back with another certificate", &[Need::Nginx, Need::Rotel], renewed);
+
 fn renewed() {
     let receiver = Receiver::start(Kind::Rotel);
     let certificates = Certificates::new();
@@ -200,6 +194,12 @@ fn renewed() {
     assert_eq!(receiver.exports().len(), 1);
 }
 
+const UNAVAILABLE: Case = Case::new(
+    "nginx without a receiver is unavailable, and a reserved port refuses",
+    &[Need::Nginx],
+    unavailable,
+);
+
 fn unavailable() {
     let nginx = Nginx::unavailable();
     assert_eq!(send::http(nginx.http_port(), &request("")), 503);
@@ -208,6 +208,12 @@ fn unavailable() {
     let nobody = Reserved::new();
     TcpStream::connect(server::loopback(nobody.port)).unwrap_err();
 }
+
+const BY_PROXY: Case = Case::new(
+    "the proxy makes tunnels and passes requests on, and refuses or hangs where it shall",
+    &[Need::Mock],
+    by_proxy,
+);
 
 fn by_proxy() {
     let receiver = Receiver::start(Kind::Mock);
@@ -250,6 +256,9 @@ fn by_proxy() {
     let nobody = format!("{FAR}:{}", Reserved::new().port);
     assert_eq!(send::http_by_tunnel(proxy.port(), &nobody, "", &request("")), 502);
 }
+
+const BROKEN: Case =
+    Case::new("a broken endpoint accepts, and is silent or cuts the connection", &[], broken);
 
 fn broken() {
     let connect = |broken: &Broken| TcpStream::connect(server::loopback(broken.port())).unwrap();

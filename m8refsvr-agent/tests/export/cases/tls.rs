@@ -16,49 +16,8 @@ use crate::{
     receiver::{Kind, Receiver},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "with mutual TLS an export arrives with the client certificate, and is refused without or with another",
-        needs: &[Mock, Nginx],
-        run: mutual,
-    },
-    Case {
-        name: "a receiver whose certificate is not trusted or out of its time gets nothing",
-        needs: &[Mock, Nginx],
-        run: untrusted,
-    },
-    Case {
-        name: "a receiver's own certificate, made by openssl req -x509, is trusted where it is given and for its names",
-        needs: &[Mock, Nginx, Openssl],
-        run: by_openssl,
-    },
-    Case {
-        name: "files that can't be used are errors at start that name the file",
-        needs: &[],
-        run: unusable_files,
-    },
-    Case { name: "renewed certificates are taken up without a restart", needs: &[Mock, Nginx], run: renewal },
-    Case {
-        name: "an agent whose certificates have expired goes on and exports when they are renewed",
-        needs: &[Mock, Nginx],
-        run: expired_at_start,
-    },
-    Case {
-        name: "a certificate is used from when its time comes without being read for it",
-        needs: &[Mock, Nginx],
-        run: coming,
-    },
-    Case {
-        name: "a receiver that refuses the client certificate after the handshake is understood",
-        needs: &[],
-        run: picky,
-    },
-    Case {
-        name: "a receiver that speaks no TLS is told from one that does",
-        needs: &[Mock],
-        run: no_tls_there,
-    },
-];
+pub(crate) const CASES: &[Case] =
+    &[MUTUAL, UNTRUSTED, BY_OPENSSL, UNUSABLE_FILES, RENEWAL, EXPIRED_AT_START, COMING, PICKY, NO_TLS_THERE];
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 const ONCE: [&str; 6] = ["--once", "--ebpf", "off", "--sample", "0.01", "--tls"];
@@ -78,6 +37,12 @@ fn text(path: &Path) -> &str {
 fn port(proxy: &nginx::Nginx, protocol: &str) -> u16 {
     if protocol == "grpc" { proxy.grpc_port() } else { proxy.http_port() }
 }
+
+const MUTUAL: Case = Case::new(
+    "with mutual TLS an export arrives with the client certificate, and is refused without or with another",
+    &[Mock, Nginx],
+    mutual,
+);
 
 fn mutual() {
     let certificates = Certificates::new();
@@ -117,6 +82,12 @@ fn mutual() {
         assert_eq!(receiver.exports().len(), before + 1);
     }
 }
+
+const UNTRUSTED: Case = Case::new(
+    "a receiver whose certificate is not trusted or out of its time gets nothing",
+    &[Mock, Nginx],
+    untrusted,
+);
 
 fn untrusted() {
     let certificates = Certificates::new();
@@ -159,6 +130,9 @@ eNShrhU+oGnxZ5YwNbixAQIgVN6Z92NKgK3bUYdsoiep9D9htbmJ4zkgXaZWJR/j
 OOo=
 -----END CERTIFICATE-----
 ";
+
+const UNUSABLE_FILES: Case =
+    Case::new("files that can't be used are errors at start that name the file", &[], unusable_files);
 
 fn unusable_files() {
     let certificates = Certificates::new();
@@ -214,6 +188,12 @@ fn unusable_files() {
         }
     }
 }
+
+const BY_OPENSSL: Case = Case::new(
+    "a receiver's own certificate, made by openssl req -x509, is trusted where it is given and for its names",
+    &[Mock, Nginx, Openssl],
+    by_openssl,
+);
 
 fn by_openssl() {
     let certificates = Certificates::new();
@@ -283,6 +263,12 @@ impl Renewed {
     }
 }
 
+const EXPIRED_AT_START: Case = Case::new(
+    "an agent whose certificates have expired goes on and exports when they are renewed",
+    &[Mock, Nginx],
+    expired_at_start,
+);
+
 fn expired_at_start() {
     let certificates = Certificates::new();
     let (authority, expired) = (certificates.authority(), certificates.expired_client());
@@ -314,6 +300,12 @@ fn expired_at_start() {
     }
 }
 
+const COMING: Case = Case::new(
+    "a certificate is used from when its time comes without being read for it",
+    &[Mock, Nginx],
+    coming,
+);
+
 fn coming() {
     let certificates = Certificates::new();
     let authority = certificates.authority();
@@ -327,6 +319,9 @@ fn coming() {
     agent.wait_for("exports arrive again", 1);
     assert_eq!(agent.said("WARN"), 1, "{}", agent.log());
 }
+
+const RENEWAL: Case =
+    Case::new("renewed certificates are taken up without a restart", &[Mock, Nginx], renewal);
 
 fn renewal() {
     let (old, new) = (Certificates::new(), Certificates::new());
@@ -357,6 +352,9 @@ fn renewal() {
     drop(proxy);
 }
 
+const PICKY: Case =
+    Case::new("a receiver that refuses the client certificate after the handshake is understood", &[], picky);
+
 fn picky() {
     let certificates = Certificates::new();
     let authority = certificates.authority();
@@ -375,6 +373,9 @@ fn picky() {
         refused(&pair, "UnknownCA");
     }
 }
+
+const NO_TLS_THERE: Case =
+    Case::new("a receiver that speaks no TLS is told from one that does", &[Mock], no_tls_there);
 
 fn no_tls_there() {
     let receiver = Receiver::start(Kind::Mock);

@@ -12,24 +12,17 @@ use crate::{
     receiver::{Export, Kind, Point, PointKind, Receiver},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "two thousand processes one by one arrive complete over gRPC",
-        needs: &[Rotel],
-        run: || two_thousand(Kind::Rotel, "grpc"),
-    },
-    Case {
-        name: "two thousand processes one by one arrive complete over HTTP",
-        needs: &[Mock],
-        run: || two_thousand(Kind::Mock, "http/protobuf"),
-    },
-    Case { name: "totals never fall while processes start and end", needs: &[Mock], run: || never_fall(&[]) },
-    Case {
-        name: "totals of processes one by one never fall while processes start and end",
-        needs: &[Mock],
-        run: || never_fall(&["--per-process", "--max-series-processes", "3"]),
-    },
-];
+pub(crate) const CASES: &[Case] =
+    &[TWO_THOUSAND_ROTEL_GRPC, TWO_THOUSAND_MOCK_HTTP, NEVER_FALL, NEVER_FALL_PER_PROCESS];
+
+const TWO_THOUSAND_ROTEL_GRPC: Case =
+    Case::new("two thousand processes one by one arrive complete over gRPC", &[Rotel], || {
+        two_thousand(Kind::Rotel, "grpc")
+    });
+const TWO_THOUSAND_MOCK_HTTP: Case =
+    Case::new("two thousand processes one by one arrive complete over HTTP", &[Mock], || {
+        two_thousand(Kind::Mock, "http/protobuf")
+    });
 
 fn two_thousand(kind: Kind, protocol: &str) {
     const COUNT: usize = 2000;
@@ -61,6 +54,13 @@ fn two_thousand(kind: Kind, protocol: &str) {
     let count = points.iter().find(|point| point.name == "m8refsvr.process.count").unwrap();
     assert_eq!(count.value, 2000.0);
 }
+
+const NEVER_FALL: Case =
+    Case::new("totals never fall while processes start and end", &[Mock], || never_fall(&[]));
+const NEVER_FALL_PER_PROCESS: Case =
+    Case::new("totals of processes one by one never fall while processes start and end", &[Mock], || {
+        never_fall(&["--per-process", "--max-series-processes", "3"])
+    });
 
 fn never_fall(more: &[&str]) {
     const TICKS: usize = 30;

@@ -25,14 +25,7 @@ use crate::{
     server::PATIENCE,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case { name: "a report is sent in the host's turn", needs: &[Mock], run: in_turn },
-    Case {
-        name: "the first report and the last wait for no turn, and one that waits makes room for a newer one",
-        needs: &[Mock],
-        run: first_and_last,
-    },
-];
+pub(crate) const CASES: &[Case] = &[IN_TURN, FIRST_AND_LAST];
 
 /// An exporter, and what looks hand over to it.
 struct Delivery {
@@ -94,6 +87,8 @@ impl Delivery {
     }
 }
 
+const IN_TURN: Case = Case::new("a report is sent in the host's turn", &[Mock], in_turn);
+
 fn in_turn() {
     const TURN: Duration = Duration::from_secs(2);
     let receiver = Receiver::start(Kind::Mock);
@@ -107,6 +102,12 @@ fn in_turn() {
         assert!(before.elapsed() >= TURN, "it came {:?} after the collection", before.elapsed());
     }
 }
+
+const FIRST_AND_LAST: Case = Case::new(
+    "the first report and the last wait for no turn, and one that waits makes room for a newer one",
+    &[Mock],
+    first_and_last,
+);
 
 fn first_and_last() {
     const NEVER: Duration = Duration::from_secs(86_400);

@@ -10,15 +10,17 @@ use crate::{
     victoria_metrics::VictoriaMetrics,
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "the context switches that VictoriaMetrics stores end at what the kernel has accounted",
-    needs: &[Bpf, Store],
-    run: context_switches,
-}];
+pub(crate) const CASES: &[Case] = &[CONTEXT_SWITCHES];
 
 const THREADS: u64 = 4;
 const TIMES: u64 = 100;
 const ROUNDS: u64 = 5;
+
+const CONTEXT_SWITCHES: Case = Case::new(
+    "the context switches that VictoriaMetrics stores end at what the kernel has accounted",
+    &[Bpf, Store],
+    context_switches,
+);
 
 fn context_switches() {
     let store = VictoriaMetrics::start();

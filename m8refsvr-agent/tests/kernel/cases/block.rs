@@ -7,7 +7,6 @@ use std::{
 };
 
 use m8refsvr_agent::bpf::{BlockForm, Options};
-
 use m8refsvr_test_support::load::BLOCK;
 
 use crate::{
@@ -17,30 +16,7 @@ use crate::{
     looking::{Counted as _, collector, collector_with, document, metrics, of},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "what dd writes past the page cache is counted to the byte",
-        needs: &[Bpf, Disk],
-        run: || dd_is_counted(&[BlockForm::Raw, BlockForm::RawWithQueue]),
-    },
-    Case {
-        name: "what dd writes past the page cache is counted to the byte by the classic tracepoints",
-        needs: &[Bpf, Disk, Tracefs],
-        run: || dd_is_counted(&[BlockForm::Classic]),
-    },
-    Case {
-        name: "two processes that write at once do not disturb each other",
-        needs: &[Bpf, Disk],
-        run: two_at_once,
-    },
-    Case { name: "four threads that write at once lose nothing", needs: &[Bpf, Disk], run: four_threads },
-    Case {
-        name: "requests of threads that preempt each other are all counted",
-        needs: &[Bpf, Disk],
-        run: preempted_threads,
-    },
-    Case { name: "what is read past the page cache is counted to the byte", needs: &[Bpf, Disk], run: reads },
-];
+pub(crate) const CASES: &[Case] = &[DD_RAW, DD_CLASSIC, TWO_AT_ONCE, FOUR_THREADS, PREEMPTED_THREADS, READS];
 
 const MIB: u64 = 1 << 20;
 
@@ -62,6 +38,16 @@ pub(crate) fn reason_against_disk() -> Result<(), String> {
     }
     Ok(())
 }
+
+const DD_RAW: Case =
+    Case::new("what dd writes past the page cache is counted to the byte", &[Bpf, Disk], || {
+        dd_is_counted(&[BlockForm::Raw, BlockForm::RawWithQueue])
+    });
+const DD_CLASSIC: Case = Case::new(
+    "what dd writes past the page cache is counted to the byte by the classic tracepoints",
+    &[Bpf, Disk, Tracefs],
+    || dd_is_counted(&[BlockForm::Classic]),
+);
 
 /// dd under a name that matches, fed by us, so that it lives before the first byte and after the last.
 fn dd_is_counted(forms: &[BlockForm]) {
@@ -102,6 +88,9 @@ fn dd_is_counted(forms: &[BlockForm]) {
     assert_eq!(document["metrics"]["block_write_bytes"], 104_857_600);
 }
 
+const TWO_AT_ONCE: Case =
+    Case::new("two processes that write at once do not disturb each other", &[Bpf, Disk], two_at_once);
+
 fn two_at_once() {
     let (mut one, mut other) = (Load::start("M8RefSvr_two"), Load::start("M8RefSvr_two"));
     let mut collector = collector("M8RefSvr_two");
@@ -118,6 +107,9 @@ fn two_at_once() {
     assert_eq!(of(&sample, other.pid()).block().unwrap().write_bytes, 60 * MIB);
 }
 
+const FOUR_THREADS: Case =
+    Case::new("four threads that write at once lose nothing", &[Bpf, Disk], four_threads);
+
 fn four_threads() {
     let mut load = Load::start("M8RefSvr_four");
     let mut collector = collector("M8RefSvr_four");
@@ -126,6 +118,9 @@ fn four_threads() {
     let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     assert_eq!(block.write_bytes, 200 * MIB);
 }
+
+const PREEMPTED_THREADS: Case =
+    Case::new("requests of threads that preempt each other are all counted", &[Bpf, Disk], preempted_threads);
 
 /// From Linux 7.0 on a thread can be preempted within a program, which the kernel then passes over for the next.
 fn preempted_threads() {
@@ -139,6 +134,8 @@ fn preempted_threads() {
     let block = of(&collector.collect().unwrap(), load.pid()).block().unwrap();
     assert_eq!(block.write_bytes, THREADS * TIMES * BYTES);
 }
+
+const READS: Case = Case::new("what is read past the page cache is counted to the byte", &[Bpf, Disk], reads);
 
 fn reads() {
     let mut load = Load::start("M8RefSvr_reads");

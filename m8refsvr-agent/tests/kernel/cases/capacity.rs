@@ -14,28 +14,13 @@ use crate::{
     looking::{Counted as _, collector_with, document, metrics, of},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "a slot that was taken from a living process is nobody's and given free once",
-        needs: &[Bpf],
-        run: released,
-    },
-    Case {
-        name: "one process too many is counted as lost and reported and gets the next free slot",
-        needs: &[Bpf, Disk],
-        run: one_too_many,
-    },
-    Case {
-        name: "processes that come find the slots of those that ended since the last collection",
-        needs: &[Bpf],
-        run: exchanged,
-    },
-    Case {
-        name: "a process with the id of one that ended is counted from its own start",
-        needs: &[Bpf],
-        run: id_comes_again,
-    },
-];
+pub(crate) const CASES: &[Case] = &[RELEASED, ONE_TOO_MANY, EXCHANGED, ID_COMES_AGAIN];
+
+const RELEASED: Case = Case::new(
+    "a slot that was taken from a living process is nobody's and given free once",
+    &[Bpf],
+    released,
+);
 
 fn released() {
     let mut kernel = Kernel::attach(&Options { capacity: 2, bpf_fs: None, ..Options::default() }).unwrap();
@@ -63,6 +48,12 @@ fn released() {
     assert_eq!(watch(&mut kernel, &loads[2]), Err(NotWatched::NoFreeSlot));
 }
 
+const EXCHANGED: Case = Case::new(
+    "processes that come find the slots of those that ended since the last collection",
+    &[Bpf],
+    exchanged,
+);
+
 fn exchanged() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };
     let mut collector = collector_with("M8RefSvr_exchange", &options);
@@ -74,6 +65,12 @@ fn exchanged() {
     assert!(later.iter().all(|load| of(&sample, load.pid()).switches().is_some()));
     assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
 }
+
+const ID_COMES_AGAIN: Case = Case::new(
+    "a process with the id of one that ended is counted from its own start",
+    &[Bpf],
+    id_comes_again,
+);
 
 fn id_comes_again() {
     let mut collector =
@@ -102,6 +99,12 @@ fn id_comes_again() {
     let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [pid]);
 }
+
+const ONE_TOO_MANY: Case = Case::new(
+    "one process too many is counted as lost and reported and gets the next free slot",
+    &[Bpf, Disk],
+    one_too_many,
+);
 
 fn one_too_many() {
     let options = Options { capacity: 2, bpf_fs: None, ..Options::default() };

@@ -19,11 +19,7 @@ use crate::{
     load::Load,
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "a container as the DaemonSet describes it counts what a process of the host does",
-    needs: &[Bpf, Runc, ThreadGroup],
-    run: as_the_daemonset_says,
-}];
+pub(crate) const CASES: &[Case] = &[AS_THE_DAEMONSET_SAYS];
 
 const NAME: &str = "M8RefSvr_host";
 
@@ -34,6 +30,12 @@ pub(crate) fn runc() -> Result<PathBuf, String> {
     fs::metadata(&path).map_err(|error| format!("{path}: {error}"))?;
     Ok(path.into())
 }
+
+const AS_THE_DAEMONSET_SAYS: Case = Case::new(
+    "a container as the DaemonSet describes it counts what a process of the host does",
+    &[Bpf, Runc, ThreadGroup],
+    as_the_daemonset_says,
+);
 
 fn as_the_daemonset_says() {
     let group = Group::new(&pids_cgroup().unwrap());

@@ -18,37 +18,13 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "the dump of a running agent agrees with its document",
-        needs: &[Bpf, BpfFs, Disk],
-        run: agrees,
-    },
-    Case { name: "without an agent the dump loads programs of its own", needs: &[Bpf, BpfFs], run: alone },
-    Case {
-        name: "without a BPF file system the dump says how to mount one and loads its own programs",
-        needs: &[Bpf],
-        run: without_bpf_fs,
-    },
-    Case {
-        name: "an agent that is told to end leaves no pins",
-        needs: &[Bpf, BpfFs],
-        run: no_pins_after_signal,
-    },
-    Case {
-        name: "an agent that monitors leaves no pins when a signal ends it",
-        needs: &[Bpf, BpfFs],
-        run: no_pins_after_monitoring,
-    },
-    Case {
-        name: "the pins of an agent that was killed are passed over and removed by the next",
-        needs: &[Bpf, BpfFs],
-        run: pins_of_killed,
-    },
-    Case {
-        name: "folders and links that others put among the pins are left alone",
-        needs: &[Bpf, BpfFs],
-        run: folders_of_others,
-    },
+    AGREES,
+    ALONE,
+    WITHOUT_BPF_FS,
+    NO_PINS_AFTER_SIGNAL,
+    NO_PINS_AFTER_MONITORING,
+    PINS_OF_KILLED,
+    FOLDERS_OF_OTHERS,
 ];
 
 const BPF_FS: &str = "/sys/fs/bpf";
@@ -65,6 +41,9 @@ fn json(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
+
+const AGREES: Case =
+    Case::new("the dump of a running agent agrees with its document", &[Bpf, BpfFs, Disk], agrees);
 
 fn agrees() {
     let mut load = Load::start("M8RefSvr_dump");
@@ -102,6 +81,8 @@ fn agrees() {
     assert!(table.contains(&format!("{}", 10 << 20)), "{table}");
 }
 
+const ALONE: Case = Case::new("without an agent the dump loads programs of its own", &[Bpf, BpfFs], alone);
+
 fn alone() {
     let load = Load::start("M8RefSvr_alone");
     let output = dump(&["--json", "--process", "M8RefSvr_alone", "--sample", "0.1"]);
@@ -111,6 +92,12 @@ fn alone() {
     assert_eq!(dumped["losses"]["no_free_slot"], 0);
     assert_eq!(dump(&["--agent", "1"]).status.code(), Some(2));
 }
+
+const WITHOUT_BPF_FS: Case = Case::new(
+    "without a BPF file system the dump says how to mount one and loads its own programs",
+    &[Bpf],
+    without_bpf_fs,
+);
 
 fn without_bpf_fs() {
     let output = dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1", "--bpf-fs", "/proc"]);
@@ -146,6 +133,9 @@ fn pinned(pid: u32) -> bool {
     })
 }
 
+const NO_PINS_AFTER_SIGNAL: Case =
+    Case::new("an agent that is told to end leaves no pins", &[Bpf, BpfFs], no_pins_after_signal);
+
 fn no_pins_after_signal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut agent = collecting_agent();
@@ -156,6 +146,12 @@ fn no_pins_after_signal() {
         assert!(!pinned(agent.id()));
     }
 }
+
+const NO_PINS_AFTER_MONITORING: Case = Case::new(
+    "an agent that monitors leaves no pins when a signal ends it",
+    &[Bpf, BpfFs],
+    no_pins_after_monitoring,
+);
 
 fn no_pins_after_monitoring() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -168,6 +164,12 @@ fn no_pins_after_monitoring() {
         assert!(!pinned(agent.id()));
     }
 }
+
+const PINS_OF_KILLED: Case = Case::new(
+    "the pins of an agent that was killed are passed over and removed by the next",
+    &[Bpf, BpfFs],
+    pins_of_killed,
+);
 
 fn pins_of_killed() {
     let mut agent = collecting_agent();
@@ -182,6 +184,12 @@ fn pins_of_killed() {
     kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
     next.wait().unwrap();
 }
+
+const FOLDERS_OF_OTHERS: Case = Case::new(
+    "folders and links that others put among the pins are left alone",
+    &[Bpf, BpfFs],
+    folders_of_others,
+);
 
 /// Everybody may write to a BPF file system without a mode: what others put there is left alone.
 fn folders_of_others() {

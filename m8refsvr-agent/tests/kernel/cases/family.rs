@@ -5,13 +5,6 @@ use std::{
     process::{Child, Stdio},
 };
 
-use m8refsvr_agent::{
-    model::counters::Counter,
-    proc::{Proc, io},
-};
-
-use m8refsvr_test_support::load::Usage;
-
 use super::lifecycle::watching_for;
 use crate::{
     Case,
@@ -19,14 +12,18 @@ use crate::{
     load::Programs,
     looking::{Counted as _, of},
 };
+use m8refsvr_agent::{
+    model::counters::Counter,
+    proc::{Proc, io},
+};
+use m8refsvr_test_support::load::Usage;
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "what a child wrote that nobody waited for is not taken from its parent",
-    needs: &[Bpf],
-    run: unwaited,
-}];
+pub(crate) const CASES: &[Case] = &[UNWAITED];
 
 const NAME: &str = "@";
+
+const UNWAITED: Case =
+    Case::new("what a child wrote that nobody waited for is not taken from its parent", &[Bpf], unwaited);
 
 fn unwaited() {
     let programs = Programs::new(&[NAME]);

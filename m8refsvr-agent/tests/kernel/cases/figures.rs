@@ -18,37 +18,20 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "a process that spins reads what the scheduler gave it and a stopped one 0",
-        needs: &[SecondCpu],
-        run: cpu,
-    },
-    Case { name: "memory is what the kernel adds up, not its estimate", needs: &[], run: memory },
-    Case { name: "pipes and sockets are open files too", needs: &[], run: files },
-    Case { name: "ten thousand open files are counted", needs: &[], run: many_files },
-    Case {
-        name: "a process that ended between the collections is in neither list nor sums",
-        needs: &[Bpf],
-        run: ended,
-    },
-    Case { name: "a zombie is no process", needs: &[], run: zombie },
-    Case {
-        name: "a process whose first thread has ended is read by another",
-        needs: &[],
-        run: without_leader,
-    },
-    Case {
-        name: "what a process did before it was first seen is absent and said",
-        needs: &[Bpf],
-        run: came_between,
-    },
-    Case { name: "without descriptors the agent says so and ends", needs: &[], run: without_descriptors },
-    Case {
-        name: "with too few descriptors to keep files open all processes are read all the same",
-        needs: &[],
-        run: with_few_descriptors,
-    },
+    CPU,
+    MEMORY,
+    FILES,
+    MANY_FILES,
+    ENDED,
+    ZOMBIE,
+    WITHOUT_LEADER,
+    CAME_BETWEEN,
+    WITHOUT_DESCRIPTORS,
+    WITH_FEW_DESCRIPTORS,
 ];
+
+const CPU: Case =
+    Case::new("a process that spins reads what the scheduler gave it and a stopped one 0", &[SecondCpu], cpu);
 
 fn cpu() {
     let mut load = Load::start("M8RefSvr_cpu");
@@ -76,6 +59,8 @@ fn cpu() {
     assert_eq!(usage().0, 0.0, "of one that is stopped");
 }
 
+const MEMORY: Case = Case::new("memory is what the kernel adds up, not its estimate", &[], memory);
+
 fn memory() {
     // An estimate is right by chance.
     let loads: Vec<Load> = (0..20).map(|_| Load::start("M8RefSvr_memory")).collect();
@@ -93,6 +78,8 @@ fn memory() {
     }
 }
 
+const FILES: Case = Case::new("pipes and sockets are open files too", &[], files);
+
 fn files() {
     let mut load = Load::start("M8RefSvr_files");
     let pid = load.pid();
@@ -106,6 +93,8 @@ fn files() {
     assert_eq!(count(), before);
 }
 
+const MANY_FILES: Case = Case::new("ten thousand open files are counted", &[], many_files);
+
 fn many_files() {
     let mut load = Load::start("M8RefSvr_many");
     let mut collector = collector_of_proc("M8RefSvr_many");
@@ -113,6 +102,9 @@ fn many_files() {
     load.run("open-pipes-and-sockets 2500");
     assert_eq!(of(&collector.collect().unwrap(), load.pid()).open_files.unwrap(), before + 10_000);
 }
+
+const ENDED: Case =
+    Case::new("a process that ended between the collections is in neither list nor sums", &[Bpf], ended);
 
 fn ended() {
     let (staying, ending) = (Load::start("M8RefSvr_ends"), Load::start("M8RefSvr_ends"));
@@ -129,6 +121,9 @@ fn ended() {
     let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
     assert_eq!(slots, [staying.pid()]);
 }
+
+const WITHOUT_LEADER: Case =
+    Case::new("a process whose first thread has ended is read by another", &[], without_leader);
 
 fn without_leader() {
     // A name that only the executable shows, as `comm` has no room for it.
@@ -151,6 +146,9 @@ fn without_leader() {
     assert_eq!(sample.absences.sentences(), [""; 0]);
 }
 
+const CAME_BETWEEN: Case =
+    Case::new("what a process did before it was first seen is absent and said", &[Bpf], came_between);
+
 fn came_between() {
     let mut collector = collector("M8RefSvr_came");
     let first = collector.collect().unwrap();
@@ -166,6 +164,9 @@ fn came_between() {
         "{warning}"
     );
 }
+
+const WITHOUT_DESCRIPTORS: Case =
+    Case::new("without descriptors the agent says so and ends", &[], without_descriptors);
 
 fn without_descriptors() {
     let load = Load::start("M8RefSvr_limit");
@@ -184,6 +185,12 @@ fn without_descriptors() {
         }
     }
 }
+
+const WITH_FEW_DESCRIPTORS: Case = Case::new(
+    "with too few descriptors to keep files open all processes are read all the same",
+    &[],
+    with_few_descriptors,
+);
 
 fn with_few_descriptors() {
     let loads: Vec<Load> = (0..20).map(|_| Load::start("M8RefSvr_few")).collect();
@@ -216,6 +223,8 @@ fn with_few_descriptors() {
     assert!(first.is_err());
     assert_eq!(second.unwrap().processes.len(), loads.len());
 }
+
+const ZOMBIE: Case = Case::new("a zombie is no process", &[], zombie);
 
 fn zombie() {
     let load = Load::start("M8RefSvr_zombie");

@@ -11,7 +11,6 @@ use std::{
 };
 
 use m8refsvr_agent::model::exit::{EndKind, Exit};
-
 use m8refsvr_test_support::machine::pids_cgroup;
 
 use crate::{
@@ -25,14 +24,7 @@ use crate::{
     looking::{Counted as _, of},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case { name: "a crowd of threads is counted, and its end is told once", needs: &[Bpf], run: crowd },
-    Case {
-        name: "a control group as deep and as odd as the kernel makes them limits its threads",
-        needs: &[Bpf, ThreadGroup],
-        run: deep,
-    },
-];
+pub(crate) const CASES: &[Case] = &[CROWD, DEEP];
 
 const NAME: &str = "@_harm";
 /// So many threads are asked for, within what a machine usually lets a process have.
@@ -45,6 +37,8 @@ fn start(programs: &Programs, words: &str) -> Child {
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     child
 }
+
+const CROWD: Case = Case::new("a crowd of threads is counted, and its end is told once", &[Bpf], crowd);
 
 fn crowd() {
     let programs = Programs::new(&[NAME]);
@@ -106,6 +100,12 @@ impl Drop for Groups {
         }
     }
 }
+
+const DEEP: Case = Case::new(
+    "a control group as deep and as odd as the kernel makes them limits its threads",
+    &[Bpf, ThreadGroup],
+    deep,
+);
 
 fn deep() {
     let groups = Groups::new(&pids_cgroup().unwrap());

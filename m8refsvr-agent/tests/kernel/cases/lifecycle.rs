@@ -18,7 +18,6 @@ use m8refsvr_agent::{
         exit::{EndKind, Exit},
     },
 };
-
 use m8refsvr_test_support::{load::Usage, machine::memory_cgroup};
 
 use crate::{
@@ -29,84 +28,24 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "400 processes of 50 ms lose nothing at an interval of 5 s",
-        needs: &[Bpf],
-        run: four_hundred,
-    },
-    Case { name: "5000 processes of about 1 ms lose nothing", needs: &[Bpf], run: five_thousand },
-    Case {
-        name: "with too few slots each process that found none is counted and the others are right",
-        needs: &[Bpf],
-        run: too_few_slots,
-    },
-    Case {
-        name: "an agent that was stopped for long has right totals afterwards",
-        needs: &[Bpf],
-        run: stopped,
-    },
-    Case {
-        name: "events that were lost are counted and the next collection finds what they told",
-        needs: &[Bpf],
-        run: lost_events,
-    },
-    Case {
-        name: "a process is found once by its host id however it came to match",
-        needs: &[Bpf],
-        run: found_once,
-    },
-    Case {
-        name: "a process that takes a name has its slot from then on and its own figures at its end",
-        needs: &[Bpf],
-        run: takes_a_name,
-    },
-    Case { name: "another agent is not watched under a name that matches", needs: &[Bpf], run: other_agent },
-    Case {
-        name: "a process is over when it executes another program or takes another name",
-        needs: &[Bpf],
-        run: leaves,
-    },
-    Case {
-        name: "a process that ends under its busy threads loses nothing",
-        needs: &[Bpf],
-        run: busy_threads,
-    },
-    Case {
-        name: "what a process did as another program does not count and what it did before and after counts once",
-        needs: &[Bpf],
-        run: there_and_back,
-    },
-    Case {
-        name: "a process that matches by its executable alone is counted from its start",
-        needs: &[Bpf],
-        run: by_executable,
-    },
-    Case { name: "an exit code a signal and a core are told apart", needs: &[Bpf, CoreFiles], run: ends },
-    Case {
-        name: "a process that the OOM killer ends is told from others",
-        needs: &[Bpf, MemoryGroup],
-        run: out_of_memory,
-    },
-    Case {
-        name: "what threads did that ended first is in the last figures",
-        needs: &[Bpf],
-        run: leader_ends_first,
-    },
-    Case {
-        name: "what a child wrote does not count a second time when its parent has waited for it",
-        needs: &[Bpf],
-        run: children,
-    },
-    Case {
-        name: "of 1470 processes a collection opens the files of the one that matches",
-        needs: &[Bpf, Strace],
-        run: opens_one,
-    },
-    Case {
-        name: "without BPF what a collection saw stays in the total and an end has no reason",
-        needs: &[],
-        run: without_bpf,
-    },
+    FOUR_HUNDRED,
+    FIVE_THOUSAND,
+    TOO_FEW_SLOTS,
+    STOPPED,
+    LOST_EVENTS,
+    FOUND_ONCE,
+    TAKES_A_NAME,
+    OTHER_AGENT,
+    LEAVES,
+    BUSY_THREADS,
+    THERE_AND_BACK,
+    BY_EXECUTABLE,
+    ENDS,
+    OUT_OF_MEMORY,
+    LEADER_ENDS_FIRST,
+    CHILDREN,
+    OPENS_ONE,
+    WITHOUT_BPF,
 ];
 
 const NAME: &str = "@";
@@ -153,6 +92,9 @@ fn losses(watching: &Watching) -> m8refsvr_common::record::DropsRecord {
     watching.collector.kernel().unwrap().losses()
 }
 
+const FOUR_HUNDRED: Case =
+    Case::new("400 processes of 50 ms lose nothing at an interval of 5 s", &[Bpf], four_hundred);
+
 fn four_hundred() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(4096);
@@ -167,6 +109,8 @@ fn four_hundred() {
     assert_eq!(losses(&watching), Default::default());
 }
 
+const FIVE_THOUSAND: Case = Case::new("5000 processes of about 1 ms lose nothing", &[Bpf], five_thousand);
+
 fn five_thousand() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(4096);
@@ -178,6 +122,12 @@ fn five_thousand() {
     equals(&mut watching, &usage);
     assert_eq!(losses(&watching), Default::default());
 }
+
+const TOO_FEW_SLOTS: Case = Case::new(
+    "with too few slots each process that found none is counted and the others are right",
+    &[Bpf],
+    too_few_slots,
+);
 
 fn too_few_slots() {
     let programs = Programs::new(&[NAME]);
@@ -198,6 +148,9 @@ fn too_few_slots() {
     equals(&mut watching, &with_slot);
 }
 
+const STOPPED: Case =
+    Case::new("an agent that was stopped for long has right totals afterwards", &[Bpf], stopped);
+
 fn stopped() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(4096);
@@ -206,6 +159,12 @@ fn stopped() {
     equals(&mut watching, &usage);
     assert_eq!(losses(&watching), Default::default());
 }
+
+const LOST_EVENTS: Case = Case::new(
+    "events that were lost are counted and the next collection finds what they told",
+    &[Bpf],
+    lost_events,
+);
 
 fn lost_events() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -242,6 +201,9 @@ pub(crate) fn end(child: &mut Child) {
     drop(child.stdin.take());
     child.wait().unwrap();
 }
+
+const FOUND_ONCE: Case =
+    Case::new("a process is found once by its host id however it came to match", &[Bpf], found_once);
 
 fn found_once() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -318,6 +280,12 @@ fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agen
     (last.unwrap_or_default(), sample)
 }
 
+const TAKES_A_NAME: Case = Case::new(
+    "a process that takes a name has its slot from then on and its own figures at its end",
+    &[Bpf],
+    takes_a_name,
+);
+
 fn takes_a_name() {
     let programs = Programs::new(&[NAME, OTHER]);
     for words in ["nap 20 rename @ nap 30 ready wait-input", "nap 20 exec ./@ nap 30 ready wait-input"] {
@@ -337,6 +305,9 @@ fn takes_a_name() {
     }
 }
 
+const OTHER_AGENT: Case =
+    Case::new("another agent is not watched under a name that matches", &[Bpf], other_agent);
+
 fn other_agent() {
     const AGENT: &str = "m8refsvr-agent.old";
     let programs = Programs::new(&[AGENT]);
@@ -351,6 +322,9 @@ fn other_agent() {
     assert_eq!((watching.churn().starts, watching.collector.kernel().unwrap().slots().0), (0, 0));
     end(&mut child);
 }
+
+const LEAVES: Case =
+    Case::new("a process is over when it executes another program or takes another name", &[Bpf], leaves);
 
 fn leaves() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -377,6 +351,9 @@ fn leaves() {
     }
 }
 
+const BUSY_THREADS: Case =
+    Case::new("a process that ends under its busy threads loses nothing", &[Bpf], busy_threads);
+
 fn busy_threads() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(64);
@@ -384,6 +361,12 @@ fn busy_threads() {
     usage.run(30, || programs.command(NAME, "burn-cpu-threads 4 sleep 40 exit 0")).unwrap();
     equals(&mut watching, &usage);
 }
+
+const THERE_AND_BACK: Case = Case::new(
+    "what a process did as another program does not count and what it did before and after counts once",
+    &[Bpf],
+    there_and_back,
+);
 
 fn there_and_back() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -431,6 +414,12 @@ fn there_and_back() {
 fn numbers(lines: &mut impl BufRead, count: usize) -> Vec<u64> {
     lines.lines().take(count).map(|line| line.unwrap().parse().unwrap()).collect()
 }
+
+const BY_EXECUTABLE: Case = Case::new(
+    "a process that matches by its executable alone is counted from its start",
+    &[Bpf],
+    by_executable,
+);
 
 fn by_executable() {
     // A name that is longer than what the kernel keeps.
@@ -483,6 +472,8 @@ fn by_executable() {
     }
 }
 
+const ENDS: Case = Case::new("an exit code a signal and a core are told apart", &[Bpf, CoreFiles], ends);
+
 fn ends() {
     let programs = Programs::new(&[NAME]);
     let cases = [
@@ -509,6 +500,9 @@ fn ends() {
     }
 }
 
+const OUT_OF_MEMORY: Case =
+    Case::new("a process that the OOM killer ends is told from others", &[Bpf, MemoryGroup], out_of_memory);
+
 fn out_of_memory() {
     let (root, limit) = memory_cgroup().unwrap();
     let group = root.join(format!("m8refsvr-test-{}", std::process::id()));
@@ -526,6 +520,9 @@ fn out_of_memory() {
     assert_eq!(watching.churn().exits().last().unwrap(), (Exit::Oom, 1));
 }
 
+const LEADER_ENDS_FIRST: Case =
+    Case::new("what threads did that ended first is in the last figures", &[Bpf], leader_ends_first);
+
 fn leader_ends_first() {
     let programs = Programs::new(&[NAME]);
     let mut watching = watching(64);
@@ -533,6 +530,12 @@ fn leader_ends_first() {
     usage.run(20, || programs.command(NAME, "burn-cpu 20 end-leader burn-cpu 40 write 4096")).unwrap();
     equals(&mut watching, &usage);
 }
+
+const WITHOUT_BPF: Case = Case::new(
+    "without BPF what a collection saw stays in the total and an end has no reason",
+    &[],
+    without_bpf,
+);
 
 fn without_bpf() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -562,6 +565,12 @@ fn without_bpf() {
     assert_eq!((watching.over.last().unwrap().how, watching.exits()), (EndKind::Deselected, 1));
     end(&mut child);
 }
+
+const CHILDREN: Case = Case::new(
+    "what a child wrote does not count a second time when its parent has waited for it",
+    &[Bpf],
+    children,
+);
 
 fn children() {
     let programs = Programs::new(&[NAME]);
@@ -610,6 +619,12 @@ fn children() {
         assert_eq!(written(&watching), usage.written_bytes - earlier);
     }
 }
+
+const OPENS_ONE: Case = Case::new(
+    "of 1470 processes a collection opens the files of the one that matches",
+    &[Bpf, Strace],
+    opens_one,
+);
 
 fn opens_one() {
     let programs = Programs::new(&[NAME]);

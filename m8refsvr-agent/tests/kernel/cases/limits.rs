@@ -8,7 +8,6 @@ use std::{
 };
 
 use m8refsvr_agent::model::{limit_utilization::LimitUtilization, sample::ProcessSample};
-
 use m8refsvr_test_support::machine::{memory_cgroup, pids_cgroup};
 
 use crate::{
@@ -18,23 +17,7 @@ use crate::{
     load::Programs,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "open files and processes of the user are parts of the limits of the process",
-        needs: &[Bpf],
-        run: own_limits,
-    },
-    Case {
-        name: "a control group above that of the process limits its memory",
-        needs: &[Bpf, MemoryGroup],
-        run: memory,
-    },
-    Case {
-        name: "a control group above that of the process limits its threads",
-        needs: &[Bpf, ThreadGroup],
-        run: threads,
-    },
-];
+pub(crate) const CASES: &[Case] = &[OWN_LIMITS, MEMORY, THREADS];
 
 const NAME: &str = "@_limit";
 
@@ -55,6 +38,12 @@ fn collect(words: &str) -> ProcessSample {
 pub(crate) fn part(used: u64, of: u64) -> Option<f64> {
     Some(used as f64 / of as f64)
 }
+
+const OWN_LIMITS: Case = Case::new(
+    "open files and processes of the user are parts of the limits of the process",
+    &[Bpf],
+    own_limits,
+);
 
 fn own_limits() {
     // A user that nobody else is, whom the limit binds.
@@ -96,6 +85,9 @@ impl Drop for Group {
     }
 }
 
+const MEMORY: Case =
+    Case::new("a control group above that of the process limits its memory", &[Bpf, MemoryGroup], memory);
+
 fn memory() {
     let (root, limit) = memory_cgroup().unwrap();
     let group = Group::new(&root);
@@ -103,6 +95,9 @@ fn memory() {
     let process = collect(&format!("join-cgroup {}", group.inner().display()));
     assert_eq!(process.limits_used.cgroup_memory, part(process.resident_bytes.unwrap(), 256 << 20));
 }
+
+const THREADS: Case =
+    Case::new("a control group above that of the process limits its threads", &[Bpf, ThreadGroup], threads);
 
 fn threads() {
     let group = Group::new(&pids_cgroup().unwrap());

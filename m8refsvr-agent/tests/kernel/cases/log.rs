@@ -15,11 +15,7 @@ use crate::{
     looking::collector_with,
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "what the programs log reaches the log of the agent",
-    needs: &[Bpf, Disk, LogObject],
-    run: forwarded,
-}];
+pub(crate) const CASES: &[Case] = &[FORWARDED];
 
 /// The object, built by `cargo xtask test`.
 pub(crate) fn object() -> Result<Vec<u8>, String> {
@@ -50,6 +46,9 @@ impl log::Log for Kept {
 
     fn flush(&self) {}
 }
+
+const FORWARDED: Case =
+    Case::new("what the programs log reaches the log of the agent", &[Bpf, Disk, LogObject], forwarded);
 
 fn forwarded() {
     log::set_logger(&*LOG).unwrap();

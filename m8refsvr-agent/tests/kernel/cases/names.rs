@@ -14,16 +14,10 @@ use crate::{
     looking::{collector_of_proc, document, of},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case { name: "names with spaces, parentheses, newlines and no text are shown", needs: &[], run: strange },
-    Case { name: "a name longer than the kernel keeps matches and is shown whole", needs: &[], run: long },
-    Case { name: "a matching word in an argument is no match", needs: &[], run: argument },
-    Case {
-        name: "another agent is watched neither by its name nor by the programs",
-        needs: &[Bpf],
-        run: agents,
-    },
-];
+pub(crate) const CASES: &[Case] = &[STRANGE, LONG, ARGUMENT, AGENTS];
+
+const STRANGE: Case =
+    Case::new("names with spaces, parentheses, newlines and no text are shown", &[], strange);
 
 fn strange() {
     let names: [(&[u8], &str); 5] = [
@@ -44,12 +38,16 @@ fn strange() {
     }
 }
 
+const LONG: Case = Case::new("a name longer than the kernel keeps matches and is shown whole", &[], long);
+
 fn long() {
     let name = "M8RefSvr_Production_64";
     let load = Load::start(name);
     let sample = collector_of_proc(name).collect().unwrap();
     assert_eq!(&*of(&sample, load.pid()).name, name);
 }
+
+const ARGUMENT: Case = Case::new("a matching word in an argument is no match", &[], argument);
 
 fn argument() {
     let mut other =
@@ -60,6 +58,9 @@ fn argument() {
     other.wait().unwrap();
     assert!(sample.processes.is_empty(), "{:?} matches {}", sample.processes, load.pid());
 }
+
+const AGENTS: Case =
+    Case::new("another agent is watched neither by its name nor by the programs", &[Bpf], agents);
 
 fn agents() {
     let comms = Selector::new(&["M8RefSvr".to_owned()], &[]).unwrap().comms();

@@ -30,24 +30,7 @@ use crate::{
     looking::{Counted as _, collector, of},
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "what a process does after a long rest is seen at the next collection",
-        needs: &[Bpf],
-        run: wakes,
-    },
-    Case {
-        name: "a process that runs and never leaves its CPU is not at rest",
-        needs: &[Bpf, SecondCpu],
-        run: spins,
-    },
-    Case {
-        name: "threads of a process at rest that its tracer takes in are no longer counted",
-        needs: &[Bpf],
-        run: traced,
-    },
-    Case { name: "memory of a process at rest that others give or take is seen", needs: &[Bpf], run: memory },
-];
+pub(crate) const CASES: &[Case] = &[WAKES, SPINS, TRACED, MEMORY];
 
 /// The files of a process that this one has open.
 fn kept(pid: u32) -> Vec<String> {
@@ -71,6 +54,9 @@ fn let_rest(collector: &mut Collector, pid: u32) {
     }
     panic!("process {pid} does not rest; open of it are {:?}", kept(pid));
 }
+
+const WAKES: Case =
+    Case::new("what a process does after a long rest is seen at the next collection", &[Bpf], wakes);
 
 fn wakes() {
     let mut load = Load::start("M8RefSvr_wakes");
@@ -105,6 +91,9 @@ fn wakes() {
     assert!(after.storage().unwrap().write_bytes >= before.storage().unwrap().write_bytes + (4 << 20));
 }
 
+const SPINS: Case =
+    Case::new("a process that runs and never leaves its CPU is not at rest", &[Bpf, SecondCpu], spins);
+
 fn spins() {
     let mut load = Load::start("M8RefSvr_spins");
     let mut collector = collector("M8RefSvr_spins");
@@ -138,6 +127,9 @@ fn spins() {
     assert_eq!(undisturbed, 5, "something disturbed it all the time");
 }
 
+const TRACED: Case =
+    Case::new("threads of a process at rest that its tracer takes in are no longer counted", &[Bpf], traced);
+
 fn traced() {
     let mut load = Load::start("M8RefSvr_traced");
     let pid = load.pid();
@@ -161,6 +153,9 @@ fn traced() {
     }
     assert_eq!(threads(&mut collector), before);
 }
+
+const MEMORY: Case =
+    Case::new("memory of a process at rest that others give or take is seen", &[Bpf], memory);
 
 fn memory() {
     let mut load = Load::start("M8RefSvr_given");

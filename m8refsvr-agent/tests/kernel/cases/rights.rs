@@ -17,39 +17,8 @@ use crate::{
     load::Load,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "as root the program counts in the kernel and reads everything",
-        needs: &[Bpf],
-        run: as_root,
-    },
-    Case {
-        name: "an ordinary user gets what can be read and one warning",
-        needs: &[],
-        run: as_ordinary_user,
-    },
-    Case {
-        name: "an ordinary user who requires the kernel side is told what is missing",
-        needs: &[],
-        run: required_but_refused,
-    },
-    Case {
-        name: "check names each hook, and what an ordinary user lacks",
-        needs: &[Bpf, BpfFs],
-        run: checked,
-    },
-    Case {
-        name: "in a user namespace of its own check says that capabilities are worth nothing",
-        needs: &[Bpf, UserNamespace],
-        run: confined,
-    },
-    Case { name: "a /proc that is mounted elsewhere is looked at there", needs: &[Bpf], run: proc_elsewhere },
-    Case {
-        name: "in the /proc of another PID namespace nothing is counted in the kernel",
-        needs: &[Bpf],
-        run: proc_of_others,
-    },
-];
+pub(crate) const CASES: &[Case] =
+    &[AS_ROOT, AS_ORDINARY_USER, REQUIRED_BUT_REFUSED, CHECKED, CONFINED, PROC_ELSEWHERE, PROC_OF_OTHERS];
 
 const NOBODY: u32 = 65534;
 
@@ -66,6 +35,9 @@ fn agent(arguments: &[&str], user: Option<u32>) -> Output {
     }
     command.output().unwrap()
 }
+
+const AS_ROOT: Case =
+    Case::new("as root the program counts in the kernel and reads everything", &[Bpf], as_root);
 
 fn as_root() {
     let _actor = Load::start("M8RefSvr_root");
@@ -86,6 +58,9 @@ fn as_root() {
     assert_eq!(unlimited(&document["metrics"]), 19);
     assert_eq!(unlimited(&document["processes"][0]["metrics"]), 18);
 }
+
+const AS_ORDINARY_USER: Case =
+    Case::new("an ordinary user gets what can be read and one warning", &[], as_ordinary_user);
 
 fn as_ordinary_user() {
     let load = Load::start("M8RefSvr_other");
@@ -110,6 +85,12 @@ fn as_ordinary_user() {
     assert!(warnings[0].as_str().unwrap().contains("disk_write_bytes of 1 process"), "{warnings:?}");
 }
 
+const REQUIRED_BUT_REFUSED: Case = Case::new(
+    "an ordinary user who requires the kernel side is told what is missing",
+    &[],
+    required_but_refused,
+);
+
 fn required_but_refused() {
     let output = agent(&["--once", "--sample", "0.1", "--ebpf", "require"], Some(NOBODY));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -128,6 +109,12 @@ pub(crate) fn reason_against_user_namespaces() -> Result<(), String> {
     }
 }
 
+const CONFINED: Case = Case::new(
+    "in a user namespace of its own check says that capabilities are worth nothing",
+    &[Bpf, UserNamespace],
+    confined,
+);
+
 fn confined() {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_m8refsvr-agent")])
@@ -144,6 +131,9 @@ fn confined() {
         assert!(line.contains(words), "{line}");
     }
 }
+
+const PROC_ELSEWHERE: Case =
+    Case::new("a /proc that is mounted elsewhere is looked at there", &[Bpf], proc_elsewhere);
 
 fn proc_elsewhere() {
     let mut load = Load::start("M8RefSvr_far");
@@ -170,6 +160,12 @@ fn proc_elsewhere() {
     });
 }
 
+const PROC_OF_OTHERS: Case = Case::new(
+    "in the /proc of another PID namespace nothing is counted in the kernel",
+    &[Bpf],
+    proc_of_others,
+);
+
 fn proc_of_others() {
     let mut other = Command::new("unshare")
         .args(["--pid", "--fork", "--mount-proc", "sh", "-c", "echo; read line"])
@@ -188,6 +184,9 @@ fn proc_of_others() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains(&format!("{root} belongs to another PID namespace")), "{said}");
 }
+
+const CHECKED: Case =
+    Case::new("check names each hook, and what an ordinary user lacks", &[Bpf, BpfFs], checked);
 
 fn checked() {
     let load = Load::start("M8RefSvr_seen");

@@ -20,11 +20,7 @@ use crate::{
     release,
 };
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "with the service's rights alone the agent counts, and gives up what it needs no more",
-    needs: &[Bpf],
-    run: least_rights,
-}];
+pub(crate) const CASES: &[Case] = &[LEAST_RIGHTS];
 
 /// For what comes within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +40,12 @@ impl Drop for Running {
         let _ = self.0.wait();
     }
 }
+
+const LEAST_RIGHTS: Case = Case::new(
+    "with the service's rights alone the agent counts, and gives up what it needs no more",
+    &[Bpf],
+    least_rights,
+);
 
 fn least_rights() {
     let folder = tempfile::tempdir().unwrap();

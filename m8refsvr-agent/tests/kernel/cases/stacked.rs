@@ -14,20 +14,7 @@ use crate::{
     release,
 };
 
-pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "what is written to a linear device of the device mapper is counted once",
-        needs: &[Bpf, DeviceMapper],
-        run: linear,
-    },
-    Case { name: "what is written to an LVM volume is counted once", needs: &[Bpf, Lvm], run: lvm },
-    Case { name: "what is written to a striped md device is counted once", needs: &[Bpf, Md], run: striped },
-    Case {
-        name: "what is written to a mirrored md device is counted for each disk if the process makes the requests",
-        needs: &[Bpf, Md],
-        run: mirrored,
-    },
-];
+pub(crate) const CASES: &[Case] = &[LINEAR, LVM, STRIPED, MIRRORED];
 
 const BLOCKS: u64 = 16;
 const BYTES: u64 = BLOCKS << 20;
@@ -118,6 +105,12 @@ fn write_to(device: &str, disks: &[PathBuf]) -> (Writes, Writes) {
     )
 }
 
+const LINEAR: Case = Case::new(
+    "what is written to a linear device of the device mapper is counted once",
+    &[Bpf, DeviceMapper],
+    linear,
+);
+
 fn linear() {
     let disks = spare_disks().unwrap();
     let mut stack = Stack::new();
@@ -137,6 +130,8 @@ fn linear() {
         assert_eq!(counted, completed, "{device}");
     }
 }
+
+const LVM: Case = Case::new("what is written to an LVM volume is counted once", &[Bpf, Lvm], lvm);
 
 fn lvm() {
     let disks = spare_disks().unwrap();
@@ -176,11 +171,20 @@ fn write_to_array(level: &str) -> (Writes, Writes) {
     write_to(DEVICE, &disks)
 }
 
+const STRIPED: Case =
+    Case::new("what is written to a striped md device is counted once", &[Bpf, Md], striped);
+
 fn striped() {
     let (counted, completed) = write_to_array("0");
     assert_eq!(counted.bytes, BYTES);
     assert_eq!(counted, completed);
 }
+
+const MIRRORED: Case = Case::new(
+    "what is written to a mirrored md device is counted for each disk if the process makes the requests",
+    &[Bpf, Md],
+    mirrored,
+);
 
 fn mirrored() {
     let (counted, completed) = write_to_array("1");

@@ -14,42 +14,34 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "switches of threads that live and of threads that ended equal the kernel's",
-        needs: &[Bpf, Accounting, Linux([5, 18])],
-        run: || equal_the_kernels(SwitchForm::RawWithState),
-    },
-    Case {
-        name: "switches equal the kernel's where the state is read from the task by a helper",
-        needs: &[Bpf, Accounting],
-        run: || equal_the_kernels(SwitchForm::RawWithTask),
-    },
-    Case {
-        name: "switches equal the kernel's where the state is read from the running task",
-        needs: &[Bpf, Accounting, Linux([5, 11])],
-        run: || equal_the_kernels(SwitchForm::RawWithCurrent),
-    },
-    Case {
-        name: "switches equal the kernel's by the classic tracepoint",
-        needs: &[Bpf, Accounting, Tracefs],
-        run: || equal_the_kernels(SwitchForm::Classic),
-    },
-    Case {
-        name: "switches before the first collection continue without gap or overlap",
-        needs: &[Bpf],
-        run: continue_without_gap,
-    },
-    Case {
-        name: "two hundred threads that start and end lose nothing",
-        needs: &[Bpf],
-        run: two_hundred_threads,
-    },
-    Case {
-        name: "without programs switches are those of the living threads",
-        needs: &[],
-        run: living_threads,
-    },
+    EQUAL_THE_KERNELS_RAW_WITH_STATE,
+    EQUAL_THE_KERNELS_RAW_WITH_TASK,
+    EQUAL_THE_KERNELS_RAW_WITH_CURRENT,
+    EQUAL_THE_KERNELS_CLASSIC,
+    CONTINUE_WITHOUT_GAP,
+    TWO_HUNDRED_THREADS,
+    LIVING_THREADS,
 ];
+
+const EQUAL_THE_KERNELS_RAW_WITH_STATE: Case = Case::new(
+    "switches of threads that live and of threads that ended equal the kernel's",
+    &[Bpf, Accounting, Linux([5, 18])],
+    || equal_the_kernels(SwitchForm::RawWithState),
+);
+const EQUAL_THE_KERNELS_RAW_WITH_TASK: Case = Case::new(
+    "switches equal the kernel's where the state is read from the task by a helper",
+    &[Bpf, Accounting],
+    || equal_the_kernels(SwitchForm::RawWithTask),
+);
+const EQUAL_THE_KERNELS_RAW_WITH_CURRENT: Case = Case::new(
+    "switches equal the kernel's where the state is read from the running task",
+    &[Bpf, Accounting, Linux([5, 11])],
+    || equal_the_kernels(SwitchForm::RawWithCurrent),
+);
+const EQUAL_THE_KERNELS_CLASSIC: Case =
+    Case::new("switches equal the kernel's by the classic tracepoint", &[Bpf, Accounting, Tracefs], || {
+        equal_the_kernels(SwitchForm::Classic)
+    });
 
 fn equal_the_kernels(form: SwitchForm) {
     let options = Options { capacity: 16, bpf_fs: None, switch_forms: vec![form], ..Options::default() };
@@ -93,6 +85,12 @@ fn equal_the_kernels(form: SwitchForm) {
     assert!(seen.involuntary - accounted.involuntary <= 8, "{seen:?} {accounted:?}");
 }
 
+const CONTINUE_WITHOUT_GAP: Case = Case::new(
+    "switches before the first collection continue without gap or overlap",
+    &[Bpf],
+    continue_without_gap,
+);
+
 fn continue_without_gap() {
     for round in 0..10 {
         let name = format!("M8RefSvr_gap{round}");
@@ -106,6 +104,9 @@ fn continue_without_gap() {
     }
 }
 
+const TWO_HUNDRED_THREADS: Case =
+    Case::new("two hundred threads that start and end lose nothing", &[Bpf], two_hundred_threads);
+
 fn two_hundred_threads() {
     let mut load = Load::start("M8RefSvr_threads");
     let mut collector = collector("M8RefSvr_threads");
@@ -116,6 +117,9 @@ fn two_hundred_threads() {
     let seen = equals_usage(&mut collector, &mut load);
     assert!(seen.voluntary > 400, "{seen:?}");
 }
+
+const LIVING_THREADS: Case =
+    Case::new("without programs switches are those of the living threads", &[], living_threads);
 
 fn living_threads() {
     let mut collector = collector_of_proc("M8RefSvr_living");

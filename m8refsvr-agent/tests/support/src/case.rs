@@ -9,11 +9,18 @@ use libtest_mimic::{Arguments, Trial};
 #[derive(Clone, Copy, Debug)]
 pub struct Case<N: 'static> {
     /// A sentence about behaviour.
-    pub name: &'static str,
+    name: &'static str,
     /// What it needs of the machine.
-    pub needs: &'static [N],
+    needs: &'static [N],
     /// The proof; it fails by panicking.
-    pub run: fn(),
+    run: fn(),
+}
+
+impl<N> Case<N> {
+    /// Stands right before the function, so that the sentence and its proof are read together.
+    pub const fn new(sentence: &'static str, needs: &'static [N], proof: fn()) -> Self {
+        Self { name: sentence, needs, run: proof }
+    }
 }
 
 /// Runs the cases whose needs the machine meets: those for which `reason_against` gives no reason.

@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn written(process: &ProcessSample, write_bytes: u64) -> Totals {
-        let io = StorageIo { read_bytes: 0, write_bytes };
+        let io = StorageIo { write_bytes, ..StorageIo::default() };
         process.counters.with(Readings { io: Some(&io), ..Readings::default() })
     }
 

@@ -11,7 +11,7 @@ use m8refsvr_agent::{
     export::document::{Context, Document},
     metrics::{accumulator::Accumulator, churn::Churn},
     model::{
-        counters::Counter,
+        counters::{Counter, OriginKind, Readings, Totals},
         exit::ProcessEnd,
         sample::{ProcessSample, Sample},
     },
@@ -177,12 +177,8 @@ pub(crate) trait Counted {
         })
     }
 
-    fn storage(&self) -> Option<StorageIo> {
-        Some(StorageIo {
-            read_bytes: self.counter(Counter::StorageRead)?,
-            write_bytes: self.counter(Counter::StorageWrite)?,
-        })
-    }
+    /// Those that /proc/PID/io has.
+    fn io(&self) -> Totals;
 
     fn cpu_time(&self) -> Duration {
         let parts = [Counter::CpuUser, Counter::CpuSystem].map(|part| self.counter(part).unwrap());
@@ -194,4 +190,13 @@ impl Counted for ProcessSample {
     fn counter(&self, counter: Counter) -> Option<u64> {
         self.counters.get(counter)
     }
+
+    fn io(&self) -> Totals {
+        Totals::of(|counter| self.counters.get(counter).filter(|_| counter.origin().kind() == OriginKind::Io))
+    }
+}
+
+/// What was read in /proc/PID/io, as counters.
+pub(crate) fn counters_of(io: &StorageIo) -> Totals {
+    Totals::read(Readings { io: Some(io), ..Readings::default() })
 }

@@ -259,7 +259,7 @@ mod tests {
     const SOURCES: Sources =
         Sources { context_switches: Source::Procfs, block_io: Source::None, lifecycle: Source::Procfs };
 
-    const IO: StorageIo = StorageIo { read_bytes: 1, write_bytes: 2 };
+    const IO: StorageIo = StorageIo { write_bytes: 2, ..StorageIo::all(1) };
 
     fn counters(cpu_user: f64) -> Totals {
         Totals::of(|counter| match counter {

@@ -10,7 +10,7 @@ use crate::{
     Case,
     Need::Bpf,
     load::Programs,
-    looking::{Counted as _, of},
+    looking::{Counted as _, counters_of, of},
 };
 use m8refsvr_agent::{
     model::counters::Counter,
@@ -48,8 +48,8 @@ fn unwaited() {
             step(&mut parent);
             let sample = watching.collect();
             let process = Proc::new("/proc").process(parent.id()).unwrap();
-            let expected = io::read(&process, &mut Vec::new()).ok();
-            assert_eq!(of(&sample, parent.id()).storage(), expected, "nothing was added to it");
+            let expected = counters_of(&io::read(&process, &mut Vec::new()).unwrap());
+            assert_eq!(of(&sample, parent.id()).io(), expected, "nothing was added to it");
         }
         drop(parent.stdin.take());
         let mut usage = Usage::default();

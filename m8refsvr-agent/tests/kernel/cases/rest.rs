@@ -27,7 +27,7 @@ use crate::{
     Case,
     Need::{Bpf, SecondCpu},
     load::Load,
-    looking::{Counted as _, collector, of},
+    looking::{Counted as _, collector, counters_of, of},
 };
 
 pub(crate) const CASES: &[Case] = &[WAKES, SPINS, TRACED, MEMORY];
@@ -87,8 +87,11 @@ fn wakes() {
     let used = after.cpu_time();
     // The kernel tells hundredths of a second, of each part.
     assert!(used >= before.cpu_time() + Duration::from_millis(30), "{used:?}");
-    assert_eq!(after.storage(), io::read(&process, &mut buffer).ok());
-    assert!(after.storage().unwrap().write_bytes >= before.storage().unwrap().write_bytes + (4 << 20));
+    assert_eq!(after.io(), counters_of(&io::read(&process, &mut buffer).unwrap()));
+    assert!(
+        after.counter(Counter::StorageWrite)
+            >= before.counter(Counter::StorageWrite).map(|it| it + (4 << 20))
+    );
 }
 
 const SPINS: Case =

@@ -34,6 +34,10 @@ macro_rules! accounting {
                 involuntary: task.nivcsw, signal.nivcsw;
             }
             io {
+                /// Bytes that read calls returned, from any file, pipe or socket.
+                rchar: task.ioac.rchar, signal.ioac.rchar;
+                /// Bytes that write calls took.
+                wchar: task.ioac.wchar, signal.ioac.wchar;
                 /// Bytes fetched from storage.
                 read_bytes: task.ioac.read_bytes, signal.ioac.read_bytes;
                 /// Bytes of pages made dirty.

@@ -36,6 +36,14 @@ macro_rules! with_counters {
                 StorageWrite: "write", "disk_write_bytes",
                     Io(|io| io.write_bytes), |at_exit| at_exit.write_bytes;
             }
+            "m8refsvr.read_write.io" ["By"]
+                "Bytes that read and write calls moved: page cache, pipes and sockets included"
+            by "disk.io.direction" {
+                /// Bytes that read calls returned.
+                CallRead: "read", "read_call_bytes", Io(|io| io.rchar), |at_exit| at_exit.rchar;
+                /// Bytes that write calls took.
+                CallWrite: "write", "write_call_bytes", Io(|io| io.wchar), |at_exit| at_exit.wchar;
+            }
             "m8refsvr.block.io" ["By"] "Bytes in requests that the processes made to block devices"
             by "disk.io.direction" {
                 /// Bytes in read requests to block devices.

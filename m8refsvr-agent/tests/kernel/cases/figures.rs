@@ -2,19 +2,26 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::fd::AsRawFd as _,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, Signal, WaitIdOptions, getrlimit, setrlimit};
+use m8refsvr_agent::{
+    model::counters::Counter,
+    proc::{Proc, io},
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid};
 use serde_json::Value;
 
+use super::lifecycle::watching_for;
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
-    load::Load,
-    looking::{collector, collector_of_proc, document, metrics, of},
+    load::{Load, Programs},
+    looking::{Counted as _, collector, collector_of_proc, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -28,6 +35,7 @@ pub(crate) const CASES: &[Case] = &[
     CAME_BETWEEN,
     WITHOUT_DESCRIPTORS,
     WITH_FEW_DESCRIPTORS,
+    READ_WRITE,
 ];
 
 const CPU: Case =
@@ -235,4 +243,42 @@ fn zombie() {
     load.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     assert!(std::path::Path::new(&format!("/proc/{}", load.pid())).exists());
     assert_eq!(collector.collect().unwrap().processes.len(), 0);
+}
+
+const READ_WRITE: Case = Case::new(
+    "what read and write calls moved is what the kernel has of a process, also of one that exited",
+    &[Bpf],
+    read_write,
+);
+
+fn read_write() {
+    let programs = Programs::new(&["@"]);
+    let mut watching = watching_for("@", 64);
+    let mut process = programs
+        .command("@", "write 100000 ready wait-input write 50000")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let pid = process.id();
+    let of_kernel = || {
+        let process = Proc::new("/proc").process(pid).unwrap();
+        io::read(&process, &mut Vec::new()).unwrap()
+    };
+    let living = of_kernel();
+    let sample = watching.collect();
+    let seen = of(&sample, pid);
+    assert!(living.wchar >= 100_000, "{living:?}");
+    assert_eq!(seen.counter(Counter::CallRead), Some(living.rchar));
+    assert_eq!(seen.counter(Counter::CallWrite), Some(living.wchar));
+
+    drop(process.stdin.take());
+    waitid(WaitId::Pid(Pid::from_child(&process)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    // The kernel keeps it until somebody waits for the process.
+    let exited = of_kernel();
+    assert!(exited.wchar >= living.wchar + 50_000, "{exited:?}");
+    watching.until_ended(1);
+    assert_eq!(watching.total(Counter::CallRead), exited.rchar);
+    assert_eq!(watching.total(Counter::CallWrite), exited.wchar);
+    process.wait().unwrap();
 }

@@ -38,6 +38,10 @@ macro_rules! accounting {
                 rchar: task.ioac.rchar, signal.ioac.rchar;
                 /// Bytes that write calls took.
                 wchar: task.ioac.wchar, signal.ioac.wchar;
+                /// Read calls.
+                syscr: task.ioac.syscr, signal.ioac.syscr;
+                /// Write calls.
+                syscw: task.ioac.syscw, signal.ioac.syscw;
                 /// Bytes fetched from storage.
                 read_bytes: task.ioac.read_bytes, signal.ioac.read_bytes;
                 /// Bytes of pages made dirty.

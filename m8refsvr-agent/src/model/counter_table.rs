@@ -44,6 +44,13 @@ macro_rules! with_counters {
                 /// Bytes that write calls took.
                 CallWrite: "write", "write_call_bytes", Io(|io| io.wchar), |at_exit| at_exit.wchar;
             }
+            "m8refsvr.read_write.calls" ["{call}"] "Read and write calls, from and to any file, pipe or socket"
+            by "disk.io.direction" {
+                /// Read calls.
+                ReadCalls: "read", "read_calls", Io(|io| io.syscr), |at_exit| at_exit.syscr;
+                /// Write calls.
+                WriteCalls: "write", "write_calls", Io(|io| io.syscw), |at_exit| at_exit.syscw;
+            }
             "m8refsvr.block.io" ["By"] "Bytes in requests that the processes made to block devices"
             by "disk.io.direction" {
                 /// Bytes in read requests to block devices.

@@ -268,17 +268,21 @@ fn read_write() {
     let living = of_kernel();
     let sample = watching.collect();
     let seen = of(&sample, pid);
-    assert!(living.wchar >= 100_000, "{living:?}");
+    assert!(living.wchar >= 100_000 && living.syscw >= 2, "{living:?}");
     assert_eq!(seen.counter(Counter::CallRead), Some(living.rchar));
     assert_eq!(seen.counter(Counter::CallWrite), Some(living.wchar));
+    assert_eq!(seen.counter(Counter::ReadCalls), Some(living.syscr));
+    assert_eq!(seen.counter(Counter::WriteCalls), Some(living.syscw));
 
     drop(process.stdin.take());
     waitid(WaitId::Pid(Pid::from_child(&process)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
     // The kernel keeps it until somebody waits for the process.
     let exited = of_kernel();
-    assert!(exited.wchar >= living.wchar + 50_000, "{exited:?}");
+    assert!(exited.wchar >= living.wchar + 50_000 && exited.syscw > living.syscw, "{exited:?}");
     watching.until_ended(1);
     assert_eq!(watching.total(Counter::CallRead), exited.rchar);
     assert_eq!(watching.total(Counter::CallWrite), exited.wchar);
+    assert_eq!(watching.total(Counter::ReadCalls), exited.syscr);
+    assert_eq!(watching.total(Counter::WriteCalls), exited.syscw);
     process.wait().unwrap();
 }

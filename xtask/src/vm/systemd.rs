@@ -187,3 +187,26 @@ fn script_output(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("] test[")?;
     rest.split_once("]: ").map(|(_, text)| text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_of_the_test_script_is_found_among_that_of_other_services() {
+        assert_eq!(script_output("[   12.345678] test[143]: ok: it runs"), Some("ok: it runs"));
+        assert_eq!(script_output("[   12.345678] systemd[1]: Started test.service"), None);
+    }
+
+    #[test]
+    fn the_test_scripts_have_the_name_by_which_their_output_is_found() {
+        let service = include_str!("systemd/test.service");
+        assert!(service.lines().any(|line| line == "SyslogIdentifier=test"));
+        assert!(LIBRARY.contains("echo \"checks: $checks\""));
+        assert!(
+            SCRIPTS
+                .iter()
+                .all(|script| script.text.ends_with("finish\n") || script.text.ends_with("finish\nfi\n"))
+        );
+    }
+}

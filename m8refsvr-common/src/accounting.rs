@@ -4,7 +4,7 @@
 //! A value is the sum of two members: that of `signal_struct` has the threads that have ended, and that of
 //! `task_struct` has one thread.
 
-use crate::{offsets::Member, table::table};
+use crate::{member::Member, table::table};
 
 /// Calls the macro `$callback` with all rows: the field, the path of its member in `task_struct`, and that in
 /// `signal_struct`.

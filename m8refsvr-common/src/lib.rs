@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod accounting;
-pub mod block;
+pub mod block_op;
 pub mod comm;
+pub mod context_switch;
+pub mod member;
 pub mod offsets;
 pub mod record;
+pub mod signal;
 pub mod slot;
-pub mod switch;
 mod table;

@@ -3,25 +3,10 @@
 
 #![expect(missing_docs, reason = "most fields bear the names of the kernel's members")]
 
-use crate::{accounting::Accounting, table::table};
+use crate::{accounting::Accounting, member::Member, table::table};
 
 /// Stands for the offset of a member that this kernel does not have: no structure is so long.
 pub const ABSENT: u32 = u32::MAX;
-
-/// A member of a kernel structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The structure, or the record of a classic tracepoint.
-    pub structure: &'static str,
-    /// The ways to the member, each the names on it from the outside in. Kernels have one of them.
-    pub paths: &'static [&'static [&'static str]],
-}
-
-impl Member {
-    pub(crate) const fn new(structure: &'static str, paths: &'static [&'static [&'static str]]) -> Self {
-        Self { structure, paths }
-    }
-}
 
 macro_rules! members {
     ($(#[$doc:meta])* $name:ident of $structure:literal {

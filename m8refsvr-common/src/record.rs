@@ -3,7 +3,13 @@
 
 use core::mem::{align_of, offset_of, size_of};
 
-use crate::accounting::{Accounting, IoAccounting};
+#[cfg(doc)]
+use crate::signal::Variant;
+use crate::{
+    accounting::{Accounting, IoAccounting},
+    signal::PerSource,
+    slot::Tgid,
+};
 
 /// The layout of all records here. A dump refuses the maps of an agent with another layout. The table of the kernel's
 /// accounting makes records longer, so the number has the length of the longest in its lower half.
@@ -57,7 +63,7 @@ impl Counts {
 
 /// What was counted for one slot on one CPU: `COUNTERS`. One cache line, so that no two CPUs write to the same.
 ///
-/// Counts up from the load of the programs and is never reset: see [`ProcessRecord::offset`].
+/// Counts up from the load of the programs and is never reset: see [`ProcessRecord::baseline`].
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountsRecord {
@@ -67,7 +73,8 @@ pub struct CountsRecord {
     pub reserved: [u64; 2],
 }
 
-/// Who holds a slot: `PROCESSES`, by slot - 1. Written by whoever gives the slot out: the programs, or the agent.
+/// The tracked process of a slot: `PROCESSES`, by the slot's index. Written by whoever gives the slot to the process:
+/// the programs, or the agent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessRecord {
@@ -75,35 +82,51 @@ pub struct ProcessRecord {
     pub tgid: u64,
     /// Start of the process in clock ticks after boot, as in `/proc/PID/stat`.
     pub start_ticks: u64,
-    /// A [`ProcessState`].
+    /// The number of a [`ProcessState`].
     pub state: u64,
-    /// The process that forked it, where it got the slot as the child of a process that has one; else 0.
+    /// The id of the process that forked it, where it was tracked as the child of a tracked process; else 0.
     pub parent: u64,
     /// Name of the process when it got the slot, as its bytes lie in memory.
     pub comm: [u64; 2],
-    /// What to add (wrapping) to the slot's counters to get the totals of this process: what it had before it
-    /// got the slot, less what the slot's earlier holders left in the counters.
-    pub offset: Counts,
+    /// What to add (wrapping) to the slot's counters to get the totals of this process. That is what the process had
+    /// before it got the slot, less what was in the counters then, which earlier processes of the slot had left there.
+    pub baseline: Counts,
 }
 
-/// Where the holder of a slot is in its life.
+impl ProcessRecord {
+    /// `None` when the slot is free.
+    pub fn tgid(&self) -> Option<Tgid> {
+        Self::tgid_of(self.tgid)
+    }
+
+    /// `None` where it was not tracked as a child.
+    pub fn parent(&self) -> Option<Tgid> {
+        Self::tgid_of(self.parent)
+    }
+
+    fn tgid_of(number: u64) -> Option<Tgid> {
+        u32::try_from(number).ok().filter(|&tgid| tgid != 0).map(Tgid)
+    }
+}
+
+/// What became of the tracked process of a slot.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
-    /// There is none.
+    /// The slot is free.
     Free = 0,
-    /// It lives, and is counted for.
+    /// The process is alive, and its counters count.
     Living = 1,
-    /// Its last thread has ended.
+    /// Its last thread has exited.
     Exited = 2,
-    /// It goes on as another program, which does not match by its `comm`.
+    /// It executes another program now, and no longer matches by its `comm`.
     Deselected = 3,
 }
 
 impl ProcessState {
     /// From its number in [`ProcessRecord`]; `None` for a number that no state has.
-    pub const fn from_word(word: u64) -> Option<Self> {
-        match word {
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
             0 => Some(Self::Free),
             1 => Some(Self::Living),
             2 => Some(Self::Exited),
@@ -113,37 +136,37 @@ impl ProcessState {
     }
 }
 
-/// Beginning and end of who holds a slot: `EXITS`, by slot - 1. Written by the programs when they give out a slot, and
-/// when its holder is over.
+/// What the kernel knew of a tracked process when it got its slot, and when it exited or was deselected: `EXITS`, by
+/// the slot's index. Written by the programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExitRecord {
-    /// Start of the process, nanoseconds after boot; 0 where its first thread is gone.
+    /// Start of the process, nanoseconds after boot; 0 where its thread group leader was reaped.
     pub start: u64,
-    /// When its last thread began to exit, or when it left, nanoseconds after boot.
+    /// When its last thread began to exit, or when it was deselected, nanoseconds after boot.
     pub end: u64,
-    /// The most pages that it had in memory at once, if it ended.
+    /// The most pages that it had in memory at once; 0 when it was deselected.
     pub peak_pages: u64,
-    /// How it ended, as `wait` tells, and [`OOM_VICTIM`].
+    /// Its exit status, as `wait` tells it, and [`OOM_VICTIM`].
     pub status: u64,
-    /// The same when it got the slot, of the program that it was before.
-    pub first_peak_pages: u64,
-    /// What it had when it got the slot.
-    pub first: Accounting,
-    /// What it had when it ended or left.
-    pub last: Accounting,
-    /// What its own threads had that have ended: without what the kernel adds when a process waits for its children.
-    pub own: IoAccounting,
+    /// The most pages that it had in memory at once before it got the slot, when it was another program.
+    pub peak_pages_at_start: u64,
+    /// Its accounting when it got the slot.
+    pub accounting_at_start: Accounting,
+    /// Its accounting when it exited or was deselected.
+    pub accounting_at_end: Accounting,
+    /// What its own threads had that have exited: without what the kernel adds when a process waits for its children.
+    pub own_io: IoAccounting,
 }
 
 /// In [`ExitRecord::status`]: the kernel ended the process for want of memory.
 pub const OOM_VICTIM: u64 = 1 << 16;
 
-/// What the programs tell the agent: a record of `EVENTS`, a hint to look, and never a measurement.
+/// What the programs notify the agent of: a record of `EVENTS`. It says which record to read, and measures nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// An [`EventKind`].
+    /// The number of an [`EventKind`].
     pub kind: u32,
     /// The slot, or the process id.
     pub subject: u32,
@@ -153,9 +176,10 @@ pub struct EventRecord {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A process got a slot, or executes another program that matches by its `comm`; the subject is the slot.
+    /// A process got a slot, or a tracked process executes another program that matches by its `comm`; the subject is
+    /// the slot.
     Tracked = 1,
-    /// The holder of a slot ended, left, or lost its id to another process; the subject is the slot.
+    /// The tracked process of a slot exited, was deselected, or lost its id to another process; the subject is the slot.
     Ended = 2,
     /// The agent has to decide whether a process matches; the subject is the process id.
     Undecided = 3,
@@ -165,8 +189,8 @@ pub enum EventKind {
 
 impl EventKind {
     /// From its number in [`EventRecord`]; `None` for a number that no kind has.
-    pub const fn from_word(word: u32) -> Option<Self> {
-        match word {
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
             1 => Some(Self::Tracked),
             2 => Some(Self::Ended),
             3 => Some(Self::Undecided),
@@ -176,7 +200,7 @@ impl EventKind {
     }
 }
 
-/// What could not be counted: `DROPS`, one record. Programs and agent add to it in one step.
+/// What could not be counted: `DROPS`, one record. The programs and the agent add to it atomically.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropsRecord {
@@ -184,52 +208,24 @@ pub struct DropsRecord {
     pub no_free_slot: u64,
     /// Matching processes whose id is beyond the `kernel.pid_max` of the load.
     pub tgid_out_of_range: u64,
-    /// Events for which there was no room, so that the agent has to look by itself.
+    /// Events for which the ring buffer had no room, so that the agent has to look through all records.
     pub events: u64,
 }
 
-/// How a source is read, as stored in [`SettingsRecord`].
-#[repr(u64)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
-    /// Nothing is read.
-    None = 0,
-    /// A raw tracepoint.
-    RawTracepoint = 1,
-    /// A classic tracepoint.
-    Tracepoint = 2,
-}
-
-impl Variant {
-    /// From its number in [`SettingsRecord`]; `None` for a number that no form has.
-    pub const fn from_word(word: u64) -> Option<Self> {
-        match word {
-            0 => Some(Self::None),
-            1 => Some(Self::RawTracepoint),
-            2 => Some(Self::Tracepoint),
-            _ => None,
-        }
-    }
-}
-
-/// What the maps were made with: `SETTINGS`, one record, written once by the agent for those who dump.
+/// What the maps were made with: `SETTINGS`, one record, written once by the agent for `debug dump`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettingsRecord {
     /// [`LAYOUT`] of the agent that made the maps.
     pub layout: u64,
-    /// Slots, which is the number of processes that can be watched at once.
+    /// Slots, which is how many processes can be tracked at once.
     pub capacity: u64,
     /// CPUs for which there are counters: all that could ever come online.
     pub cpus: u64,
     /// `kernel.pid_max` when the maps were made.
     pub pid_max: u64,
-    /// The [`Variant`] in which context switches are counted.
-    pub context_switches: u64,
-    /// The [`Variant`] in which block I/O is counted.
-    pub block_io: u64,
-    /// The [`Variant`] in which processes are followed as they start and end.
-    pub lifecycle: u64,
+    /// The number of the [`Variant`] in which each signal's programs are attached.
+    pub variants: PerSource<u64>,
 }
 
 const _: () = {
@@ -251,7 +247,7 @@ const _: () = {
     assert!(offset_of!(ProcessRecord, state) == 16);
     assert!(offset_of!(ProcessRecord, parent) == 24);
     assert!(offset_of!(ProcessRecord, comm) == 32);
-    assert!(offset_of!(ProcessRecord, offset) == 48);
+    assert!(offset_of!(ProcessRecord, baseline) == 48);
 
     let accounting = size_of::<Accounting>();
     assert!(size_of::<ExitRecord>() == 40 + 2 * accounting + size_of::<IoAccounting>());
@@ -260,10 +256,10 @@ const _: () = {
     assert!(offset_of!(ExitRecord, end) == 8);
     assert!(offset_of!(ExitRecord, peak_pages) == 16);
     assert!(offset_of!(ExitRecord, status) == 24);
-    assert!(offset_of!(ExitRecord, first_peak_pages) == 32);
-    assert!(offset_of!(ExitRecord, first) == 40);
-    assert!(offset_of!(ExitRecord, last) == 40 + accounting);
-    assert!(offset_of!(ExitRecord, own) == 40 + 2 * accounting);
+    assert!(offset_of!(ExitRecord, peak_pages_at_start) == 32);
+    assert!(offset_of!(ExitRecord, accounting_at_start) == 40);
+    assert!(offset_of!(ExitRecord, accounting_at_end) == 40 + accounting);
+    assert!(offset_of!(ExitRecord, own_io) == 40 + 2 * accounting);
 
     assert!(size_of::<EventRecord>() == 8);
 
@@ -277,9 +273,7 @@ const _: () = {
     assert!(offset_of!(SettingsRecord, capacity) == 8);
     assert!(offset_of!(SettingsRecord, cpus) == 16);
     assert!(offset_of!(SettingsRecord, pid_max) == 24);
-    assert!(offset_of!(SettingsRecord, context_switches) == 32);
-    assert!(offset_of!(SettingsRecord, block_io) == 40);
-    assert!(offset_of!(SettingsRecord, lifecycle) == 48);
+    assert!(offset_of!(SettingsRecord, variants) == 32);
 };
 
 #[cfg(test)]
@@ -296,24 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn a_form_survives_its_number() {
-        for form in [Variant::None, Variant::RawTracepoint, Variant::Tracepoint] {
-            assert_eq!(Variant::from_word(form as u64), Some(form));
-        }
-        assert_eq!(Variant::from_word(3), None);
-    }
-
-    #[test]
     fn a_state_and_a_kind_of_event_survive_their_numbers() {
         for state in
             [ProcessState::Free, ProcessState::Living, ProcessState::Exited, ProcessState::Deselected]
         {
-            assert_eq!(ProcessState::from_word(state as u64), Some(state));
+            assert_eq!(ProcessState::from_number(state as u64), Some(state));
         }
-        assert_eq!(ProcessState::from_word(4), None);
+        assert_eq!(ProcessState::from_number(4), None);
         for kind in [EventKind::Tracked, EventKind::Ended, EventKind::Undecided, EventKind::NoFreeSlot] {
-            assert_eq!(EventKind::from_word(kind as u32), Some(kind));
+            assert_eq!(EventKind::from_number(kind as u32), Some(kind));
         }
-        assert_eq!((EventKind::from_word(0), EventKind::from_word(5)), (None, None));
+        assert_eq!((EventKind::from_number(0), EventKind::from_number(5)), (None, None));
     }
 }

@@ -3,11 +3,11 @@
 
 /// Defines such a structure, generic over the type of its fields.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident<$default:ty> { $($(#[$field_doc:meta])* $field:ident,)+ }) => {
+    ($(#[$doc:meta])* $name:ident $(<$default:ty>)? { $($(#[$field_doc:meta])* $field:ident,)+ }) => {
         $(#[$doc])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name<T = $default> {
+        pub struct $name<T $(= $default)?> {
             $($(#[$field_doc])* pub $field: T,)+
         }
 

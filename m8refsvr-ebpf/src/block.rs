@@ -4,16 +4,16 @@
 
 use aya_ebpf::programs::TracePointContext;
 use m8refsvr_common::{
-    block::{Direction, SECTOR_BYTES},
+    block_op::{Direction, SECTOR_BYTES},
     record::Counts,
 };
 
 use crate::{
-    maps::{Watched, add},
+    maps::{TrackedProcess, add},
     offsets::{OFFSETS, read},
 };
 
-/// What a request is made of, in whichever form the kernel tells it.
+/// What a request is made of, in whichever variant the kernel passes it.
 pub(crate) trait Request {
     /// Direction and bytes; `None` when it moves no data.
     fn transfer(&self) -> Option<(Direction, u64)>;
@@ -67,17 +67,17 @@ pub(crate) fn merged(request: impl Request) {
 
 #[inline(always)]
 fn transferred(request: impl Request, operations: u64) {
-    let Some(counts) = Watched::current().and_then(Watched::counts) else { return };
+    let Some(counts) = TrackedProcess::current().and_then(TrackedProcess::counts) else { return };
     let Some((direction, bytes)) = request.transfer() else { return };
     // A write without data is a flush of the device's cache.
     if bytes == 0 {
         return;
     }
-    let (bytes_word, operations_word) = words(counts.as_ptr(), direction);
+    let (bytes_field, operations_field) = fields(counts.as_ptr(), direction);
     // These hooks can be preempted, and another thread of the process may then add to the same word on this CPU.
-    add(bytes_word, bytes);
+    add(bytes_field, bytes);
     if operations != 0 {
-        add(operations_word, operations);
+        add(operations_field, operations);
     }
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
@@ -92,7 +92,7 @@ fn transferred(request: impl Request, operations: u64) {
 
 /// Where bytes and operations of a direction are counted.
 #[inline(always)]
-fn words(counts: *mut Counts, direction: Direction) -> (*mut u64, *mut u64) {
+fn fields(counts: *mut Counts, direction: Direction) -> (*mut u64, *mut u64) {
     // SAFETY: only addresses are taken, of fields of a whole record.
     unsafe {
         match direction {

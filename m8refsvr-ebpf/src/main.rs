@@ -1,6 +1,5 @@
-//! The kernel programs of m8refsvr: maps, entry points and nothing else. Each entry point unpacks its form of a
-//! tracepoint; what is done with it stands once, in `sched`, `block` and
-//! `lifecycle`.
+//! The BPF programs of m8refsvr: entry points and nothing else. Each unpacks its variant of a tracepoint; what is done
+//! with it stands once, in `sched`, `block` and `lifecycle`.
 
 #![no_std]
 #![no_main]
@@ -49,28 +48,28 @@ fn sched_switch_classic(context: TracePointContext) -> u32 {
 /// `sched_process_exit`: a thread begins to exit. It runs on the thread, and passes nothing that is needed.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn thread_exit(_context: RawTracePointContext) -> u32 {
-    maps::thread_exits();
+    lifecycle::exit::thread_exits();
     0
 }
 
 /// As [`thread_exit`], by the classic tracepoint.
 #[tracepoint(category = "sched", name = "sched_process_exit")]
 fn thread_exit_classic(_context: TracePointContext) -> u32 {
-    maps::thread_exits();
+    lifecycle::exit::thread_exits();
     0
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`: the running process executes another program.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(_context: RawTracePointContext) -> u32 {
-    lifecycle::executed();
+    lifecycle::start::executed();
     0
 }
 
 /// As [`process_exec`], by the classic tracepoint.
 #[tracepoint(category = "sched", name = "sched_process_exec")]
 fn process_exec_classic(_context: TracePointContext) -> u32 {
-    lifecycle::executed();
+    lifecycle::start::executed();
     0
 }
 
@@ -78,14 +77,14 @@ fn process_exec_classic(_context: TracePointContext) -> u32 {
 /// first time. `sched_process_fork` comes a little before, but with preemption on.
 #[raw_tracepoint(tracepoint = "sched_wakeup_new")]
 fn process_fork(context: RawTracePointContext) -> u32 {
-    lifecycle::forked(context.arg(0));
+    lifecycle::start::forked(context.arg(0));
     0
 }
 
 /// `task_rename(task, comm)`: a thread, or a process by its first thread, gets another name.
 #[raw_tracepoint(tracepoint = "task_rename")]
 fn process_rename(context: RawTracePointContext) -> u32 {
-    lifecycle::renamed(context.arg(0), context.arg(1));
+    lifecycle::start::renamed(context.arg(0), context.arg(1));
     0
 }
 

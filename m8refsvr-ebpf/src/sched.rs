@@ -8,21 +8,22 @@ use aya_ebpf::{
     helpers::{bpf_get_current_task, generated::bpf_get_current_task_btf},
     programs::{RawTracePointContext, TracePointContext},
 };
-use m8refsvr_common::switch::{PF_EXITING, Switch};
+use m8refsvr_common::context_switch::{PF_EXITING, Switch};
 
 use crate::{
-    maps::{Watched, thread_ended},
+    lifecycle::exit::thread_exited,
+    maps::TrackedProcess,
     offsets::{OFFSETS, Offset, read},
 };
 
 /// The kernel passes whether it preempts, and the state in which the task leaves. Linux 5.18 and later.
 #[inline(always)]
 pub(crate) fn switched_with_state(context: &RawTracePointContext) {
-    let Some(watched) = Watched::current() else { return };
-    if watched.needs_care() {
+    let Some(tracked) = TrackedProcess::current() else { return };
+    if tracked.has_notes() {
         return while_exiting_with_state(context.as_ptr());
     }
-    count(watched, Switch::from_task(context.arg::<u64>(0) != 0, context.arg(3)));
+    count(tracked, Switch::from_task(context.arg::<u64>(0) != 0, context.arg(3)));
 }
 
 /// A function of its own in the kernel too, so that the registers it needs do not burden the usual way.
@@ -30,19 +31,19 @@ pub(crate) fn switched_with_state(context: &RawTracePointContext) {
 fn while_exiting_with_state(context: *mut c_void) {
     let context = RawTracePointContext::new(context);
     let task = Trusted::current();
-    while_exiting(context.arg::<u64>(0) != 0, context.arg(3), || task.is_let_go());
+    while_exiting(context.arg::<u64>(0) != 0, context.arg(3), || task.is_reaped());
 }
 
 /// The kernel passes no state: it is read from the running task, which is still the one that leaves. Linux 5.11 and
 /// later.
 #[inline(always)]
 pub(crate) fn switched_with_current(context: &RawTracePointContext) {
-    let Some(watched) = Watched::current() else { return };
-    if watched.needs_care() {
+    let Some(tracked) = TrackedProcess::current() else { return };
+    if tracked.has_notes() {
         return while_exiting_with_current(context.as_ptr());
     }
     let state = Trusted::current().read::<u32>(&OFFSETS.task.state);
-    count(watched, Switch::from_task(context.arg::<u64>(0) != 0, state.into()));
+    count(tracked, Switch::from_task(context.arg::<u64>(0) != 0, state.into()));
 }
 
 #[inline(never)]
@@ -50,71 +51,71 @@ fn while_exiting_with_current(context: *mut c_void) {
     let context = RawTracePointContext::new(context);
     let task = Trusted::current();
     let state = task.read::<u32>(&OFFSETS.task.state);
-    while_exiting(context.arg::<u64>(0) != 0, state.into(), || task.is_let_go());
+    while_exiting(context.arg::<u64>(0) != 0, state.into(), || task.is_reaped());
 }
 
 /// The kernel passes the task only: its state is read from there by a helper.
 #[inline(always)]
 pub(crate) fn switched_with_task(context: &RawTracePointContext) {
-    let Some(watched) = Watched::current() else { return };
+    let Some(tracked) = TrackedProcess::current() else { return };
     let task: u64 = context.arg(1);
     let Some(state) = read::<u32>(task, &OFFSETS.task.state) else { return };
     let preempt = context.arg::<u64>(0) != 0;
-    if watched.needs_care() {
-        return while_exiting(preempt, state.into(), || is_let_go(task));
+    if tracked.has_notes() {
+        return while_exiting(preempt, state.into(), || is_reaped(task));
     }
-    count(watched, Switch::from_task(preempt, state.into()));
+    count(tracked, Switch::from_task(preempt, state.into()));
 }
 
 /// The kernel passes a record made for people, in which preemption is a bit of the state, and the state of an
 /// exited thread tells that it has exited; but not of one that is preempted.
 #[inline(always)]
 pub(crate) fn switched_with_record(context: &TracePointContext) {
-    let Some(watched) = Watched::current() else { return };
+    let Some(tracked) = TrackedProcess::current() else { return };
     // SAFETY: the helper checks the address.
     let state = unsafe { context.read_at::<u32>(OFFSETS.switch_record.prev_state.load() as usize) };
     let Ok(state) = state else { return };
     let kind = Switch::from_reported(state);
-    if watched.needs_care() {
+    if tracked.has_notes() {
         // SAFETY: the helper has no preconditions.
         let task = unsafe { bpf_get_current_task() };
         // Where it can't be asked, a thread on its last switch is let go of, as most are.
         return match kind {
-            None => last_switch(watched, || !OFFSETS.task.sighand.is_known() || is_let_go(task)),
-            Some(Switch::Involuntary) if is_let_go(task) => {}
-            Some(_) => count(watched, kind),
+            None => last_switch(tracked, || !OFFSETS.task.sighand.is_known() || is_reaped(task)),
+            Some(Switch::Involuntary) if is_reaped(task) => {}
+            Some(_) => count(tracked, kind),
         };
     }
-    count(watched, kind);
+    count(tracked, kind);
 }
 
 /// A switch of a process of which threads are exiting: what a thread does after the kernel has let go of it is not
 /// counted.
 #[inline(always)]
-fn while_exiting(preempt: bool, state: u64, is_let_go: impl FnOnce() -> bool) {
-    let Some(watched) = Watched::current() else { return };
+fn while_exiting(preempt: bool, state: u64, is_reaped: impl FnOnce() -> bool) {
+    let Some(tracked) = TrackedProcess::current() else { return };
     let kind = Switch::from_task(preempt, state);
     if kind.is_none() {
-        last_switch(watched, is_let_go);
-    } else if !Switch::can_be_after_exit(preempt, state) || !is_let_go() {
-        count(watched, kind);
+        last_switch(tracked, is_reaped);
+    } else if !Switch::can_be_after_exit(preempt, state) || !is_reaped() {
+        count(tracked, kind);
     }
 }
 
 /// The last switch of a thread that has exited. The kernel has let go of most by then; but of the first thread of a
 /// process only when its parent asks how it ended.
 #[inline(always)]
-fn last_switch(watched: Watched, is_let_go: impl FnOnce() -> bool) {
-    if !is_let_go() {
-        count(watched, Some(Switch::Voluntary));
+fn last_switch(tracked: TrackedProcess, is_reaped: impl FnOnce() -> bool) {
+    if !is_reaped() {
+        count(tracked, Some(Switch::Voluntary));
     }
-    thread_ended();
+    thread_exited();
 }
 
 /// Whether the task has exited and the kernel has already added what it has to its process: both happen under one
 /// lock in `__exit_signal` (`kernel/exit.c`), which at last takes the task's `sighand` away.
 #[inline(always)]
-fn is_let_go(task: u64) -> bool {
+fn is_reaped(task: u64) -> bool {
     read::<u64>(task, &OFFSETS.task.sighand) == Some(0)
 }
 
@@ -136,21 +137,21 @@ impl Trusted {
         unsafe { read_volatile(field) }
     }
 
-    /// As [`is_let_go`]; first by the task's flags, which the scheduler has just used.
+    /// As [`is_reaped`]; first by the task's flags, which the scheduler has just used.
     #[inline(always)]
-    fn is_let_go(&self) -> bool {
+    fn is_reaped(&self) -> bool {
         self.read::<u32>(&OFFSETS.task.flags) & PF_EXITING != 0
             && self.read::<u64>(&OFFSETS.task.sighand) == 0
     }
 }
 
-/// Counts a switch of a watched process; `None` is one that the kernel's accounting leaves out.
+/// Counts a switch of a tracked process; `None` is one that the kernel's accounting leaves out.
 ///
 /// The hook runs with interrupts off, and nothing else writes to these two words of this CPU's counters: plain
 /// additions lose nothing.
 #[inline(always)]
-fn count(watched: Watched, kind: Option<Switch>) {
-    let Some(counts) = watched.counts() else { return };
+fn count(tracked: TrackedProcess, kind: Option<Switch>) {
+    let Some(counts) = tracked.counts() else { return };
     let counts = counts.as_ptr();
     match kind {
         // SAFETY: the look-up returned a whole record.

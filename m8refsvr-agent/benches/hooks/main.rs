@@ -1,5 +1,5 @@
 //! What a context switch costs in each program that is attached to `sched_switch`: an empty one, which shows what
-//! measuring itself costs, the straightforward design with hash maps, and ours, for a process that is watched and
+//! measuring itself costs, the straightforward design with hash maps, and ours, for a process that is tracked and
 //! for one that is not.
 //!
 //! One process with two threads pinned to one CPU passes a byte to and fro through pipes. In every round each
@@ -18,7 +18,8 @@ use aya::{
     sys::{Stats, enable_stats},
     util::nr_cpus,
 };
-use m8refsvr_agent::bpf::{Kernel, Options, SwitchForm, Switches};
+use m8refsvr_agent::bpf::{Kernel, Options, SwitchVariant, Switches};
+use m8refsvr_common::slot::Tgid;
 use serde_json::{Map, Value, json};
 
 mod neighbours;
@@ -32,37 +33,39 @@ const ROUNDS: usize = 31;
 const ROUNDS_OF_PASSES: usize = 11;
 const ROUND: Duration = Duration::from_millis(200);
 
-/// A program and who is watched by it.
+/// A program and whether the load's process is tracked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Candidate {
     Empty,
-    Hash { watched: bool },
-    Ours { watched: bool, form: SwitchForm },
+    Hash { tracked: bool },
+    Ours { tracked: bool, variant: SwitchVariant },
 }
 
 impl Candidate {
     const ALL: [Self; 9] = [
         Self::Empty,
-        Self::Ours { watched: false, form: SwitchForm::RawWithState },
-        Self::Ours { watched: true, form: SwitchForm::RawWithState },
-        Self::Ours { watched: false, form: SwitchForm::RawWithCurrent },
-        Self::Ours { watched: true, form: SwitchForm::RawWithCurrent },
-        Self::Ours { watched: false, form: SwitchForm::RawWithTask },
-        Self::Ours { watched: true, form: SwitchForm::RawWithTask },
-        Self::Hash { watched: false },
-        Self::Hash { watched: true },
+        Self::Ours { tracked: false, variant: SwitchVariant::RawWithState },
+        Self::Ours { tracked: true, variant: SwitchVariant::RawWithState },
+        Self::Ours { tracked: false, variant: SwitchVariant::RawWithCurrent },
+        Self::Ours { tracked: true, variant: SwitchVariant::RawWithCurrent },
+        Self::Ours { tracked: false, variant: SwitchVariant::RawWithTask },
+        Self::Ours { tracked: true, variant: SwitchVariant::RawWithTask },
+        Self::Hash { tracked: false },
+        Self::Hash { tracked: true },
     ];
 
     fn label(self) -> String {
-        let who = |watched| if watched { "a target" } else { "not a target" };
+        let who = |tracked| if tracked { "a target" } else { "not a target" };
         match self {
             Self::Empty => "empty program".into(),
-            Self::Hash { watched } => format!("hash of targets and per-CPU hash, {}", who(watched)),
-            Self::Ours { watched, form: SwitchForm::RawWithState } => format!("m8refsvr, {}", who(watched)),
-            Self::Ours { watched, form: SwitchForm::RawWithCurrent } => {
-                format!("m8refsvr before Linux 5.18, {}", who(watched))
+            Self::Hash { tracked } => format!("hash of targets and per-CPU hash, {}", who(tracked)),
+            Self::Ours { tracked, variant: SwitchVariant::RawWithState } => {
+                format!("m8refsvr, {}", who(tracked))
             }
-            Self::Ours { watched, .. } => format!("m8refsvr before Linux 5.11, {}", who(watched)),
+            Self::Ours { tracked, variant: SwitchVariant::RawWithCurrent } => {
+                format!("m8refsvr before Linux 5.18, {}", who(tracked))
+            }
+            Self::Ours { tracked, .. } => format!("m8refsvr before Linux 5.11, {}", who(tracked)),
         }
     }
 
@@ -70,8 +73,8 @@ impl Candidate {
         match self {
             Self::Empty => "empty",
             Self::Hash { .. } => "hash",
-            Self::Ours { form: SwitchForm::RawWithTask, .. } => "sched_switch_task",
-            Self::Ours { form: SwitchForm::RawWithCurrent, .. } => "sched_switch_current",
+            Self::Ours { variant: SwitchVariant::RawWithTask, .. } => "sched_switch_task",
+            Self::Ours { variant: SwitchVariant::RawWithCurrent, .. } => "sched_switch_current",
             Self::Ours { .. } => "sched_switch",
         }
     }
@@ -80,30 +83,30 @@ impl Candidate {
     fn attach(self, reference: &[u8]) -> Attached {
         match self {
             Self::Empty => Attached::Reference { _programs: attach_reference(reference, "empty") },
-            Self::Hash { watched } => {
+            Self::Hash { tracked } => {
                 let mut programs = attach_reference(reference, "hash");
-                if watched {
+                if tracked {
                     let tgid = std::process::id();
                     let zeros = PerCpuValues::try_from(vec![[0_u64; 2]; nr_cpus().unwrap()]).unwrap();
                     let mut switches: PerCpuHashMap<_, u32, [u64; 2]> =
                         programs.map_mut("SWITCHES").unwrap().try_into().unwrap();
                     switches.insert(tgid, zeros, 0).unwrap();
                     let mut targets: HashMap<_, u32, u32> =
-                        programs.map_mut("WATCHED").unwrap().try_into().unwrap();
+                        programs.map_mut("TRACKED").unwrap().try_into().unwrap();
                     targets.insert(tgid, 1, 0).unwrap();
                 }
                 Attached::Reference { _programs: programs }
             }
-            Self::Ours { watched, form } => {
+            Self::Ours { tracked, variant } => {
                 let options = Options {
                     bpf_fs: None,
-                    switch_forms: vec![form],
-                    block_forms: Vec::new(),
+                    switch_variants: vec![variant],
+                    block_variants: Vec::new(),
                     ..Options::default()
                 };
                 let mut kernel = Kernel::attach(&options).unwrap();
-                if watched {
-                    kernel.watch(std::process::id(), 0, || Some((Switches::default(), 1))).unwrap();
+                if tracked {
+                    kernel.track(Tgid(std::process::id()), 0, || Some((Switches::default(), 1))).unwrap();
                 }
                 Attached::Ours { _kernel: Box::new(kernel) }
             }
@@ -181,7 +184,7 @@ fn events(reference: &[u8]) -> Map<String, Value> {
 /// Nanoseconds of CPU time for each pass of the load with nothing attached, beside ours and beside what others wrote;
 /// and those of them that attached nothing.
 fn passes(load: &PingPong) -> (Map<String, Value>, Vec<String>) {
-    let ours = |watched| Candidate::Ours { watched, form: SwitchForm::RawWithState };
+    let ours = |tracked| Candidate::Ours { tracked, variant: SwitchVariant::RawWithState };
     let mut names = vec!["nothing attached".to_owned(), ours(false).label(), ours(true).label()];
     let neighbours = Neighbour::all();
     names.extend(neighbours.iter().map(|neighbour| neighbour.name.clone()));

@@ -1,4 +1,4 @@
-//! What the kernel and its programs tell.
+//! What comes from the kernel and its programs.
 
 use std::{
     ffi::OsStr,
@@ -9,7 +9,7 @@ use std::{
 
 use m8refsvr_agent::{
     bpf::{
-        Event, OverSlot, Slot, Snapshot,
+        EndedSlot, Event, Snapshot, TrackedSlot,
         btf::{Btf, Parameter},
         pins::PinnedAgent,
         tracefs::Format,
@@ -25,6 +25,8 @@ use m8refsvr_common::{
     accounting::Accounting,
     comm,
     record::{Counts, DropsRecord, ExitRecord, ProcessRecord, ProcessState, SettingsRecord},
+    signal::PerSource,
+    slot::{Slot, Tgid},
 };
 
 use super::tells;
@@ -67,15 +69,17 @@ pub(crate) fn tracefs(data: &[u8]) {
 
 pub(crate) fn event(data: &[u8]) {
     let Some(happened) = Event::parse(data) else {
-        let known = data.len() == 8 && (1..=4).contains(&data[0]) && data[1..4] == [0; 3];
+        // No slot has the number 0.
+        let has_subject = data.get(4..).is_some_and(|subject| data[0] > 2 || subject != [0; 4]);
+        let known = data.len() == 8 && (1..=4).contains(&data[0]) && data[1..4] == [0; 3] && has_subject;
         assert!(!known, "{data:?} is an event");
         return;
     };
     let (kind, subject) = match happened {
-        Event::Tracked(subject) => (1_u32, subject),
-        Event::Ended(subject) => (2, subject),
-        Event::Undecided(subject) => (3, subject),
-        Event::NoFreeSlot(subject) => (4, subject),
+        Event::Tracked(slot) => (1_u32, slot.number()),
+        Event::Ended(slot) => (2, slot.number()),
+        Event::Undecided(tgid) => (3, tgid.0),
+        Event::NoFreeSlot(tgid) => (4, tgid.0),
     };
     assert_eq!(data, [kind.to_ne_bytes(), subject.to_ne_bytes()].concat());
 }
@@ -96,51 +100,56 @@ pub(crate) fn maps(data: &[u8]) {
         read_operations: word(),
         write_operations: word(),
     };
-    let target = ProcessRecord {
+    let process = ProcessRecord {
         tgid: word(),
         start_ticks: word(),
         state: word(),
         parent: word(),
         comm: [word(), word()],
-        offset: counts(&mut word),
+        baseline: counts(&mut word),
     };
-    let life = ExitRecord {
+    let record = ExitRecord {
         end: word(),
         peak_pages: word(),
         status: word(),
-        last: Accounting::all(()).map(|()| word()),
+        accounting_at_end: Accounting::all(()).map(|()| word()),
         ..ExitRecord::default()
     };
     let cpus = vec![counts(&mut word), counts(&mut word)];
-    let settings = SettingsRecord { capacity: word(), context_switches: word(), ..SettingsRecord::default() };
-    let losses = DropsRecord { no_free_slot: word(), ..DropsRecord::default() };
-    assert!(ProcessState::from_word(target.state).is_none_or(|state| state as u64 == target.state));
+    let settings = SettingsRecord {
+        capacity: word(),
+        variants: PerSource::all(()).map(|()| word()),
+        ..SettingsRecord::default()
+    };
+    let drops = DropsRecord { no_free_slot: word(), ..DropsRecord::default() };
+    assert!(ProcessState::from_number(process.state).is_none_or(|state| state as u64 == process.state));
 
-    let (bytes, length) = comm::bytes(target.comm);
+    let (bytes, length) = comm::bytes(process.comm);
     assert!(length <= bytes.len() && !bytes[..length].contains(&0));
 
-    let slot = Slot { tgid: 1, slot: 1, target, cpus };
-    // Offsets wrap, so that what is taken away can be given back.
-    assert_eq!(slot.totals().minus(&target.offset), slot.sum());
-    let over = vec![OverSlot { slot: 2, target, life }];
-    let dump = Dump::new(&Snapshot { settings, slots: vec![slot], over, losses }, 1, true);
+    let number = |number| Slot::new(number).expect("it is not 0");
+    let slot = TrackedSlot { tgid: Tgid(1), slot: number(1), process, cpus };
+    // Baselines wrap, so that what is taken away can be given back.
+    assert_eq!(slot.totals().minus(&process.baseline), slot.sum());
+    let ended = vec![EndedSlot { slot: number(2), process, exit: record }];
+    let dump = Dump::new(&Snapshot { settings, tracked: vec![slot], ended, drops }, 1, true);
     assert!(dump.to_string().lines().all(|line| !line.chars().any(char::is_control)));
     let json = serde_json::to_value(&dump).expect("a dump is JSON");
-    assert_eq!(json["over"][0]["status"], life.status);
+    assert_eq!(json["over"][0]["status"], record.status);
 
-    let exit = Exit::of_status(life.status);
+    let exit = Exit::of_status(record.status);
     assert_eq!(exit.code().is_some(), exit.reason() == "error");
     assert_eq!(exit.signal().is_some(), ["signal", "oom"].contains(&exit.reason()));
     let over = ProcessEnd {
-        identity: Identity { pid: 1, start_ticks: target.start_ticks },
+        identity: Identity { pid: 1, start_ticks: process.start_ticks },
         name: String::from_utf8_lossy(&bytes[..length]).into(),
         executable: None,
         group: 0,
         how: EndKind::Exited(exit),
         started: UNIX_EPOCH,
         at: UNIX_EPOCH,
-        lasted: Duration::from_nanos(life.end),
-        peak_bytes: Some(life.peak_pages),
+        lasted: Duration::from_nanos(record.end),
+        peak_bytes: Some(record.peak_pages),
         first: None,
         last: Totals::default(),
     };

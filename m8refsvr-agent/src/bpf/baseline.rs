@@ -1,15 +1,16 @@
-//! Where what /proc knows of a process's past and what the programs count from now on meet, without gap or overlap.
+//! The baseline of a process: what is added to its counters, so that they continue what /proc shows of its past
+//! without gap or overlap.
 
 use m8refsvr_common::record::Counts;
 
-use crate::bpf::Switches;
+use crate::bpf::process::Switches;
 
 /// Threads whose switches are read, over all attempts, to find a moment at which a new process did not switch.
 const THREADS_READ_FOR_START: usize = 2000;
 
 /// What must be added (wrapping) to `counted` so that it continues what `before` reads. `None` when nothing could
 /// be read.
-pub(super) fn meeting_point(
+pub(super) fn baseline_of(
     counted: impl Fn() -> Counts,
     mut before: impl FnMut() -> Option<(Switches, usize)>,
 ) -> Option<Switches> {
@@ -20,7 +21,7 @@ pub(super) fn meeting_point(
         let (switches, threads) = before()?;
         let end = counted();
         read += threads.max(1);
-        // For each kind: how many fell into the reading, and the offset that leaves these out.
+        // For each kind: how many fell into the reading, and the baseline that leaves these out.
         let attempt = [
             (end.voluntary.wrapping_sub(start.voluntary), switches.voluntary.wrapping_sub(end.voluntary)),
             (
@@ -56,8 +57,8 @@ mod tests {
 
     #[test]
     fn a_quiet_process_is_continued_exactly() {
-        let offset = meeting_point(|| counts(3), || read(1003)).unwrap();
-        assert_eq!(offset.voluntary.wrapping_add(10), 1010);
+        let baseline = baseline_of(|| counts(3), || read(1003)).unwrap();
+        assert_eq!(baseline.voluntary.wrapping_add(10), 1010);
     }
 
     #[test]
@@ -65,7 +66,7 @@ mod tests {
         // The process switches during the first two readings.
         let real = Cell::new(1000);
         let attempts = Cell::new(0);
-        let offset = meeting_point(
+        let baseline = baseline_of(
             || counts(real.get() - 1000),
             || {
                 let seen = read(real.get());
@@ -77,14 +78,14 @@ mod tests {
             },
         );
         assert_eq!(attempts.get(), 3);
-        assert_eq!(offset.unwrap().voluntary, 1000);
+        assert_eq!(baseline.unwrap().voluntary, 1000);
     }
 
     #[test]
     fn a_process_that_never_rests_loses_the_fewest_and_is_not_read_for_ever() {
         let real = Cell::new(0);
         let step = Cell::new(10);
-        let offset = meeting_point(
+        let baseline = baseline_of(
             || counts(real.get()),
             || {
                 step.set((step.get() - 1).max(2));
@@ -93,11 +94,11 @@ mod tests {
             },
         );
         // Each attempt loses what fell into it, the best of them 2.
-        assert_eq!(offset.unwrap().voluntary, 0_u64.wrapping_sub(2));
+        assert_eq!(baseline.unwrap().voluntary, 0_u64.wrapping_sub(2));
     }
 
     #[test]
     fn a_process_that_is_gone_has_no_start() {
-        assert_eq!(meeting_point(|| counts(0), || None), None);
+        assert_eq!(baseline_of(|| counts(0), || None), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in for the kernel's side in an agent that was built without it: nothing that could exist.
+//! What stands in for the attached programs in an agent that was built without them: types of which there is no value.
 
 use std::{
     convert::Infallible,
@@ -10,24 +10,30 @@ use std::{
 use m8refsvr_common::{
     accounting::{Accounting, IoAccounting},
     record::{Counts, DropsRecord},
+    signal::{PerSource, Variant},
+    slot::{Slot, Tgid},
 };
 
 use crate::bpf::{
-    Forms, Hook, KernelError, News, NotWatched, Options, Snapshot, Switches, TrackedProcess,
+    error::{KernelError, NotTracked},
+    event::Events,
+    hook::Hook,
+    options::Options,
     pins::{PinError, PinnedAgent},
+    process::{Switches, TrackedProcess},
+    snapshot::Snapshot,
 };
 
-/// Can't be made.
+/// Can't be made, so that its methods are never called.
 #[derive(Debug)]
 pub enum Kernel {}
 
-/// Can't be made.
+/// Can't be made, as there are no slots.
 #[derive(Debug)]
-pub struct Watch(Infallible);
+pub struct SlotHandle(Infallible);
 
-impl Watch {
-    /// Never called.
-    pub fn slot(&self) -> u32 {
+impl SlotHandle {
+    pub fn slot(&self) -> Slot {
         match self.0 {}
     }
 }
@@ -38,142 +44,115 @@ impl Kernel {
         Err(KernelError::NotBuilt)
     }
 
-    /// Never called.
-    pub fn forms(&self) -> Forms {
+    pub fn variants(&self) -> PerSource<Variant> {
         match *self {}
     }
 
-    /// Never called.
     pub fn hooks(&self) -> Vec<Hook> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn can_be_passed_over(&self) -> bool {
+    pub fn can_be_skipped(&self) -> bool {
         match *self {}
     }
 
-    /// Never called.
-    pub fn was_short(&self) -> bool {
+    pub fn take_unmapped(&self) -> bool {
         match *self {}
     }
 
-    /// Never called.
     pub fn problems(&self) -> &[String] {
         match *self {}
     }
 
-    /// Never called.
     pub fn pin_problem(&self) -> Option<&PinError> {
         match *self {}
     }
 
-    /// Never called.
     pub fn pinned(&self) -> Option<&Path> {
         match *self {}
     }
 
-    /// Never called.
     pub fn reaches_maps(&self) -> bool {
         match *self {}
     }
 
-    /// Never called.
     pub fn follows_processes(&self) -> bool {
         match *self {}
     }
 
-    /// Never called.
     pub fn kept_accounting(&self) -> Accounting<bool> {
         match *self {}
     }
 
-    /// Never called.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn news(&mut self) -> News {
+    pub fn events(&mut self) -> Events {
         match *self {}
     }
 
-    /// Never called.
-    pub fn holder(&self, _slot: u32) -> Option<TrackedProcess> {
+    pub fn tracked_process(&self, _slot: Slot) -> Option<TrackedProcess> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn holders(&self) -> Vec<u32> {
+    pub fn tracked_slots(&self) -> Vec<Slot> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn slot(&self, _tgid: u32) -> Option<u32> {
+    pub fn slot(&self, _tgid: Tgid) -> Option<Slot> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn adopt(&mut self, _slot: u32) -> Watch {
+    pub fn take_over(&mut self, _slot: Slot) -> SlotHandle {
         match *self {}
     }
 
-    /// Never called.
-    pub fn decided(&self, _tgid: u32) {
+    pub fn decided(&self, _tgid: Tgid) {
         match *self {}
     }
 
-    /// Never called.
-    pub fn watch(
+    pub fn track(
         &mut self,
-        _tgid: u32,
+        _tgid: Tgid,
         _start_ticks: u64,
         _before: impl FnMut() -> Option<(Switches, usize)>,
-    ) -> Result<Watch, NotWatched> {
+    ) -> Result<SlotHandle, NotTracked> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn lose_process(&self) {
+    pub fn count_no_free_slot(&self) {
         match *self {}
     }
 
-    /// Never called.
-    pub fn totals(&self, _watch: &Watch) -> Counts {
+    pub fn totals(&self, _handle: &SlotHandle) -> Counts {
         match *self {}
     }
 
-    /// Never called.
-    pub fn own_io(&self, _watch: &Watch) -> Option<IoAccounting> {
+    pub fn own_io(&self, _handle: &SlotHandle) -> Option<IoAccounting> {
         match *self {}
     }
 
-    /// Never called.
-    pub fn is_whole(&self, _watch: &Watch) -> bool {
+    pub fn is_whole(&self, _handle: &SlotHandle) -> bool {
         match *self {}
     }
 
-    /// Never called.
-    pub fn release(&mut self, _watch: Watch) {
+    pub fn release(&mut self, _handle: SlotHandle) {
         match *self {}
     }
 
-    /// Never called.
     pub fn programs(&self) -> Vec<(&'static str, RawFd)> {
         match *self {}
     }
 
-    /// Never called.
     pub fn slots(&self) -> (u64, u64) {
         match *self {}
     }
 
-    /// Never called.
-    pub fn losses(&self) -> DropsRecord {
+    pub fn drops(&self) -> DropsRecord {
         match *self {}
     }
 
-    /// Never called.
     pub fn snapshot(&self) -> Snapshot {
         match *self {}
     }

@@ -2,9 +2,9 @@
 
 use m8refsvr_common::{
     accounting::Accounting,
+    member::Member,
     offsets::{
-        ABSENT, BioOffsets, BlockRecordOffsets, Member, Offsets, SignalOffsets, SwitchRecordOffsets,
-        TaskOffsets,
+        ABSENT, BioOffsets, BlockRecordOffsets, Offsets, SignalOffsets, SwitchRecordOffsets, TaskOffsets,
     },
 };
 

@@ -1,13 +1,16 @@
-//! The maps of the kernel programs, as this process sees them.
+//! The maps of the BPF programs, as this process sees them.
 
 use std::{io, os::fd::BorrowedFd};
 
 use m8refsvr_common::{
-    record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},
-    slot::{UNDECIDED, counters_of, first_counters, has_exiting, place_in, slot_of, undecided_in},
+    record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, ProcessState, SettingsRecord},
+    slot::{CounterOffset, Slot, SlotEntry, Tgid},
 };
 
-use crate::sys::mapped_array::{FEW, Record, SharedArray};
+use crate::{
+    bpf::snapshot::{EndedSlot, Snapshot, TrackedSlot},
+    sys::mapped_array::{FEW, Record, SharedArray},
+};
 
 /// Names of the maps, in the object and under the BPF file system.
 pub(crate) const NAMES: [&str; 6] = ["SLOTS", "COUNTERS", "PROCESSES", "EXITS", "DROPS", "SETTINGS"];
@@ -23,168 +26,167 @@ pub(crate) struct Source<'a> {
 /// All maps, mapped into memory.
 #[derive(Debug)]
 pub(crate) struct Maps {
-    slots: SharedArray<u64>,
+    slots: SharedArray<SlotEntry>,
     counters: SharedArray<CountsRecord>,
-    targets: SharedArray<ProcessRecord>,
-    lives: SharedArray<ExitRecord>,
-    losses: SharedArray<DropsRecord>,
+    processes: SharedArray<ProcessRecord>,
+    exits: SharedArray<ExitRecord>,
+    drops: SharedArray<DropsRecord>,
     settings: SharedArray<SettingsRecord>,
 }
 
 impl Maps {
     /// Maps the arrays, in the order of [`NAMES`].
     pub(crate) fn new(
-        [slots, counters, targets, lives, losses, settings]: [Source<'_>; NAMES.len()],
+        [slots, counters, processes, exits, drops, settings]: [Source<'_>; NAMES.len()],
         writable: bool,
     ) -> io::Result<Self> {
         Ok(Self {
-            // The longest by far, which is needed where a process begins to match or is over.
+            // The longest by far, which is needed where a process begins to match or ends.
             slots: array(&slots, writable, FEW)?,
-            // Of those that are held, each collection reads all.
+            // Each collection reads those of all tracked processes.
             counters: array(&counters, false, usize::MAX)?,
-            targets: array(&targets, writable, usize::MAX)?,
-            lives: array(&lives, writable, FEW)?,
-            losses: array(&losses, writable, 1)?,
+            processes: array(&processes, writable, usize::MAX)?,
+            exits: array(&exits, writable, FEW)?,
+            drops: array(&drops, writable, 1)?,
             settings: array(&settings, writable, 1)?,
         })
     }
 
-    /// Gives the process a slot in the kernel's eyes, in place of `old`, which may be 0. An error when it has another,
-    /// or when its id is beyond the table.
-    pub(crate) fn give(&self, tgid: u32, old: u32, slot: u32) -> Result<(), NotGiven> {
-        let (old, new) = (self.place(old), self.place(slot));
-        let outcome = self.slots.change(tgid, |element| {
-            let place = place_in(element);
-            // Two programs that changed it at once may have left a place that is no slot's.
-            let is_free = place == old || slot_of(place, self.cpus()).is_none();
-            // What else is noted of it stays.
-            is_free.then(|| element - u64::from(place) + u64::from(new))
+    /// Has the programs count for a process in a slot, in place of that which it had until now. An error when it has
+    /// another, or when its id is beyond the table.
+    pub(crate) fn assign(&self, tgid: Tgid, old: Option<Slot>, slot: Slot) -> Result<(), NotAssigned> {
+        let (old, new) = (self.counters_of(old), self.counters_of(Some(slot)));
+        let outcome = self.slots.change(tgid.0, |entry| {
+            let counters = entry.counters();
+            // Two programs that changed it at once may have left an offset that is no slot's.
+            let is_free = counters == old || counters.slot(self.cpus()).is_none();
+            is_free.then(|| entry.with_counters(new))
         });
         match outcome {
             Some(true) => Ok(()),
-            Some(false) => Err(NotGiven::HasAnother),
-            None => Err(NotGiven::OutOfRange),
+            Some(false) => Err(NotAssigned::HasAnother),
+            None => Err(NotAssigned::OutOfRange),
         }
     }
 
     /// Takes its slot from a process, if it has this one.
-    pub(crate) fn take(&self, tgid: u32, slot: u32) {
-        let place = self.place(slot);
-        self.slots.change(tgid, |element| (place_in(element) == place).then(|| element - u64::from(place)));
+    pub(crate) fn take(&self, tgid: Tgid, slot: Slot) {
+        let counters = self.counters_of(Some(slot));
+        self.slots.change(tgid.0, |entry| {
+            (entry.counters() == counters).then(|| entry.with_counters(CounterOffset::NONE))
+        });
     }
 
-    /// One decision about a process is taken.
-    pub(crate) fn decided(&self, tgid: u32) {
-        self.slots.change(tgid, |element| (undecided_in(element) > 0).then(|| element - UNDECIDED));
+    /// One question whether a process matches is answered.
+    pub(crate) fn answer(&self, tgid: Tgid) {
+        self.slots.change(tgid.0, SlotEntry::with_answer);
     }
 
-    fn place(&self, slot: u32) -> u32 {
-        if slot == 0 { 0 } else { first_counters(slot, self.cpus()) }
+    fn counters_of(&self, slot: Option<Slot>) -> CounterOffset {
+        slot.map_or(CounterOffset::NONE, |slot| CounterOffset::of(slot, self.cpus()))
     }
 
     /// The slot of a process; `None` when it has none.
-    pub(crate) fn slot(&self, tgid: u32) -> Option<u32> {
-        slot_of(place_in(self.slots.load(tgid)?), self.cpus())
+    pub(crate) fn slot(&self, tgid: Tgid) -> Option<Slot> {
+        self.slots.load(tgid.0)?.counters().slot(self.cpus())
     }
 
     /// Every process that has a slot.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..self.slots.len()).filter_map(|tgid| Some((tgid, self.slot(tgid)?)))
+    pub(crate) fn tracked(&self) -> impl Iterator<Item = (Tgid, Slot)> {
+        (0..self.slots.len()).map(Tgid).filter_map(|tgid| Some((tgid, self.slot(tgid)?)))
     }
 
-    /// The counts of a slot on one CPU; zeros for one that does not exist.
-    pub(crate) fn counts(&self, cpu: u32, slot: u32) -> Counts {
-        let capacity = self.targets.len();
-        if slot == 0 || slot > capacity {
+    /// The counts of a slot on one CPU; zeros for a slot that does not exist.
+    pub(crate) fn counts(&self, slot: Slot, cpu: u32) -> Counts {
+        if slot.number() > self.capacity() {
             return Counts::default();
         }
-        let first = first_counters(slot, self.cpus());
-        self.counters.counts(counters_of(first, cpu)).unwrap_or_default()
+        self.counters.counts(self.counters_of(Some(slot)).of_cpu(cpu)).unwrap_or_default()
     }
 
     /// The counts of a slot on all CPUs.
-    pub(crate) fn sum(&self, slot: u32) -> Counts {
-        (0..self.cpus()).fold(Counts::default(), |sum, cpu| sum.plus(&self.counts(cpu, slot)))
+    pub(crate) fn sum(&self, slot: Slot) -> Counts {
+        (0..self.cpus()).fold(Counts::default(), |sum, cpu| sum.plus(&self.counts(slot, cpu)))
     }
 
     /// How many slots there are.
     pub(crate) fn capacity(&self) -> u32 {
-        self.targets.len()
+        self.processes.len()
     }
 
     /// CPUs for which there are counters.
     pub(crate) fn cpus(&self) -> u32 {
-        // The first row is nobody's.
-        self.counters.len() / self.targets.len().saturating_add(1)
+        // The first row belongs to no slot.
+        self.counters.len() / self.processes.len().saturating_add(1)
     }
 
-    /// Who holds a slot.
-    pub(crate) fn target(&self, slot: u32) -> ProcessRecord {
-        slot.checked_sub(1).and_then(|index| self.targets.load(index)).unwrap_or_default()
+    /// The tracked process of a slot.
+    pub(crate) fn process(&self, slot: Slot) -> ProcessRecord {
+        self.processes.load(slot.index()).unwrap_or_default()
     }
 
-    /// Writes down who holds a slot.
-    pub(crate) fn set_target(&self, slot: u32, target: &ProcessRecord) {
-        if let Some(index) = slot.checked_sub(1) {
-            self.targets.store(index, target);
-        }
+    /// Writes the tracked process of a slot.
+    pub(crate) fn set_process(&self, slot: Slot, process: &ProcessRecord) {
+        self.processes.store(slot.index(), process);
     }
 
-    /// Corrects the offset of who holds a slot.
-    pub(crate) fn set_offset(&self, slot: u32, offset: &Counts) {
-        let now = self.target(slot).offset;
-        if let Some(index) = slot.checked_sub(1) {
-            self.targets
-                .add(index, &ProcessRecord { offset: offset.minus(&now), ..ProcessRecord::default() });
-        }
+    /// Corrects the baseline of a slot's process. The rest of the record may be changed by the programs meanwhile.
+    pub(crate) fn set_baseline(&self, slot: Slot, baseline: &Counts) {
+        let now = self.process(slot).baseline;
+        let difference = ProcessRecord { baseline: baseline.minus(&now), ..ProcessRecord::default() };
+        self.processes.add(slot.index(), &difference);
     }
 
-    /// Beginning and end of who holds a slot.
-    pub(crate) fn life(&self, slot: u32) -> ExitRecord {
-        slot.checked_sub(1).and_then(|index| self.lives.load(index)).unwrap_or_default()
+    /// Start and end of a slot's process.
+    pub(crate) fn exit(&self, slot: Slot) -> ExitRecord {
+        self.exits.load(slot.index()).unwrap_or_default()
     }
 
-    /// Forgets beginning and end of who held a slot.
-    pub(crate) fn clear_life(&self, slot: u32) {
-        if let Some(index) = slot.checked_sub(1) {
-            self.lives.store(index, &ExitRecord::default());
-        }
+    /// Forgets start and end of a slot's process.
+    pub(crate) fn clear_exit(&self, slot: Slot) {
+        self.exits.store(slot.index(), &ExitRecord::default());
     }
 
-    /// How many threads of a process are exiting.
-    pub(crate) fn has_exiting(&self, tgid: u32) -> bool {
-        self.slots.load(tgid).is_some_and(has_exiting)
+    /// Whether threads of a process are exiting.
+    pub(crate) fn has_exiting(&self, tgid: Tgid) -> bool {
+        self.slots.load(tgid.0).is_some_and(SlotEntry::has_exiting)
     }
 
-    /// Whether something of processes could not be mapped since [`Self::were_short`] was asked, for want of memory: what
-    /// was read since then may be 0 in place of what it is, and what was written may not be.
-    pub(crate) fn are_short(&self) -> bool {
-        let Self { slots, counters, targets, lives, .. } = self;
-        slots.is_short() || counters.is_short() || targets.is_short() || lives.is_short()
+    /// Whether something of processes could not be mapped since [`Self::take_unmapped`] was asked, for want of memory:
+    /// what was read since then may be 0 in place of what it is, and what was written may not be.
+    pub(crate) fn unmapped(&self) -> bool {
+        let Self { slots, counters, processes, exits, .. } = self;
+        slots.unmapped() || counters.unmapped() || processes.unmapped() || exits.unmapped()
     }
 
     /// The same, and forgets it.
-    pub(crate) fn were_short(&self) -> bool {
-        let Self { slots, counters, targets, lives, .. } = self;
-        [slots.was_short(), counters.was_short(), targets.was_short(), lives.was_short()].contains(&true)
+    pub(crate) fn take_unmapped(&self) -> bool {
+        let Self { slots, counters, processes, exits, .. } = self;
+        let all = [
+            slots.take_unmapped(),
+            counters.take_unmapped(),
+            processes.take_unmapped(),
+            exits.take_unmapped(),
+        ];
+        all.contains(&true)
     }
 
     /// What could not be counted.
-    pub(crate) fn losses(&self) -> DropsRecord {
-        self.losses.load(0).unwrap_or_default()
+    pub(crate) fn drops(&self) -> DropsRecord {
+        self.drops.load(0).unwrap_or_default()
     }
 
     /// Counts what could not be counted. The programs may do the same at this moment.
-    pub(crate) fn lose(&self, losses: &DropsRecord) {
-        self.losses.add(0, losses);
+    pub(crate) fn count_drops(&self, drops: &DropsRecord) {
+        self.drops.add(0, drops);
     }
 
     /// The layout of the records, read from the map of settings alone.
     pub(crate) fn layout(settings: &Source<'_>) -> io::Result<u64> {
-        // The first word of the record, whatever follows it.
-        let words = u32::try_from(size_of::<u64>()).unwrap_or_default();
-        let settings = Source { value_size: settings.value_size.min(words), max_entries: 1, ..*settings };
-        array::<u64>(&settings, false, 1).map(|words| words.load(0).unwrap_or_default())
+        // The first field of the record, whatever follows it.
+        let first = u32::try_from(size_of::<u64>()).unwrap_or_default();
+        let settings = Source { value_size: settings.value_size.min(first), max_entries: 1, ..*settings };
+        array::<u64>(&settings, false, 1).map(|layouts| layouts.load(0).unwrap_or_default())
     }
 
     /// What the maps were made with.
@@ -196,11 +198,36 @@ impl Maps {
     pub(crate) fn set_settings(&self, settings: &SettingsRecord) {
         self.settings.store(0, settings);
     }
+
+    /// All that is in the maps.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let of_process = |(tgid, slot)| TrackedSlot {
+            tgid,
+            slot,
+            process: self.process(slot),
+            cpus: (0..self.cpus()).map(|cpu| self.counts(slot, cpu)).collect(),
+        };
+        let ended = |slot| {
+            let process = self.process(slot);
+            let state = ProcessState::from_number(process.state);
+            matches!(state, Some(ProcessState::Exited | ProcessState::Deselected)).then(|| EndedSlot {
+                slot,
+                process,
+                exit: self.exit(slot),
+            })
+        };
+        Snapshot {
+            settings: self.settings(),
+            tracked: self.tracked().map(of_process).collect(),
+            ended: Slot::first(self.capacity()).filter_map(ended).collect(),
+            drops: self.drops(),
+        }
+    }
 }
 
-/// Why a process was not given a slot.
+/// Why a process did not get a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotGiven {
+pub(crate) enum NotAssigned {
     /// It has another one.
     HasAnother,
     /// Its id is beyond the table.

@@ -1,6 +1,9 @@
 //! The content of the maps at one moment, for people who look for an error.
 
-use m8refsvr_common::record::{Counts, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
+use m8refsvr_common::{
+    record::{Counts, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},
+    slot::{Slot, Tgid},
+};
 
 /// All maps at one moment.
 #[derive(Clone, Debug)]
@@ -8,38 +11,38 @@ pub struct Snapshot {
     /// What the maps were made with.
     pub settings: SettingsRecord,
     /// Every process that has a slot, by process id.
-    pub slots: Vec<Slot>,
-    /// Slots whose holder is over, and of which the agent has not yet taken the last figures.
-    pub over: Vec<OverSlot>,
+    pub tracked: Vec<TrackedSlot>,
+    /// Slots whose process has exited or was deselected, and of which the agent has not yet read the last values.
+    pub ended: Vec<EndedSlot>,
     /// What could not be counted.
-    pub losses: DropsRecord,
+    pub drops: DropsRecord,
 }
 
-/// A slot whose holder is over.
+/// A slot whose process has exited or was deselected.
 #[derive(Clone, Debug)]
-pub struct OverSlot {
-    /// The slot, from 1.
-    pub slot: u32,
-    /// Who held it.
-    pub target: ProcessRecord,
-    /// Its beginning and end.
-    pub life: ExitRecord,
+pub struct EndedSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// Its process.
+    pub process: ProcessRecord,
+    /// Start and end of the process.
+    pub exit: ExitRecord,
 }
 
-/// A process and its slot.
+/// A slot and its process.
 #[derive(Clone, Debug)]
-pub struct Slot {
-    /// The process, as the kernel programs know it.
-    pub tgid: u32,
-    /// Its slot, from 1.
-    pub slot: u32,
-    /// Who holds the slot, as the agent knows it.
-    pub target: ProcessRecord,
+pub struct TrackedSlot {
+    /// The process whose entry leads to the slot.
+    pub tgid: Tgid,
+    /// The slot.
+    pub slot: Slot,
+    /// The process as the slot's record has it.
+    pub process: ProcessRecord,
     /// The counters of the slot, by CPU.
     pub cpus: Vec<Counts>,
 }
 
-impl Slot {
+impl TrackedSlot {
     /// The counters of all CPUs together.
     pub fn sum(&self) -> Counts {
         self.cpus.iter().fold(Counts::default(), |sum, counts| sum.plus(counts))
@@ -47,7 +50,7 @@ impl Slot {
 
     /// The totals of the process, as the agent reports them.
     pub fn totals(&self) -> Counts {
-        self.sum().plus(&self.target.offset)
+        self.sum().plus(&self.process.baseline)
     }
 }
 
@@ -57,11 +60,11 @@ mod tests {
 
     #[test]
     fn totals_are_the_sum_over_cpus_and_what_was_before() {
-        let slot = Slot {
-            tgid: 1,
-            slot: 1,
-            target: ProcessRecord {
-                offset: Counts { voluntary: 0_u64.wrapping_sub(5), ..Counts::default() },
+        let slot = TrackedSlot {
+            tgid: Tgid(1),
+            slot: Slot::new(1).unwrap(),
+            process: ProcessRecord {
+                baseline: Counts { voluntary: 0_u64.wrapping_sub(5), ..Counts::default() },
                 ..ProcessRecord::default()
             },
             cpus: vec![

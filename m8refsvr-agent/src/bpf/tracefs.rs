@@ -38,6 +38,11 @@ impl Format {
     }
 }
 
+/// Whether this process can read what tracefs tells of tracepoints.
+pub fn can_read() -> bool {
+    Format::read("sched", "sched_switch").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,12 @@
-//! In which form a hook is attached: decided from what the kernel tells of itself, cheapest first.
+//! In which variant a hook is attached: decided by what the kernel has, the cheapest first.
 
-use m8refsvr_common::{offsets::Offsets, record::Variant};
+use m8refsvr_common::{offsets::Offsets, signal::Variant};
 
 use crate::bpf::layout::{BioPlace, Layout};
 
-/// The ways to count context switches.
+/// The variants in which context switches are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SwitchForm {
+pub enum SwitchVariant {
     /// The raw tracepoint passes the state of the thread that leaves the CPU: Linux 5.18 and later.
     RawWithState,
     /// The raw tracepoint passes no state: it is read from the running thread, by a pointer that the verifier
@@ -18,7 +18,7 @@ pub enum SwitchForm {
     Classic,
 }
 
-impl SwitchForm {
+impl SwitchVariant {
     /// All of them, the cheapest first.
     pub const CHEAPEST_FIRST: [Self; 4] =
         [Self::RawWithState, Self::RawWithCurrent, Self::RawWithTask, Self::Classic];
@@ -36,15 +36,15 @@ impl SwitchForm {
         [(exit, &["sched_process_exit"]), (program, &["sched_switch"])]
     }
 
-    /// What the user is told.
-    pub(crate) fn form(self) -> Variant {
+    /// How its programs are attached.
+    pub(crate) fn attachment(self) -> Variant {
         match self {
             Self::RawWithState | Self::RawWithCurrent | Self::RawWithTask => Variant::RawTracepoint,
             Self::Classic => Variant::Tracepoint,
         }
     }
 
-    /// Whether the kernel is made so that this form reads the truth; else why not. A raw tracepoint's arguments
+    /// Whether the kernel is made so that this variant reads the right members; else why not. A raw tracepoint's arguments
     /// are checked for their number alone when it is attached, if at all: others in their place would be garbage.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
         let Offsets { task, switch_record, .. } = &layout.offsets;
@@ -64,9 +64,9 @@ impl SwitchForm {
     }
 }
 
-/// The ways to count block I/O.
+/// The variants in which block I/O is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockForm {
+pub enum BlockVariant {
     /// Raw tracepoints that pass the bio first; it is read by offsets from the kernel's BTF. Linux 5.11 and later.
     Raw,
     /// The same, where the bio follows the request queue.
@@ -75,7 +75,7 @@ pub enum BlockForm {
     Classic,
 }
 
-impl BlockForm {
+impl BlockVariant {
     /// All of them, the cheapest first.
     pub const CHEAPEST_FIRST: [Self; 3] = [Self::Raw, Self::RawWithQueue, Self::Classic];
 
@@ -89,24 +89,24 @@ impl BlockForm {
         }
     }
 
-    /// What the user is told.
-    pub(crate) fn form(self) -> Variant {
+    /// How its programs are attached.
+    pub(crate) fn attachment(self) -> Variant {
         match self {
             Self::Raw | Self::RawWithQueue => Variant::RawTracepoint,
             Self::Classic => Variant::Tracepoint,
         }
     }
 
-    /// The forms in the order in which they are to be tried: as they are, or the classic one first where programs at raw
+    /// The variants in the order in which they are to be tried: as given, or the classic one first where programs at raw
     /// tracepoints can be skipped.
-    pub(crate) fn order(forms: &[Self], layout: &Layout) -> Vec<Self> {
-        let mut forms = forms.to_vec();
+    pub(crate) fn order(variants: &[Self], layout: &Layout) -> Vec<Self> {
+        let mut variants = variants.to_vec();
         // A stable sort: the others stay as they are.
-        forms.sort_by_key(|form| layout.preempts_raw && *form != Self::Classic);
-        forms
+        variants.sort_by_key(|variant| layout.preempts_raw && *variant != Self::Classic);
+        variants
     }
 
-    /// Whether the kernel is made so that this form reads the truth; else why not.
+    /// Whether the kernel is made so that this variant reads the right members; else why not.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
         match self {
             Self::Raw if layout.bio_place == Some(BioPlace::First) => Ok(()),
@@ -157,53 +157,53 @@ mod tests {
         Offsets { switch_record: SwitchRecordOffsets { prev_state: Some(32) }, ..Offsets::default() }
     }
 
-    fn chosen(layout: &Layout) -> Option<SwitchForm> {
-        SwitchForm::CHEAPEST_FIRST.into_iter().find(|form| form.fits(layout).is_ok())
+    fn chosen(layout: &Layout) -> Option<SwitchVariant> {
+        SwitchVariant::CHEAPEST_FIRST.into_iter().find(|variant| variant.fits(layout).is_ok())
     }
 
     #[test]
-    fn a_kernel_that_passes_the_state_gets_the_cheapest_form() {
+    fn a_kernel_that_passes_the_state_gets_the_cheapest_variant() {
         let layout = Layout {
             switch_passes_state: true,
             switch_passes_task: true,
             offsets: offsets(24),
             ..Layout::default()
         };
-        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithState));
+        assert_eq!(chosen(&layout), Some(SwitchVariant::RawWithState));
     }
 
     #[test]
     fn a_kernel_that_passes_no_state_gets_it_read_from_the_task() {
         let layout = Layout { switch_passes_task: true, offsets: offsets(16), ..Layout::default() };
-        assert_eq!(chosen(&layout), Some(SwitchForm::RawWithCurrent));
+        assert_eq!(chosen(&layout), Some(SwitchVariant::RawWithCurrent));
         // Where the verifier refuses that, the next one fits too.
-        assert!(SwitchForm::RawWithTask.fits(&layout).is_ok());
+        assert!(SwitchVariant::RawWithTask.fits(&layout).is_ok());
     }
 
     #[test]
-    fn the_classic_form_of_block_io_comes_first_where_raw_ones_can_be_skipped() {
-        let forms = BlockForm::CHEAPEST_FIRST;
-        assert_eq!(BlockForm::order(&forms, &Layout::default()), forms);
+    fn the_classic_variant_of_block_io_comes_first_where_raw_ones_can_be_skipped() {
+        let variants = BlockVariant::CHEAPEST_FIRST;
+        assert_eq!(BlockVariant::order(&variants, &Layout::default()), variants);
         let preempts = Layout { preempts_raw: true, ..Layout::default() };
         assert_eq!(
-            BlockForm::order(&forms, &preempts),
-            [BlockForm::Classic, BlockForm::Raw, BlockForm::RawWithQueue]
+            BlockVariant::order(&variants, &preempts),
+            [BlockVariant::Classic, BlockVariant::Raw, BlockVariant::RawWithQueue]
         );
-        assert_eq!(BlockForm::order(&[BlockForm::Raw], &preempts), [BlockForm::Raw]);
+        assert_eq!(BlockVariant::order(&[BlockVariant::Raw], &preempts), [BlockVariant::Raw]);
     }
 
     #[test]
-    fn a_kernel_without_btf_gets_the_classic_form_and_one_without_tracefs_none() {
+    fn a_kernel_without_btf_gets_the_classic_variant_and_one_without_tracefs_none() {
         assert_eq!(
             chosen(&Layout { offsets: classic_offsets(), ..Layout::default() }),
-            Some(SwitchForm::Classic)
+            Some(SwitchVariant::Classic)
         );
         assert_eq!(chosen(&Layout::default()), None);
-        assert!(BlockForm::Raw.fits(&Layout::default()).is_err());
+        assert!(BlockVariant::Raw.fits(&Layout::default()).is_err());
         let old = Layout { bio_place: Some(BioPlace::AfterQueue), ..Layout::default() };
-        assert!(BlockForm::Raw.fits(&old).is_err() && BlockForm::RawWithQueue.fits(&old).is_ok());
+        assert!(BlockVariant::Raw.fits(&old).is_err() && BlockVariant::RawWithQueue.fits(&old).is_ok());
         let new = Layout { bio_place: Some(BioPlace::First), ..Layout::default() };
-        assert!(BlockForm::Raw.fits(&new).is_ok() && BlockForm::RawWithQueue.fits(&new).is_err());
-        assert!(BlockForm::Classic.fits(&Layout::default()).is_err());
+        assert!(BlockVariant::Raw.fits(&new).is_ok() && BlockVariant::RawWithQueue.fits(&new).is_err());
+        assert!(BlockVariant::Classic.fits(&Layout::default()).is_err());
     }
 }

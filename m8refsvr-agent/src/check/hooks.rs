@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::{
-    bpf::{Kernel, Options, PASSED_OVER},
+    bpf::{Kernel, Options, SKIPPED},
     cli::Ebpf,
     config::Settings,
     model::source::Source,
@@ -29,12 +29,12 @@ pub fn hooks(settings: &Settings) -> Vec<Finding> {
                     format!(
                         "{}: {}, program {}",
                         hook.tracepoint,
-                        Source::of(hook.form, Source::None).name(),
+                        Source::of(hook.variant, Source::None).name(),
                         hook.program
                     ),
                 )
             });
-            let passed_over = kernel.can_be_passed_over().then(|| Finding::remark(CHECK, PASSED_OVER));
+            let passed_over = kernel.can_be_skipped().then(|| Finding::remark(CHECK, SKIPPED));
             attached.chain(passed_over).chain(kernel.problems().iter().cloned().map(refused)).collect()
         }
     }

@@ -12,9 +12,9 @@ use super::Finding;
 use crate::{
     bpf::{
         btf::{Btf, VMLINUX},
-        can_read_tracefs,
         permissions::{NO_CAP_BPF, Rights},
         pins::{self, PinError},
+        tracefs::can_read as can_read_tracefs,
     },
     proc::{Proc, mount::option, system::user_name},
     sys::{clock_status, namespace},

@@ -220,12 +220,12 @@ pub enum Debug {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Processes")]
 pub struct Common {
-    /// Watch processes with NAME, in any case, in their name, their executable's file name or argv[0]'s
+    /// SlotHandle processes with NAME, in any case, in their name, their executable's file name or argv[0]'s
     /// (repeatable; several in the variable are separated by commas)
     #[arg(long, global = true, value_name = "NAME", default_value = "M8RefSvr")]
     pub process: Vec<String>,
 
-    /// Watch processes of which one of these names matches the regular expression RE, case by case (repeatable;
+    /// SlotHandle processes of which one of these names matches the regular expression RE, case by case (repeatable;
     /// replaces the default name, and adds to those that are given)
     #[arg(long, global = true, value_name = "RE")]
     pub process_regex: Vec<String>,

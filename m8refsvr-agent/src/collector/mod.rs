@@ -21,7 +21,7 @@ use crate::{
         limit_utilization::LimitUtilization,
         missing::{MissingValues, Reason, Values},
         sample::{Identity, ProcessSample, Sample},
-        source::{Source, Sources},
+        source::{Source, Sources, WITHOUT_PROGRAMS},
     },
     proc::{
         Proc, Process, Unreadable, fd,
@@ -68,13 +68,7 @@ impl Collector {
 
     /// Where figures come from.
     pub fn sources(&self) -> Sources {
-        let forms = self.kernel().map(Kernel::forms);
-        Sources {
-            context_switches: forms
-                .map_or(Source::Procfs, |forms| Source::of(forms.context_switches, Source::Procfs)),
-            block_io: forms.map_or(Source::None, |forms| Source::of(forms.block_io, Source::None)),
-            lifecycle: forms.map_or(Source::Procfs, |forms| Source::of(forms.lifecycle, Source::Procfs)),
-        }
+        self.kernel().map_or(WITHOUT_PROGRAMS, |kernel| kernel.variants().zip(WITHOUT_PROGRAMS, Source::of))
     }
 
     /// The kernel's side.
@@ -159,7 +153,7 @@ impl Collector {
             }
         }
         self.read_again(&mut processes, &mut absences);
-        if self.kernel().is_some_and(Kernel::was_short) {
+        if self.kernel().is_some_and(Kernel::take_unmapped) {
             return Err(exhausted());
         }
         let over = self.tracker.take_over();

@@ -4,12 +4,13 @@ use std::fmt::{self, Display, Formatter};
 
 use m8refsvr_common::{
     accounting::Accounting,
-    record::{Counts, ProcessState, Variant},
+    record::{Counts, ProcessState},
+    signal::Variant,
 };
 use serde::Serialize;
 
 use crate::{
-    bpf::{OverSlot, Snapshot},
+    bpf::{EndedSlot, Snapshot},
     model::source::Source,
 };
 
@@ -83,22 +84,23 @@ struct FigureFields {
 }
 
 impl OverFields {
-    fn new(over: &OverSlot) -> Self {
-        let Accounting { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } = over.life.last;
+    fn new(over: &EndedSlot) -> Self {
+        let Accounting { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } =
+            over.exit.accounting_at_end;
         Self {
-            tgid: over.target.tgid,
-            slot: over.slot,
-            start_ticks: over.target.start_ticks,
-            state: if over.target.state == ProcessState::Deselected as u64 { "left" } else { "ended" },
-            status: over.life.status,
+            tgid: over.process.tgid,
+            slot: over.slot.number(),
+            start_ticks: over.process.start_ticks,
+            state: if over.process.state == ProcessState::Deselected as u64 { "left" } else { "ended" },
+            status: over.exit.status,
             figures: FigureFields {
                 cpu_time: runtime,
                 minor_page_faults: minor_faults,
                 major_page_faults: major_faults,
                 disk_read_bytes: read_bytes,
                 disk_write_bytes: write_bytes,
-                voluntary_ctx_switches: over.life.last.voluntary,
-                nonvoluntary_ctx_switches: over.life.last.involuntary,
+                voluntary_ctx_switches: over.exit.accounting_at_end.voluntary,
+                nonvoluntary_ctx_switches: over.exit.accounting_at_end.involuntary,
             },
         }
     }
@@ -146,17 +148,17 @@ impl Dump {
     /// Of the maps of the agent `pid`.
     pub fn new(snapshot: &Snapshot, pid: u32, running: bool) -> Self {
         let settings = &snapshot.settings;
-        let form = |word| match Variant::from_word(word) {
+        let variants = settings.variants.map(|number| match Variant::from_number(number) {
             Some(Variant::RawTracepoint) => Source::RawTracepoint.name(),
             Some(Variant::Tracepoint) => Source::Tracepoint.name(),
             Some(Variant::None) => Source::None.name(),
             None => "unknown",
-        };
-        let targets = snapshot.slots.iter().map(|slot| TargetFields {
-            tgid: slot.tgid,
-            slot: slot.slot,
-            noted_tgid: slot.target.tgid,
-            start_ticks: slot.target.start_ticks,
+        });
+        let targets = snapshot.tracked.iter().map(|slot| TargetFields {
+            tgid: slot.tgid.0,
+            slot: slot.slot.number(),
+            noted_tgid: slot.process.tgid,
+            start_ticks: slot.process.start_ticks,
             cpus: slot
                 .cpus
                 .iter()
@@ -165,7 +167,7 @@ impl Dump {
                 .map(|(cpu, counts)| CpuFields { cpu, counts: CountFields::new(counts, |word| word) })
                 .collect(),
             sum: CountFields::new(&slot.sum(), |word| word),
-            offset: CountFields::new(&slot.target.offset, u64::cast_signed),
+            offset: CountFields::new(&slot.process.baseline, u64::cast_signed),
             totals: CountFields::new(&slot.totals(), |word| word),
         });
         Self {
@@ -175,16 +177,16 @@ impl Dump {
                 capacity: settings.capacity,
                 cpus: settings.cpus,
                 pid_max: settings.pid_max,
-                context_switches: form(settings.context_switches),
-                block_io: form(settings.block_io),
-                lifecycle: form(settings.lifecycle),
+                context_switches: variants.context_switches,
+                block_io: variants.block_io,
+                lifecycle: variants.lifecycle,
             },
             targets: targets.collect(),
-            over: snapshot.over.iter().map(OverFields::new).collect(),
+            over: snapshot.ended.iter().map(OverFields::new).collect(),
             losses: LossFields {
-                no_free_slot: snapshot.losses.no_free_slot,
-                tgid_out_of_range: snapshot.losses.tgid_out_of_range,
-                events: snapshot.losses.events,
+                no_free_slot: snapshot.drops.no_free_slot,
+                tgid_out_of_range: snapshot.drops.tgid_out_of_range,
+                events: snapshot.drops.events,
             },
         }
     }
@@ -270,10 +272,14 @@ fn row<T: Display>(
 
 #[cfg(test)]
 mod tests {
-    use m8refsvr_common::record::{DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
+    use m8refsvr_common::{
+        record::{DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},
+        signal::PerSource,
+        slot::{Slot, Tgid},
+    };
 
     use super::*;
-    use crate::bpf::Slot;
+    use crate::bpf::TrackedSlot;
 
     fn dump() -> Dump {
         let settings = SettingsRecord {
@@ -281,32 +287,30 @@ mod tests {
             capacity: 4096,
             cpus: 2,
             pid_max: 32768,
-            context_switches: 1,
-            block_io: 9,
-            lifecycle: 1,
+            variants: PerSource { context_switches: 1, block_io: 9, lifecycle: 1 },
         };
-        let offset = Counts { voluntary: 0_u64.wrapping_sub(2), ..Counts::default() };
-        let slots = vec![Slot {
-            tgid: 4711,
-            slot: 3,
-            target: ProcessRecord { tgid: 4712, start_ticks: 5, offset, ..ProcessRecord::default() },
+        let baseline = Counts { voluntary: 0_u64.wrapping_sub(2), ..Counts::default() };
+        let tracked = vec![TrackedSlot {
+            tgid: Tgid(4711),
+            slot: Slot::new(3).unwrap(),
+            process: ProcessRecord { tgid: 4712, start_ticks: 5, baseline, ..ProcessRecord::default() },
             cpus: vec![Counts::default(), Counts { voluntary: 7, write_bytes: 512, ..Counts::default() }],
         }];
-        let losses = DropsRecord { no_free_slot: 1, ..DropsRecord::default() };
-        let over = OverSlot {
-            slot: 5,
-            target: ProcessRecord {
+        let drops = DropsRecord { no_free_slot: 1, ..DropsRecord::default() };
+        let ended = EndedSlot {
+            slot: Slot::new(5).unwrap(),
+            process: ProcessRecord {
                 tgid: 4713,
                 state: ProcessState::Exited as u64,
                 ..ProcessRecord::default()
             },
-            life: ExitRecord {
+            exit: ExitRecord {
                 status: 0x8b,
-                last: Accounting { runtime: 7, ..Accounting::default() },
+                accounting_at_end: Accounting { runtime: 7, ..Accounting::default() },
                 ..ExitRecord::default()
             },
         };
-        Dump::new(&Snapshot { settings, slots, over: vec![over], losses }, 42, true)
+        Dump::new(&Snapshot { settings, tracked, ended: vec![ended], drops }, 42, true)
     }
 
     #[test]

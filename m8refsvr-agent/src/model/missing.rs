@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    bpf::NotWatched,
+    bpf::NotTracked,
     model::counters::{Counter, OriginKind},
     proc::Unreadable,
 };
@@ -88,12 +88,12 @@ impl From<Unreadable> for Reason {
     }
 }
 
-impl From<NotWatched> for Reason {
-    fn from(not_watched: NotWatched) -> Self {
+impl From<NotTracked> for Reason {
+    fn from(not_watched: NotTracked) -> Self {
         match not_watched {
-            NotWatched::NoFreeSlot => Self::NoFreeSlot,
-            NotWatched::OutOfRange => Self::OutOfRange,
-            NotWatched::Gone => Self::Unknown,
+            NotTracked::NoFreeSlot => Self::NoFreeSlot,
+            NotTracked::OutOfRange => Self::OutOfRange,
+            NotTracked::Gone => Self::Unknown,
         }
     }
 }

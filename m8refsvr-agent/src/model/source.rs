@@ -1,6 +1,6 @@
 //! Where figures come from that /proc alone can't give.
 
-use m8refsvr_common::record::Variant;
+use m8refsvr_common::signal::{PerSource, Variant};
 
 /// Where a figure comes from, as users are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum Source {
     Tracepoint,
     /// Read from /proc.
     Procfs,
-    /// Not to be had.
+    /// Not available.
     None,
 }
 
@@ -26,9 +26,9 @@ impl Source {
         }
     }
 
-    /// The source that a form of hook is, or else the one to be had `without` it.
-    pub(crate) fn of(form: Variant, without: Self) -> Self {
-        match form {
+    /// The source that a variant of hook is, or else that `without` it.
+    pub(crate) fn of(variant: Variant, without: Self) -> Self {
+        match variant {
             Variant::RawTracepoint => Self::RawTracepoint,
             Variant::Tracepoint => Self::Tracepoint,
             Variant::None => without,
@@ -36,13 +36,10 @@ impl Source {
     }
 }
 
-/// Where the figures that /proc alone can't give come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Context switches.
-    pub context_switches: Source,
-    /// Block I/O.
-    pub block_io: Source,
-    /// Beginning and end of processes; by /proc alone, what begins and ends between two collections is not seen.
-    pub lifecycle: Source,
-}
+/// Where the values of each signal come from. Without the programs' lifecycle, processes that start and exit between two
+/// collections are not seen.
+pub type Sources = PerSource<Source>;
+
+/// The sources without BPF programs.
+pub(crate) const WITHOUT_PROGRAMS: Sources =
+    Sources { context_switches: Source::Procfs, block_io: Source::None, lifecycle: Source::Procfs };

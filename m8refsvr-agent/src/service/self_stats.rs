@@ -60,7 +60,7 @@ pub fn report(collector: &Collector, collections: Collections, exports: Exports)
         resident: this.and_then(|this| Some(Memory::read(&this, &mut buffer).ok()?.resident_bytes)),
         programs,
         slots: collector.kernel().map(Kernel::slots),
-        drops: collector.kernel().map(|kernel| drops(&kernel.losses())).unwrap_or_default(),
+        drops: collector.kernel().map(|kernel| drops(&kernel.drops())).unwrap_or_default(),
         exports,
         discovery_missed: collector.discovery_missed(),
         series_overflow: None,

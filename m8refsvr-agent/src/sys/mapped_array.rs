@@ -1,5 +1,4 @@
-//! BPF arrays mapped into this process: what the kernel counts is read, and what it should watch is written,
-//! without a system call.
+//! BPF arrays mapped into this process: read and written without a system call.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,7 +9,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use m8refsvr_common::record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord};
+use m8refsvr_common::{
+    record::{Counts, CountsRecord, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},
+    slot::SlotEntry,
+};
 use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
     param::page_size,
@@ -32,8 +34,10 @@ unsafe impl Record for ExitRecord {}
 unsafe impl Record for DropsRecord {}
 // SAFETY: as above.
 unsafe impl Record for SettingsRecord {}
-// SAFETY: one word.
+// SAFETY: one number.
 unsafe impl Record for u64 {}
+// SAFETY: transparent, over one number.
+unsafe impl Record for SlotEntry {}
 
 /// Bytes that are mapped at once. All that is mapped counts as resident, whether it is looked at or not: an array with
 /// an element for each process id can have 32 MiB.
@@ -49,7 +53,7 @@ pub(crate) struct SharedArray<T> {
     protection: ProtFlags,
     length: u32,
     /// Whether something could not be read or written since it was last asked.
-    is_short: Cell<bool>,
+    unmapped: Cell<bool>,
     /// Those that are kept, each at the place of its number, modulo how many there can be.
     windows: RefCell<Vec<Option<Window>>>,
     records: PhantomData<T>,
@@ -63,8 +67,8 @@ impl<T: Record> SharedArray<T> {
     pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool, most: usize) -> io::Result<Self> {
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let map = map.try_clone_to_owned()?;
-        let (is_short, windows) = (Cell::default(), RefCell::default());
-        let mut array = Self { map, protection, length, is_short, windows, records: PhantomData };
+        let (unmapped, windows) = (Cell::default(), RefCell::default());
+        let mut array = Self { map, protection, length, unmapped, windows, records: PhantomData };
         let count = (length as usize).div_ceil(Self::PER_WINDOW).min(most);
         // Whether it can be mapped at all is known from here on.
         let first = array.window(0)?;
@@ -73,15 +77,15 @@ impl<T: Record> SharedArray<T> {
         Ok(array)
     }
 
-    /// Whether a record could not be mapped since [`Self::was_short`] was asked, for want of memory: it was as if it did
+    /// Whether a record could not be mapped since [`Self::take_unmapped`] was asked, for want of memory: it was as if it did
     /// not exist.
-    pub(crate) fn is_short(&self) -> bool {
-        self.is_short.get()
+    pub(crate) fn unmapped(&self) -> bool {
+        self.unmapped.get()
     }
 
     /// The same, and forgets it.
-    pub(crate) fn was_short(&self) -> bool {
-        self.is_short.take()
+    pub(crate) fn take_unmapped(&self) -> bool {
+        self.unmapped.take()
     }
 
     /// How many records there are.
@@ -138,7 +142,7 @@ impl<T: Record> SharedArray<T> {
         if kept.as_ref().is_none_or(|window| window.number != number) {
             // First, so that there are never more.
             *kept = None;
-            let window = self.window(number).inspect_err(|_| self.is_short.set(true));
+            let window = self.window(number).inspect_err(|_| self.unmapped.set(true));
             *kept = Some(window.ok()?);
         }
         let window = kept.as_ref()?;
@@ -180,10 +184,11 @@ struct Window {
 // SAFETY: all access is by atomic operations on memory that is shared with the kernel anyway.
 unsafe impl Send for Window {}
 
-impl SharedArray<u64> {
-    /// Changes a word in one step to what `new` makes of it, or leaves it where that is `None`; whether it did. `None`
+impl SharedArray<SlotEntry> {
+    /// Changes an entry atomically to what `new` makes of it, or leaves it where that is `None`; whether it did. `None`
     /// beyond the end.
-    pub(crate) fn change(&self, index: u32, new: impl Fn(u64) -> Option<u64>) -> Option<bool> {
+    pub(crate) fn change(&self, index: u32, new: impl Fn(SlotEntry) -> Option<SlotEntry>) -> Option<bool> {
+        let new = |word| new(SlotEntry(word)).map(|entry| entry.0);
         let change = |word: &AtomicU64| word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, new).is_ok();
         self.with(index, |words| words.first().is_some_and(change))
     }
@@ -245,20 +250,20 @@ mod tests {
     #[test]
     fn what_can_not_be_mapped_is_known() {
         let (_file, mut array) = array::<u64>();
-        assert!(!array.was_short());
+        assert!(!array.take_unmapped());
         // As if memory had become scarce.
         array.map = std::fs::File::open("/dev/null").unwrap().into();
         assert_eq!(array.load(0), Some(0));
-        assert!(!array.was_short());
+        assert!(!array.take_unmapped());
         assert_eq!(array.load(array.len() - 1), None);
-        assert_eq!((array.is_short(), array.was_short(), array.is_short()), (true, true, false));
+        assert_eq!((array.unmapped(), array.take_unmapped(), array.unmapped()), (true, true, false));
     }
 
     #[test]
     fn only_so_much_of_an_array_is_mapped_at_once() {
-        let (file, array) = array::<u64>();
+        let (file, array) = array::<SlotEntry>();
         for index in 0..array.len() {
-            assert_eq!(array.change(index, |word| Some(word + 1)), Some(true));
+            assert_eq!(array.change(index, |entry| Some(SlotEntry(entry.0 + 1))), Some(true));
         }
         let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
         let mappings = procfs::process::Process::myself().unwrap().maps().unwrap();
@@ -266,6 +271,6 @@ mod tests {
         let bytes: u64 = of_it.map(|mapping| mapping.address.1 - mapping.address.0).sum();
         assert_eq!(bytes, (FEW * WINDOW) as u64);
         assert_eq!(array.change(array.len(), Some), None);
-        assert_eq!(array.load(array.len() - 1), Some(1));
+        assert_eq!(array.load(array.len() - 1), Some(SlotEntry(1)));
     }
 }

@@ -23,7 +23,7 @@ impl Tracker {
         }
         let proc = &self.proc;
         let is_there = |holder: &TrackedProcess| {
-            let process = proc.process(holder.tgid).ok();
+            let process = proc.process(holder.tgid.0).ok();
             let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
             stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
         };
@@ -36,10 +36,11 @@ impl Tracker {
             if !waits {
                 return Some(IoAccounting::default());
             }
-            let holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
-            let mut waited_for = holders.filter(|holder| holder.parent == parent && !is_there(holder));
+            let holders = kernel.tracked_slots().into_iter().filter_map(|slot| kernel.tracked_process(slot));
+            let mut waited_for =
+                holders.filter(|holder| holder.parent.map(|parent| parent.0) == parent && !is_there(holder));
             waited_for.try_fold(IoAccounting::default(), |sum, holder| match holder.state {
-                ProcessState::Exited => Some(sum.plus(holder.life.last.io())),
+                ProcessState::Exited => Some(sum.plus(holder.exit.accounting_at_end.io())),
                 ProcessState::Living => None,
                 _ => Some(sum),
             })

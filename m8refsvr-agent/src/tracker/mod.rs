@@ -18,10 +18,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use m8refsvr_common::record::Variant;
+use m8refsvr_common::{
+    signal::Variant,
+    slot::{Slot, Tgid},
+};
 
 use crate::{
-    bpf::{Kernel, NotWatched, Switches, TrackedProcess, Watch},
+    bpf::{Kernel, NotTracked, SlotHandle, Switches, TrackedProcess},
     model::{
         counters::{Counter, Readings, Totals},
         exit::{EndKind, Exit, ProcessEnd},
@@ -98,7 +101,7 @@ pub(crate) struct Member {
     /// known.
     pub(crate) first: Option<Totals>,
     /// How the programs count for it.
-    pub(crate) watch: Result<Watch, NotWatched>,
+    pub(crate) watch: Result<SlotHandle, NotTracked>,
     /// Whether a program gave it its slot, so that none of its threads ended unseen.
     is_whole: bool,
     /// Where it has matching children: how to read its storage I/O without theirs.
@@ -227,7 +230,7 @@ impl Tracker {
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
         if let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch)
             && self.proc.hides_processes()
-            && kernel.slot(identity.pid) == Some(watch.slot())
+            && kernel.slot(Tgid(identity.pid)) == Some(watch.slot())
         {
             return true;
         }
@@ -264,13 +267,13 @@ impl Tracker {
         &mut self,
         found: Match,
         first: Option<Totals>,
-        watch: Result<Watch, NotWatched>,
+        watch: Result<SlotHandle, NotTracked>,
         is_counted: bool,
     ) {
         let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
         let (storage, was_gone) = (None, false);
-        let is_given = |watch: &Watch| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
+        let is_given = |watch: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
         let is_whole = watch.as_ref().is_ok_and(is_given);
         let first = if self.is_young(&identity) { Some(Totals::of(|_| Some(0))) } else { first };
         let member = Member {
@@ -313,8 +316,8 @@ impl Tracker {
         let mut last = last;
         match (&mut self.kernel, watch) {
             (Some(kernel), Ok(watch)) => {
-                let forms = kernel.forms();
-                if forms.context_switches != Variant::None {
+                let variants = kernel.variants();
+                if variants.context_switches != Variant::None {
                     let mut counts = kernel.totals(&watch);
                     // The kernel accounts for a thread's last switch a moment before a program sees it. Where it let go of
                     // the thread just then, the switch is missing here, and not there.
@@ -323,13 +326,13 @@ impl Tracker {
                         let accounted: u64 = accounted.into_iter().flatten().sum();
                         counts.voluntary += accounted.saturating_sub(counts.voluntary + counts.involuntary);
                     }
-                    let block_io = (forms.block_io != Variant::None).then_some(&counts);
+                    let block_io = (variants.block_io != Variant::None).then_some(&counts);
                     let switches = Switches::from(&counts);
                     last = last.with(Readings { switches: Some(&switches), block_io, ..Readings::default() });
                 }
                 kernel.release(watch);
             }
-            (Some(kernel), Err(NotWatched::NoFreeSlot)) if !is_counted => kernel.lose_process(),
+            (Some(kernel), Err(NotTracked::NoFreeSlot)) if !is_counted => kernel.count_no_free_slot(),
             _ => {}
         }
         let start = of_ticks(identity.start_ticks);
@@ -348,14 +351,14 @@ impl Tracker {
         });
     }
 
-    fn holder(&self, slot: u32) -> Option<TrackedProcess> {
-        self.kernel.as_ref()?.holder(slot).filter(|holder| holder.tgid != 0)
+    fn holder(&self, slot: Slot) -> Option<TrackedProcess> {
+        self.kernel.as_ref()?.tracked_process(slot)
     }
 }
 
 impl TrackedProcess {
     fn identity(&self) -> Identity {
-        Identity { pid: self.tgid, start_ticks: self.start_ticks }
+        Identity { pid: self.tgid.0, start_ticks: self.start_ticks }
     }
 }
 

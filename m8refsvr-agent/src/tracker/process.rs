@@ -1,10 +1,10 @@
 //! One process: whether it matches, what it has, and having the programs count for it.
 
-use m8refsvr_common::record::Variant;
+use m8refsvr_common::{signal::Variant, slot::Tgid};
 
 use crate::tracker::{Match, Tracker};
 use crate::{
-    bpf::{NotWatched, Switches, Watch},
+    bpf::{NotTracked, SlotHandle, Switches},
     model::{
         counters::{Readings, Totals},
         sample::Identity,
@@ -80,15 +80,15 @@ impl Tracker {
     }
 
     /// What a process has now.
-    pub(super) fn read_with(&mut self, identity: Identity, watch: Option<&Watch>) -> Option<Totals> {
+    pub(super) fn read_with(&mut self, identity: Identity, watch: Option<&SlotHandle>) -> Option<Totals> {
         let totals = self.read(identity)?;
         let Some((kernel, watch)) = self.kernel.as_ref().zip(watch) else { return Some(totals) };
-        let forms = kernel.forms();
-        if forms.context_switches == Variant::None {
+        let variants = kernel.variants();
+        if variants.context_switches == Variant::None {
             return Some(totals);
         }
         let counts = kernel.totals(watch);
-        let block_io = (forms.block_io != Variant::None).then_some(&counts);
+        let block_io = (variants.block_io != Variant::None).then_some(&counts);
         Some(totals.with(Readings {
             switches: Some(&Switches::from(&counts)),
             block_io,
@@ -97,11 +97,11 @@ impl Tracker {
     }
 
     /// Has the programs count for a process.
-    pub(super) fn watch(&mut self, identity: Identity) -> Result<Watch, NotWatched> {
-        let Some(kernel) = &mut self.kernel else { return Err(NotWatched::Gone) };
-        let process = self.proc.process(identity.pid).map_err(|_| NotWatched::Gone)?;
+    pub(super) fn watch(&mut self, identity: Identity) -> Result<SlotHandle, NotTracked> {
+        let Some(kernel) = &mut self.kernel else { return Err(NotTracked::Gone) };
+        let process = self.proc.process(identity.pid).map_err(|_| NotTracked::Gone)?;
         let buffer = &mut self.buffer;
-        kernel.watch(identity.pid, identity.start_ticks, || {
+        kernel.track(Tgid(identity.pid), identity.start_ticks, || {
             let read = ThreadSwitches::read(&process, buffer).ok()?;
             Some((Switches { voluntary: read.voluntary, involuntary: read.involuntary }, read.threads))
         })
@@ -116,17 +116,17 @@ impl Tracker {
         let unwatched = self
             .members
             .values()
-            .filter(|member| matches!(member.watch, Err(NotWatched::NoFreeSlot | NotWatched::Gone)));
+            .filter(|member| matches!(member.watch, Err(NotTracked::NoFreeSlot | NotTracked::Gone)));
         let unwatched: Vec<Identity> = unwatched.map(|member| member.identity).collect();
         let mut is_full = false;
         for identity in unwatched {
-            let watch = if is_full { Err(NotWatched::NoFreeSlot) } else { self.watch(identity) };
-            is_full = matches!(watch, Err(NotWatched::NoFreeSlot));
+            let watch = if is_full { Err(NotTracked::NoFreeSlot) } else { self.watch(identity) };
+            is_full = matches!(watch, Err(NotTracked::NoFreeSlot));
             let (Some(kernel), Some(member)) = (&self.kernel, self.members.get_mut(&identity)) else {
                 continue;
             };
             if is_full && !std::mem::replace(&mut member.is_counted, true) {
-                kernel.lose_process();
+                kernel.count_no_free_slot();
             }
             member.watch = watch;
         }

@@ -108,7 +108,7 @@ impl Tracker {
     /// Finds in the maps what was not told.
     fn reconcile(&mut self) -> io::Result<()> {
         let Some(kernel) = &self.kernel else { return Ok(()) };
-        for slot in kernel.holders() {
+        for slot in kernel.tracked_slots() {
             let Some(holder) = self.holder(slot) else { continue };
             let is_known = self
                 .members

@@ -5,7 +5,7 @@
 use std::{thread::sleep, time::Duration};
 
 use crate::{
-    bpf::{Kernel, Watch},
+    bpf::{Kernel, SlotHandle},
     proc::{
         Process, Unreadable,
         io::{self, StorageIo},
@@ -53,7 +53,7 @@ impl Offset {
     pub(crate) fn of(
         process: &Process,
         kernel: &Kernel,
-        watch: &Watch,
+        watch: &SlotHandle,
         of_children: impl Fn() -> Option<StorageIo>,
         patience: &mut Patience,
         buffer: &mut Vec<u8>,
@@ -80,7 +80,7 @@ impl Offset {
 pub(crate) fn read(
     process: &Process,
     offset: Option<Offset>,
-    watched: Option<(&Kernel, &Watch)>,
+    watched: Option<(&Kernel, &SlotHandle)>,
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
     let Some((offset, (kernel, watch))) = offset.zip(watched) else {
@@ -94,7 +94,7 @@ pub(crate) fn read(
 fn own(
     process: &Process,
     kernel: &Kernel,
-    watch: &Watch,
+    watch: &SlotHandle,
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
     for _ in 0..ATTEMPTS {

@@ -106,7 +106,8 @@ impl Watching {
         let end = Instant::now() + Duration::from_secs(10);
         let lives = |collector: &Collector| {
             let kernel = collector.kernel().unwrap();
-            let mut holders = kernel.holders().into_iter().filter_map(|slot| kernel.holder(slot));
+            let mut holders =
+                kernel.tracked_slots().into_iter().filter_map(|slot| kernel.tracked_process(slot));
             holders.any(|holder| holder.state == ProcessState::Living)
         };
         while lives(&self.collector) && Instant::now() < end {

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use m8refsvr_agent::bpf::{BlockForm, Options};
+use m8refsvr_agent::bpf::{BlockVariant, Options};
 use m8refsvr_test_support::load::BLOCK;
 
 use crate::{
@@ -41,16 +41,16 @@ pub(crate) fn reason_against_disk() -> Result<(), String> {
 
 const DD_RAW: Case =
     Case::new("what dd writes past the page cache is counted to the byte", &[Bpf, Disk], || {
-        dd_is_counted(&[BlockForm::Raw, BlockForm::RawWithQueue])
+        dd_is_counted(&[BlockVariant::Raw, BlockVariant::RawWithQueue])
     });
 const DD_CLASSIC: Case = Case::new(
     "what dd writes past the page cache is counted to the byte by the classic tracepoints",
     &[Bpf, Disk, Tracefs],
-    || dd_is_counted(&[BlockForm::Classic]),
+    || dd_is_counted(&[BlockVariant::Classic]),
 );
 
 /// dd under a name that matches, fed by us, so that it lives before the first byte and after the last.
-fn dd_is_counted(forms: &[BlockForm]) {
+fn dd_is_counted(variants: &[BlockVariant]) {
     let folder = work_folder();
     let program = folder.path().join("M8RefSvr_dd");
     fs::copy("/bin/dd", &program).unwrap();
@@ -64,7 +64,8 @@ fn dd_is_counted(forms: &[BlockForm]) {
     let mut input = dd.stdin.take().unwrap();
     // After the first block dd has surely its name, and its file exists.
     input.write_all(&vec![1; BLOCK]).unwrap();
-    let options = Options { capacity: 16, bpf_fs: None, block_forms: forms.to_vec(), ..Options::default() };
+    let options =
+        Options { capacity: 16, bpf_fs: None, block_variants: variants.to_vec(), ..Options::default() };
     let mut collector = collector_with("M8RefSvr_dd", &options);
     while fs::metadata(folder.path().join("written")).map_or(0, |file| file.len()) < MIB {
         std::thread::yield_now();

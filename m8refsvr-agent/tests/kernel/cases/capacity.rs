@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use m8refsvr_agent::{
-    bpf::{Kernel, NotWatched, Options, Switches},
+    bpf::{Kernel, NotTracked, Options, Switches},
     proc::{Proc, stat::Stat},
 };
+use m8refsvr_common::slot::Tgid;
 
 use crate::{
     Case,
@@ -32,20 +33,23 @@ fn released() {
     let watch = |kernel: &mut Kernel, load: &Load| {
         let process = Proc::new("/proc").process(load.pid()).unwrap();
         let start = Stat::read(&process, &mut Vec::new()).unwrap().start_ticks;
-        kernel.watch(load.pid(), start, || Some((Switches::default(), 1)))
+        kernel.track(Tgid(load.pid()), start, || Some((Switches::default(), 1)))
     };
     let first = watch(&mut kernel, &loads[0]).unwrap();
     let slot = first.slot();
-    assert_eq!((kernel.holders(), kernel.holder(slot).unwrap().tgid), (vec![slot], loads[0].pid()));
+    assert_eq!(
+        (kernel.tracked_slots(), kernel.tracked_process(slot).unwrap().tgid),
+        (vec![slot], Tgid(loads[0].pid()))
+    );
     // A program may still count in it, and nobody is to find it.
     kernel.release(first);
-    assert!(kernel.holder(slot).is_none() && kernel.holders().is_empty());
-    let again = kernel.adopt(slot);
+    assert!(kernel.tracked_process(slot).is_none() && kernel.tracked_slots().is_empty());
+    let again = kernel.take_over(slot);
     kernel.release(again);
-    kernel.news();
+    kernel.events();
     let slots = [&loads[0], &loads[1]].map(|load| watch(&mut kernel, load).unwrap().slot());
     assert_ne!(slots[0], slots[1]);
-    assert_eq!(watch(&mut kernel, &loads[2]), Err(NotWatched::NoFreeSlot));
+    assert_eq!(watch(&mut kernel, &loads[2]), Err(NotTracked::NoFreeSlot));
 }
 
 const EXCHANGED: Case = Case::new(
@@ -63,7 +67,7 @@ fn exchanged() {
     let later = [Load::start("M8RefSvr_exchange"), Load::start("M8RefSvr_exchange")];
     let sample = collector.collect().unwrap();
     assert!(later.iter().all(|load| of(&sample, load.pid()).switches().is_some()));
-    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 0);
+    assert_eq!(collector.snapshot().unwrap().drops.no_free_slot, 0);
 }
 
 const ID_COMES_AGAIN: Case = Case::new(
@@ -96,7 +100,7 @@ fn id_comes_again() {
     let seen = after.switches().map(sum).unwrap();
     assert!((least..=most).contains(&seen), "{seen} of {least} to {most}: {before:?}, then {after:?}");
     assert!(seen > before.switches().map(sum).unwrap());
-    let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
+    let slots: Vec<u32> = collector.snapshot().unwrap().tracked.iter().map(|slot| slot.tgid.0).collect();
     assert_eq!(slots, [pid]);
 }
 
@@ -114,7 +118,7 @@ fn one_too_many() {
     let first = collector.collect().unwrap();
     // A loss is counted once, not at each collection.
     let second = collector.collect().unwrap();
-    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
+    assert_eq!(collector.snapshot().unwrap().drops.no_free_slot, 1);
     let shown = document(&collector, &first, &second);
     assert_eq!(shown["metrics"]["process_count"], 3);
     let lost = metrics(&shown, loads[2].pid());
@@ -144,6 +148,6 @@ fn one_too_many() {
     };
     assert_eq!(waited.block().unwrap().write_bytes, 0);
     assert!(waited.switches().unwrap().voluntary > 0);
-    assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
-    assert_eq!(collector.snapshot().unwrap().losses.no_free_slot, 1);
+    assert_eq!(collector.snapshot().unwrap().tracked.len(), 2);
+    assert_eq!(collector.snapshot().unwrap().drops.no_free_slot, 1);
 }

@@ -119,14 +119,14 @@ fn ended() {
     let mut collector = collector("M8RefSvr_ends");
     let first = collector.collect().unwrap();
     assert_eq!(first.processes.len(), 2);
-    assert_eq!(collector.snapshot().unwrap().slots.len(), 2);
+    assert_eq!(collector.snapshot().unwrap().tracked.len(), 2);
     drop(ending);
     let second = collector.collect().unwrap();
     let document = document(&collector, &first, &second);
     assert_eq!(document["metrics"]["process_count"], 1);
     assert_eq!(document["processes"][0]["pid"], staying.pid());
     assert_eq!(document["agent"]["warnings"].as_array().unwrap().len(), 0, "{document}");
-    let slots: Vec<u32> = collector.snapshot().unwrap().slots.iter().map(|slot| slot.tgid).collect();
+    let slots: Vec<u32> = collector.snapshot().unwrap().tracked.iter().map(|slot| slot.tgid.0).collect();
     assert_eq!(slots, [staying.pid()]);
 }
 

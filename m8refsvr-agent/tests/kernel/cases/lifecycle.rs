@@ -18,6 +18,7 @@ use m8refsvr_agent::{
         exit::{EndKind, Exit},
     },
 };
+use m8refsvr_common::slot::Tgid;
 use m8refsvr_test_support::{load::Usage, machine::memory_cgroup};
 
 use crate::{
@@ -89,7 +90,7 @@ fn equals(watching: &mut Watching, usage: &Usage) {
 }
 
 fn losses(watching: &Watching) -> m8refsvr_common::record::DropsRecord {
-    watching.collector.kernel().unwrap().losses()
+    watching.collector.kernel().unwrap().drops()
 }
 
 const FOUR_HUNDRED: Case =
@@ -138,9 +139,11 @@ fn too_few_slots() {
     with_slot.run(64, || programs.command(NAME, "burn-cpu 5")).unwrap();
     usage.run(4936, || programs.command(NAME, "exit 0")).unwrap();
     // What they had waits in their slots, for a dump to be seen too.
-    let waiting = watching.collector.snapshot().unwrap().over;
+    let waiting = watching.collector.snapshot().unwrap().ended;
     assert_eq!(waiting.len(), 64);
-    assert!(waiting.iter().all(|over| over.life.status == 0 && over.life.last.runtime >= 5_000_000));
+    assert!(
+        waiting.iter().all(|over| over.exit.status == 0 && over.exit.accounting_at_end.runtime >= 5_000_000)
+    );
     equals(&mut watching, &with_slot);
     assert_eq!(losses(&watching).no_free_slot, usage.processes);
     // And now they are.
@@ -294,8 +297,8 @@ fn takes_a_name() {
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         // Nobody has looked, and a program knew what the process had until then.
         let kernel = watching.collector.kernel().unwrap();
-        let holder = kernel.holder(kernel.slot(child.id()).unwrap()).unwrap();
-        let first = holder.life.first;
+        let holder = kernel.tracked_process(kernel.slot(Tgid(child.id())).unwrap()).unwrap();
+        let first = holder.exit.accounting_at_start;
         assert!(first.voluntary > 0, "{words}: {first:?}");
         assert_eq!(holder.comm, own(NAME).as_bytes(), "{words}");
         let mut usage = Usage::default();
@@ -316,7 +319,7 @@ fn other_agent() {
     let mut child = programs.command(NAME, "wait-input").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     // The programs know its `comm` alone.
-    assert!(watching.collector.kernel().unwrap().slot(child.id()).is_some());
+    assert!(watching.collector.kernel().unwrap().slot(Tgid(child.id())).is_some());
     let (pids, _) = settled(&mut watching, 0);
     assert_eq!(pids, [0; 0]);
     assert_eq!((watching.churn().starts, watching.collector.kernel().unwrap().slots().0), (0, 0));

@@ -6,6 +6,7 @@ use m8refsvr_agent::{
     bpf::{Kernel, Options},
     tracker::selector::Selector,
 };
+use m8refsvr_common::slot::Tgid;
 
 use crate::{
     Case,
@@ -66,7 +67,7 @@ fn agents() {
     let comms = Selector::new(&["M8RefSvr".to_owned()], &[]).unwrap().comms();
     let kernel =
         Kernel::attach(&Options { capacity: 16, bpf_fs: None, comms, ..Options::default() }).unwrap();
-    let has_slot = |load: &Load| kernel.slot(load.pid()).is_some();
+    let has_slot = |load: &Load| kernel.slot(Tgid(load.pid())).is_some();
     let agents = ["m8refsvr-agent", "m8refsvr-agent-2.0", "m8refsvr-agent.old"].map(Load::start);
     let another = Load::start("m8refsvr-2.0");
     assert!(has_slot(&another), "the programs do not see what matches");

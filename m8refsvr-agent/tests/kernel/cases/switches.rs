@@ -1,7 +1,7 @@
 //! Context switches against the kernel's own accounting.
 
 use m8refsvr_agent::{
-    bpf::{Options, SwitchForm, Switches},
+    bpf::{Options, SwitchVariant, Switches},
     collector::Collector,
 };
 
@@ -26,25 +26,25 @@ pub(crate) const CASES: &[Case] = &[
 const EQUAL_THE_KERNELS_RAW_WITH_STATE: Case = Case::new(
     "switches of threads that live and of threads that ended equal the kernel's",
     &[Bpf, Accounting, Linux([5, 18])],
-    || equal_the_kernels(SwitchForm::RawWithState),
+    || equal_the_kernels(SwitchVariant::RawWithState),
 );
 const EQUAL_THE_KERNELS_RAW_WITH_TASK: Case = Case::new(
     "switches equal the kernel's where the state is read from the task by a helper",
     &[Bpf, Accounting],
-    || equal_the_kernels(SwitchForm::RawWithTask),
+    || equal_the_kernels(SwitchVariant::RawWithTask),
 );
 const EQUAL_THE_KERNELS_RAW_WITH_CURRENT: Case = Case::new(
     "switches equal the kernel's where the state is read from the running task",
     &[Bpf, Accounting, Linux([5, 11])],
-    || equal_the_kernels(SwitchForm::RawWithCurrent),
+    || equal_the_kernels(SwitchVariant::RawWithCurrent),
 );
 const EQUAL_THE_KERNELS_CLASSIC: Case =
     Case::new("switches equal the kernel's by the classic tracepoint", &[Bpf, Accounting, Tracefs], || {
-        equal_the_kernels(SwitchForm::Classic)
+        equal_the_kernels(SwitchVariant::Classic)
     });
 
-fn equal_the_kernels(form: SwitchForm) {
-    let options = Options { capacity: 16, bpf_fs: None, switch_forms: vec![form], ..Options::default() };
+fn equal_the_kernels(form: SwitchVariant) {
+    let options = Options { capacity: 16, bpf_fs: None, switch_variants: vec![form], ..Options::default() };
     let mut collector = collector_with("M8RefSvr_switch", &options);
     let accounting = Taskstats::connect().unwrap();
     let mut load = Load::start("M8RefSvr_switch");

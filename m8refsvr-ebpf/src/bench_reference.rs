@@ -1,5 +1,5 @@
-//! What the benches put beside the programs of m8refsvr: one that does nothing, which shows what measuring costs, the
-//! straightforward design with hash maps, and an iterator over tasks in the place of files of /proc. None is in a release
+//! BPF programs with which the benches compare ours: one that does nothing, which shows what measuring costs; the
+//! straightforward design with hash maps; and an iterator over tasks, in place of files of /proc. None is in a release
 //! object.
 
 #![no_std]
@@ -16,10 +16,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuHashMap},
     programs::RawTracePointContext,
 };
-use m8refsvr_common::switch::Switch;
+use m8refsvr_common::context_switch::Switch;
 
 #[map]
-static WATCHED: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
+static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
 
 #[map]
 static SWITCHES: PerCpuHashMap<u32, [u64; 2]> = PerCpuHashMap::with_max_entries(4096, 0);
@@ -33,7 +33,7 @@ fn empty(_context: RawTracePointContext) -> u32 {
 fn hash(context: RawTracePointContext) -> u32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: nothing is removed from the map while the programs run.
-    if unsafe { WATCHED.get(tgid) }.is_none() {
+    if unsafe { TRACKED.get(tgid) }.is_none() {
         return 0;
     }
     let Some(switches) = SWITCHES.get_ptr_mut(tgid) else { return 0 };
@@ -49,12 +49,12 @@ fn hash(context: RawTracePointContext) -> u32 {
     0
 }
 
-/// How many words of a task the iterator tells.
-const WORDS: usize = 12;
+/// How many numbers of a task the iterator writes.
+const NUMBERS: usize = 12;
 
-/// Where they are in a task; user space sets it.
+/// Their offsets in `task_struct`, which user space sets.
 #[map]
-static OFFSETS: Array<u32> = Array::with_max_entries(WORDS as u32, 0);
+static OFFSETS: Array<u32> = Array::with_max_entries(NUMBERS as u32, 0);
 
 /// What the kernel passes to a program of `iter/task`: `struct bpf_iter__task`, and of its first member the first.
 #[repr(C)]
@@ -63,7 +63,7 @@ struct IteratorContext {
     task: *const c_void,
 }
 
-/// Tells some words of each task of the machine.
+/// Writes some numbers of each task of the machine.
 #[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]
 fn tasks(context: *const IteratorContext) -> i32 {
@@ -72,14 +72,14 @@ fn tasks(context: *const IteratorContext) -> i32 {
     if task.is_null() {
         return 0;
     }
-    let mut words = [0_u64; WORDS];
-    for (at, word) in words.iter_mut().enumerate() {
+    let mut numbers = [0_u64; NUMBERS];
+    for (at, number) in numbers.iter_mut().enumerate() {
         let Some(&offset) = OFFSETS.get(at as u32) else { return 0 };
         // SAFETY: the helper checks the address.
-        *word = unsafe { bpf_probe_read_kernel(task.byte_add(offset as usize).cast()) }.unwrap_or(0);
+        *number = unsafe { bpf_probe_read_kernel(task.byte_add(offset as usize).cast()) }.unwrap_or(0);
     }
-    // SAFETY: the words are as long as is said, and the file is the kernel's.
-    unsafe { bpf_seq_write(*meta, words.as_ptr().cast(), size_of_val(&words) as u32) };
+    // SAFETY: the numbers have that length, and the file is the kernel's.
+    unsafe { bpf_seq_write(*meta, numbers.as_ptr().cast(), size_of_val(&numbers) as u32) };
     0
 }
 

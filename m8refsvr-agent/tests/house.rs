@@ -7,29 +7,27 @@ use std::{
 
 use regex::Regex;
 
-/// The product's sources. The kernel programs (`m8refsvr-ebpf`) can't do without unsafe code; of tests some make system
-/// calls that no library offers.
-const SOURCES: [&str; 3] = ["m8refsvr-agent/src", "m8refsvr-common/src", "xtask/src"];
-
+/// Of the eBPF crate nothing is asked: it can't do without unsafe code.
 #[test]
-fn unsafe_code_is_in_the_folder_sys_alone() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+fn unsafe_code_is_in_the_folder_sys_and_in_the_ebpf_crate_alone() {
+    assert_eq!(with_unsafe_code("m8refsvr-agent"), ["sys"]);
+    assert_eq!(with_unsafe_code("m8refsvr-common"), [""; 0]);
+    assert_eq!(with_unsafe_code("xtask"), [""; 0]);
+}
+
+/// The folders and files in `src` of a crate in which there is unsafe code.
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+fn with_unsafe_code(package: &str) -> Vec<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(package).join("src");
     let is_unsafe = Regex::new(r"^[^/]*\bunsafe\s*(\{|\(|fn\b|impl\b|trait\b|extern\b)").unwrap();
-    let mut found: Vec<PathBuf> = Vec::new();
-    let mut folders: Vec<PathBuf> = SOURCES.iter().map(|folder| root.join(folder)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if fs::read_to_string(&path).unwrap().lines().any(|line| is_unsafe.is_match(line)) {
-                found.push(path.strip_prefix(root).unwrap().into());
-            }
-        }
-    }
+    let mut found: Vec<String> = files_below(&source)
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).unwrap().lines().any(|line| is_unsafe.is_match(line)))
+        .map(|path| path.strip_prefix(&source).unwrap().iter().next().unwrap().to_str().unwrap().to_owned())
+        .collect();
     found.sort();
-    let sys = Path::new("m8refsvr-agent/src/sys");
-    assert_eq!(found, ["clock_status.rs", "heap.rs", "mapped_array.rs"].map(|file| sys.join(file)));
+    found.dedup();
+    found
 }
 
 /// The folders of the agent, in the order in which data flows: each imports those before it, and none after it.

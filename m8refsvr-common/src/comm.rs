@@ -5,7 +5,7 @@
 pub const COMM_BYTES: usize = 16;
 
 /// How the names of the agent begin: with its version behind it, or what its package's scripts are called, they are its
-/// own all the same. No process of such a name is watched.
+/// own all the same. No process of such a name is tracked.
 pub const OWN: &str = "m8refsvr-agent";
 
 /// How many names the kernel compares; further ones are left to the agent.

@@ -1,7 +1,7 @@
-//! Which kind of context switch a `sched_switch` event was, as the kernel's own accounting tells them apart.
+//! Which kind of context switch a `sched_switch` event was, as the kernel's own accounting has it.
 //!
-//! When a thread ends, the kernel adds what it has to its process and then lets go of it. What the thread does
-//! after that, most often its last switch too, is in no total of the kernel's, and so in none of ours.
+//! When a thread is reaped, the kernel adds its accounting to that of its process. What the thread does after that, most
+//! often its last switch, is in no total of the kernel's, and so in none of ours.
 
 /// `TASK_INTERRUPTIBLE`: the thread waits, and a signal would wake it.
 const TASK_INTERRUPTIBLE: u64 = 0x1;
@@ -19,7 +19,7 @@ const EXIT_STATES: u32 = 0x10 | 0x20;
 /// `TASK_REPORT_MAX`, by which the classic tracepoint marks a preempted task.
 const TASK_REPORT_MAX: u32 = 0x100;
 
-/// A context switch as the kernel's own accounting (`nvcsw` and `nivcsw` of a task) tells them apart.
+/// A context switch as the kernel's own accounting counts it (`nvcsw` and `nivcsw` of a task).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
     /// The thread gave the CPU away because it waits for something.
@@ -42,10 +42,10 @@ impl Switch {
         }
     }
 
-    /// Whether a thread that switches like this can be one that the kernel has let go of, so that it is worth
-    /// the time to ask: one that waits for something that a signal ends can't, as it gets no signals any more.
+    /// Whether a thread that switches like this can be one that was reaped, so that it is worth the time to check. One
+    /// whose wait a signal would end was not: a reaped thread gets no signals.
     #[inline(always)]
-    pub const fn can_be_after_exit(preempt: bool, state: u64) -> bool {
+    pub const fn can_be_reaped(preempt: bool, state: u64) -> bool {
         preempt || state & TASK_INTERRUPTIBLE == 0
     }
 
@@ -98,11 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_thread_that_waits_for_signals_too_is_surely_no_exited_one() {
-        assert!(!Switch::can_be_after_exit(false, 0x1));
-        assert!(Switch::can_be_after_exit(true, 0x1));
+    fn only_a_thread_that_waits_for_signals_too_is_surely_no_reaped_one() {
+        assert!(!Switch::can_be_reaped(false, 0x1));
+        assert!(Switch::can_be_reaped(true, 0x1));
         for state in [0, 0x2, 0x80] {
-            assert!(Switch::can_be_after_exit(false, state), "{state:#x}");
+            assert!(Switch::can_be_reaped(false, state), "{state:#x}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The records in the BPF maps. Each is made of whole 64-bit words without padding, so that both sides and a
-//! dump by another process see the same bytes; every word is read and written as a whole.
+//! dump by another process see the same bytes; each field is read and written as a whole.
 
 use core::mem::{align_of, offset_of, size_of};
 
@@ -34,7 +34,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The sum, word by word; wraps like the counters themselves.
+    /// The sum, field by field; wraps like the counters themselves.
     #[must_use]
     pub const fn plus(&self, other: &Self) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Counts {
         }
     }
 
-    /// The difference, word by word; wraps, so that adding `other` gives `self` again.
+    /// The difference, field by field; wraps, so that adding `other` gives `self` again.
     #[must_use]
     pub const fn minus(&self, other: &Self) -> Self {
         Self {

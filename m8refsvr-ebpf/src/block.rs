@@ -74,7 +74,7 @@ fn transferred(request: impl Request, operations: u64) {
         return;
     }
     let (bytes_field, operations_field) = fields(counts.as_ptr(), direction);
-    // These hooks can be preempted, and another thread of the process may then add to the same word on this CPU.
+    // These hooks can be preempted, and another thread of the process may then add to the same counter on this CPU.
     add(bytes_field, bytes);
     if operations != 0 {
         add(operations_field, operations);

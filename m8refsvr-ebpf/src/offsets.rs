@@ -5,7 +5,7 @@ use core::{mem::MaybeUninit, ptr::read_volatile};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use m8refsvr_common::offsets::{ABSENT, Offsets};
 
-/// All offsets. User space writes them before it loads the programs, by what the kernel tells of its structures.
+/// All offsets. User space writes them before it loads the programs, as the kernel's BTF has them.
 #[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Offsets<Offset> = Offsets::all(Offset(MaybeUninit::new(ABSENT)));
 

@@ -67,8 +67,8 @@ pub(crate) fn switched_with_task(context: &RawTracePointContext) {
     count(tracked, Switch::from_task(preempt, state.into()));
 }
 
-/// The kernel passes a record made for people, in which preemption is a bit of the state, and the state of an
-/// exited thread tells that it has exited; but not of one that is preempted.
+/// The kernel passes a record made for people: preemption is a bit of the state, and a thread that has exited has a
+/// state of its own, unless it is preempted.
 #[inline(always)]
 pub(crate) fn switched_with_record(context: &TracePointContext) {
     let Some(tracked) = TrackedProcess::current() else { return };
@@ -79,7 +79,7 @@ pub(crate) fn switched_with_record(context: &TracePointContext) {
     if tracked.has_notes() {
         // SAFETY: the helper has no preconditions.
         let task = unsafe { bpf_get_current_task() };
-        // Where it can't be asked, a thread on its last switch is let go of, as most are.
+        // Where that is not known, a thread on its last switch counts as reaped, as most are.
         return match kind {
             None => last_switch(tracked, || !OFFSETS.task.sighand.is_known() || is_reaped(task)),
             Some(Switch::Involuntary) if is_reaped(task) => {}
@@ -89,21 +89,20 @@ pub(crate) fn switched_with_record(context: &TracePointContext) {
     count(tracked, kind);
 }
 
-/// A switch of a process of which threads are exiting: what a thread does after the kernel has let go of it is not
-/// counted.
+/// A switch of a process of which threads are exiting: what a thread does after it was reaped is not counted.
 #[inline(always)]
 fn while_exiting(preempt: bool, state: u64, is_reaped: impl FnOnce() -> bool) {
     let Some(tracked) = TrackedProcess::current() else { return };
     let kind = Switch::from_task(preempt, state);
     if kind.is_none() {
         last_switch(tracked, is_reaped);
-    } else if !Switch::can_be_after_exit(preempt, state) || !is_reaped() {
+    } else if !Switch::can_be_reaped(preempt, state) || !is_reaped() {
         count(tracked, kind);
     }
 }
 
-/// The last switch of a thread that has exited. The kernel has let go of most by then; but of the first thread of a
-/// process only when its parent asks how it ended.
+/// The last switch of a thread that has exited. Most threads are reaped by then. A thread group leader is reaped only
+/// when its parent waits for it.
 #[inline(always)]
 fn last_switch(tracked: TrackedProcess, is_reaped: impl FnOnce() -> bool) {
     if !is_reaped() {
@@ -112,8 +111,8 @@ fn last_switch(tracked: TrackedProcess, is_reaped: impl FnOnce() -> bool) {
     thread_exited();
 }
 
-/// Whether the task has exited and the kernel has already added what it has to its process: both happen under one
-/// lock in `__exit_signal` (`kernel/exit.c`), which at last takes the task's `sighand` away.
+/// Whether the task was reaped, so that the kernel has already added its accounting to that of its process: both happen
+/// under one lock in `__exit_signal` (`kernel/exit.c`), which sets the task's `sighand` to null at its end.
 #[inline(always)]
 fn is_reaped(task: u64) -> bool {
     read::<u64>(task, &OFFSETS.task.sighand) == Some(0)
@@ -147,8 +146,8 @@ impl Trusted {
 
 /// Counts a switch of a tracked process; `None` is one that the kernel's accounting leaves out.
 ///
-/// The hook runs with interrupts off, and nothing else writes to these two words of this CPU's counters: plain
-/// additions lose nothing.
+/// The hook runs with interrupts off, and nothing else writes to these two counters of this CPU: plain additions lose
+/// nothing.
 #[inline(always)]
 fn count(tracked: TrackedProcess, kind: Option<Switch>) {
     let Some(counts) = tracked.counts() else { return };

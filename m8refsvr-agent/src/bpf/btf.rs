@@ -88,7 +88,7 @@ impl Btf {
     /// Takes the bytes of a file.
     pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let short = BtfError::Malformed("the header is cut off");
-        let header = |at| word(&data, at).map(|value| value as usize);
+        let header = |at| read_u32(&data, at).map(|value| value as usize);
         let (Some(first), Some(header_length), Some(type_start), Some(type_length)) =
             (header(0), header(4), header(8), header(12))
         else {
@@ -111,7 +111,7 @@ impl Btf {
         let mut at = type_section.start;
         while at < type_section.end {
             types.push(u32::try_from(at).map_err(|_| BtfError::Malformed("it is larger than 4 GiB"))?);
-            let info = word(&data, at + 4).ok_or(BtfError::Malformed("a type is cut off"))?;
+            let info = read_u32(&data, at + 4).ok_or(BtfError::Malformed("a type is cut off"))?;
             at += HEAD + extra(info).ok_or(BtfError::Malformed("a kind of type is unknown"))?;
         }
         if at != type_section.end {
@@ -129,7 +129,9 @@ impl Btf {
             return None;
         }
         // The first is the tracepoint's own data, which no program sees.
-        (1..prototype.length()).map(|index| self.parameter(prototype.word(HEAD + index * 8 + 4)?)).collect()
+        (1..prototype.length())
+            .map(|index| self.parameter(prototype.read_u32(HEAD + index * 8 + 4)?))
+            .collect()
     }
 
     /// Whether there is a type of this name that a `typedef` made.
@@ -164,7 +166,7 @@ impl Btf {
             *budget = budget.checked_sub(1)?;
             let at = HEAD + index * 12;
             let (name_offset, member_type, mut bits) =
-                (structure.word(at)?, structure.word(at + 4)?, structure.word(at + 8)?);
+                (structure.read_u32(at)?, structure.read_u32(at + 4)?, structure.read_u32(at + 8)?);
             if structure.flag() {
                 if bits >> 24 != 0 {
                     continue; // A bit field.
@@ -191,7 +193,7 @@ impl Btf {
                 // A pointer to nothing known (`void *`) has the id 0.
                 let target = self.resolve(parameter.refers_to()?);
                 let structure = target.filter(|target| matches!(target.kind(), STRUCT | UNION | FWD));
-                Some(Parameter::Pointer(structure.and_then(|target| self.string(target.word(0)?))))
+                Some(Parameter::Pointer(structure.and_then(|target| self.string(target.read_u32(0)?))))
             }
             _ => None,
         }
@@ -218,7 +220,7 @@ impl Btf {
         self.types
             .iter()
             .filter_map(|&start| self.data.get(start as usize..).map(Type))
-            .find(|found| found.kind() == kind && found.word(0).is_some_and(|at| self.is_named(at, name)))
+            .find(|found| found.kind() == kind && found.read_u32(0).is_some_and(|at| self.is_named(at, name)))
     }
 
     fn is_named(&self, offset: u32, name: &str) -> bool {
@@ -238,12 +240,12 @@ impl Btf {
 struct Type<'a>(&'a [u8]);
 
 impl Type<'_> {
-    fn word(&self, at: usize) -> Option<u32> {
-        word(self.0, at)
+    fn read_u32(&self, at: usize) -> Option<u32> {
+        read_u32(self.0, at)
     }
 
     fn info(&self) -> u32 {
-        self.word(4).unwrap_or_default()
+        self.read_u32(4).unwrap_or_default()
     }
 
     fn kind(&self) -> u32 {
@@ -261,7 +263,7 @@ impl Type<'_> {
     }
 
     fn refers_to(&self) -> Option<u32> {
-        self.word(8)
+        self.read_u32(8)
     }
 }
 
@@ -285,7 +287,7 @@ fn length(info: u32) -> usize {
     (info & 0xffff) as usize
 }
 
-fn word(data: &[u8], at: usize) -> Option<u32> {
+fn read_u32(data: &[u8], at: usize) -> Option<u32> {
     let bytes = data.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
@@ -294,7 +296,7 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Puts a file together: types as words, strings as given.
+    /// Puts a file together: types as numbers, strings as given.
     fn file(types: &[u32], strings: &[u8]) -> Vec<u8> {
         let type_length = u32::try_from(types.len() * 4).unwrap();
         let header = [
@@ -305,7 +307,7 @@ mod tests {
             type_length,
             u32::try_from(strings.len()).unwrap(),
         ];
-        let mut bytes: Vec<u8> = header.iter().chain(types).flat_map(|word| word.to_ne_bytes()).collect();
+        let mut bytes: Vec<u8> = header.iter().chain(types).flat_map(|number| number.to_ne_bytes()).collect();
         bytes.extend_from_slice(strings);
         bytes
     }
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracepoints_parameters_are_told_without_its_own_data() {
+    fn a_tracepoints_parameters_are_read_without_its_own_data() {
         let btf = Btf::parse(example()).unwrap();
         let expected = [Parameter::Pointer(Some("bio".into())), Parameter::Scalar];
         assert_eq!(btf.tracepoint("made").unwrap(), expected);

@@ -17,13 +17,13 @@ use crate::bpf::{
 /// (`__DECLARE_TRACE` in `include/linux/tracepoint.h`). Earlier ones have no such type.
 const PREEMPTIBLE_GUARD: &str = "class_srcu_fast_notrace_t";
 
-/// What the kernel tells of itself.
+/// What is known of the running kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
     /// Whether a program at a raw tracepoint can be preempted. While one is, the kernel skips that program for all other
     /// threads on that CPU. At classic tracepoints preemption is off.
     pub(crate) preempts_raw: bool,
-    /// Whether that is so, and classic tracepoints can be had.
+    /// Whether that is so, and classic tracepoints are available.
     pub(crate) prefers_classic: bool,
     /// `sched_switch(preempt, prev, next, prev_state)`
     pub(crate) switch_passes_state: bool,
@@ -49,7 +49,7 @@ pub(crate) enum BioPlace {
 }
 
 impl Layout {
-    /// Reads what the running kernel tells; what it does not tell stays `None`.
+    /// Reads BTF and tracefs; what they don't have stays `None`.
     pub(crate) fn of_kernel() -> Self {
         let mut layout = match Btf::of_kernel() {
             Ok(btf) => Self::of_btf(&btf),

@@ -173,7 +173,7 @@ pub fn running(bpf_fs: &Path) -> Result<Vec<PinnedAgent>, PinError> {
         };
         let owner = Uid::from_raw(owner);
         if user.is_root() || owner == user {
-            // One that is not its owner's tells nothing.
+            // One that does not belong to its user is not believed.
             agents.extend(
                 open(&entry.path(), owner)
                     .and_then(|folder| list(&folder, &entry.path()))

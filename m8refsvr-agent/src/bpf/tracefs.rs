@@ -38,7 +38,7 @@ impl Format {
     }
 }
 
-/// Whether this process can read what tracefs tells of tracepoints.
+/// Whether this process can read the formats of tracepoints.
 pub fn can_read() -> bool {
     Format::read("sched", "sched_switch").is_some()
 }

@@ -123,7 +123,7 @@ impl BlockVariant {
 /// The programs that follow processes as they start and execute other programs, and their tracepoints. That they end is
 /// seen where switches are counted.
 ///
-/// A new name is not worth the record of a classic tracepoint, which does not tell whose it is: a process that executes
+/// A new name is not worth the record of a classic tracepoint, which does not have the process id of the process: a process that executes
 /// a program is seen then too, and any other at the next collection at all processes.
 pub(crate) fn lifecycle(is_exec_classic: bool) -> [(&'static str, &'static [&'static str]); 3] {
     let exec = if is_exec_classic { "process_exec_classic" } else { "process_exec" };

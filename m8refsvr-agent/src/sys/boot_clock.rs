@@ -1,4 +1,4 @@
-//! Times by the clock that runs since the machine started, which nobody sets, and by which the kernel notes when
+//! Times by the clock that runs since the machine started, which is never set, and by which the kernel notes when
 //! processes start and end.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn the_machine_started_when_another_reading_says_so() {
         let booted = Boot::of_this_machine().time(Duration::ZERO).duration_since(UNIX_EPOCH).unwrap();
-        let told = Duration::from_secs(procfs::boot_time_secs().unwrap());
-        assert!(booted.abs_diff(told) <= Duration::from_secs(2), "{booted:?} {told:?}");
+        let of_kernel = Duration::from_secs(procfs::boot_time_secs().unwrap());
+        assert!(booted.abs_diff(of_kernel) <= Duration::from_secs(2), "{booted:?} {of_kernel:?}");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Free slots are taken and given back by the bpf call. Before Linux 5.19 it asks for `CAP_BPF` in everything as soon as
 //! `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the capability it
-//! could then watch no more processes. So there it is kept, unless the call was seen to do without while that is set.
+//! could then track no more processes. So there it is kept, unless the call was seen to do without while that is set.
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -14,13 +14,13 @@ const LOOK: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
 /// For maps, on kernels that may ask for them whenever a map is touched.
 const MAPS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN);
 
-/// In a thread that opens files and speaks with others, and neither looks nor touches maps.
+/// In a thread that opens files and connections, and neither collects nor touches maps.
 pub fn for_files() {
     keep(FILES);
 }
 
-/// In the thread that looks, after the programs were attached; `reaches_maps` tells whether it still can do to maps
-/// what it must, and always will.
+/// In the thread that collects, after the programs were attached. `reaches_maps` says whether it can still use the maps
+/// without these capabilities, now and later.
 pub fn for_collections(reaches_maps: impl Fn() -> bool) {
     let Ok(before) = capabilities(None) else { return };
     let mut without = before;
@@ -48,31 +48,31 @@ mod tests {
     use super::*;
 
     /// What a thread of its own has left after `what`; the capabilities of others are their own.
-    fn left(what: impl FnOnce() + Send) -> CapabilitySet {
-        let left = std::thread::scope(|scope| {
+    fn remaining(what: impl FnOnce() + Send) -> CapabilitySet {
+        let remaining = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 what();
                 capabilities(None).unwrap()
             });
             thread.join().unwrap()
         });
-        assert_eq!(left.effective, left.permitted);
-        assert_eq!(left.inheritable, CapabilitySet::empty());
-        left.permitted
+        assert_eq!(remaining.effective, remaining.permitted);
+        assert_eq!(remaining.inheritable, CapabilitySet::empty());
+        remaining.permitted
     }
 
     #[test]
     fn each_thread_keeps_what_it_needs_of_what_there_was() {
         let held = capabilities(None).unwrap().permitted;
-        assert_eq!(left(for_files), held & FILES);
-        assert_eq!(left(|| for_collections(|| true)), held & LOOK);
-        assert_eq!(left(|| for_collections(|| false)), held & LOOK.union(MAPS));
+        assert_eq!(remaining(for_files), held & FILES);
+        assert_eq!(remaining(|| for_collections(|| true)), held & LOOK);
+        assert_eq!(remaining(|| for_collections(|| false)), held & LOOK.union(MAPS));
         assert_eq!(capabilities(None).unwrap().permitted, held);
     }
 
     #[test]
     fn maps_are_tried_without_what_some_kernels_want_for_them() {
-        left(|| {
+        remaining(|| {
             for_collections(|| {
                 assert!(!capabilities(None).unwrap().effective.intersects(MAPS));
                 true

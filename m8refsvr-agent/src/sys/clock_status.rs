@@ -5,9 +5,9 @@ use std::{io, mem::MaybeUninit, time::Duration};
 /// The clock of the time of day.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Whether something keeps it right.
+    /// Whether it is synchronized.
     pub is_synchronized: bool,
-    /// By how much it may be off, as what keeps it right says.
+    /// By how much it may be off, as the time service says.
     pub most_off: Duration,
 }
 

@@ -39,10 +39,10 @@ unsafe impl Record for u64 {}
 // SAFETY: transparent, over one number.
 unsafe impl Record for SlotEntry {}
 
-/// Bytes that are mapped at once. All that is mapped counts as resident, whether it is looked at or not: an array with
+/// Bytes that are mapped at once. All that is mapped counts as resident memory, whether it is read or not: an array with
 /// an element for each process id can have 32 MiB.
 const WINDOW: usize = 64 << 10;
-/// How many windows are kept on an array of which now this and now that is looked at.
+/// How many windows are kept on an array of which few elements are read at a time.
 pub(crate) const FEW: usize = 16;
 
 /// An array of records that the kernel and other processes may read and write at the same time. Each word is
@@ -63,7 +63,7 @@ impl<T: Record> SharedArray<T> {
     const PER_WINDOW: usize = WINDOW / size_of::<T>();
 
     /// Maps `length` records of the array behind `map`, which must have been made with `BPF_F_MMAPABLE` and
-    /// hold as many values of the size of `T`. What was looked at stays mapped, of `most` windows at most.
+    /// hold as many values of the size of `T`. What was read stays mapped, `most` windows at most.
     pub(crate) fn map(map: BorrowedFd<'_>, length: u32, writable: bool, most: usize) -> io::Result<Self> {
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let map = map.try_clone_to_owned()?;
@@ -230,15 +230,15 @@ mod tests {
 
         // Not of a size that windows, or pages, are a multiple of.
         let (file, array) = array::<ExitRecord>();
-        let life =
+        let record =
             |index: u32| ExitRecord { start: index.into(), end: !u64::from(index), ..ExitRecord::default() };
         for index in 0..array.len() {
-            array.store(index, &life(index));
+            array.store(index, &record(index));
         }
         // Strides that meet each place of a window, and windows in each order.
         for index in (0..array.len()).chain((0..array.len()).rev().step_by(317)) {
             let found = array.load(index).unwrap();
-            assert_eq!((found.start, found.end), (life(index).start, life(index).end));
+            assert_eq!((found.start, found.end), (record(index).start, record(index).end));
             let mut word = [0; 8];
             let place = std::mem::offset_of!(ExitRecord, start) + index as usize * size_of::<ExitRecord>();
             file.read_exact_at(&mut word, place as u64).unwrap();

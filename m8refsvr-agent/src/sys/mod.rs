@@ -4,7 +4,7 @@ pub mod boot_clock;
 pub mod capabilities;
 #[expect(unsafe_code, reason = "calls what no library wraps")]
 pub mod clock_status;
-#[expect(unsafe_code, reason = "tells the system what it may take back")]
+#[expect(unsafe_code, reason = "tells the kernel which memory it may take back")]
 pub mod heap;
 #[cfg(feature = "ebpf")]
 pub(crate) mod kernel_release;

@@ -1,5 +1,5 @@
 //! Processes as they start, execute other programs, and take other names: whether they match is decided here by their
-//! `comm`, or left to user space.
+//! `comm`, or user space is asked.
 
 use aya_ebpf::{
     Global,
@@ -207,7 +207,7 @@ pub(crate) fn renamed(task: u64, comm: u64) {
     }
 }
 
-/// A process found no free slot, and is left to user space.
+/// A process found no free slot. User space decides what becomes of it.
 #[inline(always)]
 fn found_no_free_slot(tgid: Tgid, entry: EntryRef) {
     count_drop(|drops| &raw mut drops.no_free_slot);

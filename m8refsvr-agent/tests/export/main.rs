@@ -25,7 +25,7 @@ use std::{
 
 use libtest_mimic::Arguments;
 use m8refsvr_agent::bpf::{Kernel, KernelError, Options};
-use m8refsvr_test_support::{case, machine};
+use m8refsvr_test_support::{case, machine, surroundings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What a test needs of the machine.
@@ -90,6 +90,7 @@ fn main() -> ExitCode {
     if let Some(code) = m8refsvr_test_support::load::main() {
         return code;
     }
+    surroundings::begin();
     // Two thousand processes with two pipes each, and connections that are held for long.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });

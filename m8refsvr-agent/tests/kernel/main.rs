@@ -14,11 +14,7 @@ use std::{fs, path::Path, process::ExitCode};
 
 use libtest_mimic::Arguments;
 use m8refsvr_agent::bpf::{Kernel, KernelError, Options};
-use m8refsvr_test_support::{case, machine};
-use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
-    thread::{UnshareFlags, unshare_unsafe},
-};
+use m8refsvr_test_support::{case, machine, surroundings};
 use taskstats::Taskstats;
 
 /// What a test needs of the machine.
@@ -68,25 +64,11 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    if let Err(error) = own_mounts() {
+    surroundings::begin();
+    if let Err(error) = surroundings::private_mounts() {
         eprintln!("no mounts of our own: {error}");
     }
     case::run(cases::all(), &arguments, |need| reason_against(need).err())
-}
-
-/// Mounts what tests need where nobody else sees it.
-fn own_mounts() -> Result<(), rustix::io::Errno> {
-    // SAFETY: no other thread has been started yet.
-    #[expect(unsafe_code, reason = "rustix has no other way to unshare")]
-    unsafe {
-        unshare_unsafe(UnshareFlags::NEWNS)?;
-    }
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
-    if !Path::new("/sys/kernel/tracing/events").exists() {
-        mount("tracefs", "/sys/kernel/tracing", "tracefs", MountFlags::empty(), None)?;
-    }
-    Ok(())
 }
 
 /// The first two numbers of the kernel's release. Unlike uname(2), this file tells the true one also below

@@ -3,7 +3,9 @@
 //! - [`load`]: the processes that they start, monitor and measure, and the commands that these processes follow
 //! - [`case`]: tests that need something of the machine
 //! - [`machine`]: what a machine may lack
+//! - [`surroundings`]: mounts, mode of new files and language, set up by the tests themselves
 
 pub mod case;
 pub mod load;
 pub mod machine;
+pub mod surroundings;

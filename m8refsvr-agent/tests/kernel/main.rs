@@ -6,8 +6,8 @@
 #![expect(clippy::print_stderr, reason = "tells why tests were left out")]
 
 mod cases;
+mod collecting;
 mod load;
-mod looking;
 mod taskstats;
 
 use std::{fs, path::Path, process::ExitCode};

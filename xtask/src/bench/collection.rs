@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{build, report};
 
-/// The names of the results in the JSON of the bench `look` of `m8refsvr-agent`.
-const COLLECTION: &str = "look";
+/// The names of the results in the JSON of the bench `collection` of `m8refsvr-agent`.
+const COLLECTION: &str = "collection";
 const KEPT: &str = "kept";
 const OPENED: &str = "opened";
 const ITERATED: &str = "iterated";
-const AFTER_RUN: &str = "look_at_woken";
+const AFTER_RUN: &str = "after_waking";
 const KEPT_AFTER_RUN: &str = "kept_of_woken";
-const AFTER_IDLE: &str = "look_at_roused";
+const AFTER_IDLE: &str = "after_long_idle";
 /// The label for reading the files of the tracked processes.
 const BARE: &str = "those that match: stat, statm, io, fd kept open";
 
@@ -71,7 +71,7 @@ impl Scenario {
 }
 
 pub(super) fn collection() -> Result<Table> {
-    let program = cargo_bench::build("look")?;
+    let program = cargo_bench::build("collection")?;
     let reference = build::reference_object()?;
     let mut typical = [Scenario::new(1000, 1470, SMALL), Scenario::new(1000, 1470, LARGE)];
     let mut alone = [Scenario::new(1, 0, SMALL), Scenario::new(1, 1470, SMALL)];

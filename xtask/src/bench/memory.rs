@@ -94,7 +94,7 @@ impl Round {
 
 pub(super) fn memory() -> Result<Table> {
     let agent = build::agent()?;
-    let bench = cargo_bench::build("look")?;
+    let bench = cargo_bench::build("collection")?;
     let mut rounds = Vec::new();
     for number in 1..=ROUNDS {
         report::step(&format!("measuring, round {number} of {ROUNDS}"));

@@ -8,15 +8,15 @@ mod check;
 mod cost;
 mod ending;
 mod exits;
+mod export_delay;
 mod log;
-mod manager;
 mod outage;
 mod per_process;
 mod proxy;
 mod receivers;
+mod sd_notify;
 mod tls;
 mod totals;
-mod turn;
 mod victoria_metrics;
 
 pub(crate) fn all() -> Vec<Case> {
@@ -29,10 +29,10 @@ pub(crate) fn all() -> Vec<Case> {
         answers::CASES,
         ending::CASES,
         totals::CASES,
-        turn::CASES,
+        export_delay::CASES,
         cost::CASES,
         log::CASES,
-        manager::CASES,
+        sd_notify::CASES,
         check::CASES,
         exits::CASES,
         per_process::CASES,

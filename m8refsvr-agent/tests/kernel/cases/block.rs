@@ -12,8 +12,8 @@ use m8refsvr_test_support::load::BLOCK;
 use crate::{
     Case,
     Need::{Bpf, Disk, Tracefs},
+    collecting::{Counted as _, collector, collector_with, document, metrics, of},
     load::{Load, work_folder},
-    looking::{Counted as _, collector, collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[DD_RAW, DD_CLASSIC, TWO_AT_ONCE, FOUR_THREADS, PREEMPTED_THREADS, READS];

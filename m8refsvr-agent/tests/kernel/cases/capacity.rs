@@ -11,8 +11,8 @@ use m8refsvr_common::slot::Tgid;
 use crate::{
     Case,
     Need::{Bpf, Disk},
+    collecting::{Counted as _, collector_with, document, metrics, of},
     load::Load,
-    looking::{Counted as _, collector_with, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[RELEASED, ONE_TOO_MANY, EXCHANGED, ID_COMES_AGAIN];

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Bpf, BpfFs, Disk},
+    collecting::{Counted as _, collector_with, document, metrics},
     load::Load,
-    looking::{Counted as _, collector_with, document, metrics},
 };
 
 pub(crate) const CASES: &[Case] = &[

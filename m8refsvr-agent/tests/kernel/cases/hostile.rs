@@ -17,11 +17,11 @@ use crate::{
     Case,
     Need::{Bpf, ThreadGroup},
     cases::{
-        lifecycle::{end, watching_for},
+        lifecycle::{agent_for, end},
         limits::part,
     },
+    collecting::{Counted as _, of},
     load::Programs,
-    looking::{Counted as _, of},
 };
 
 pub(crate) const CASES: &[Case] = &[CROWD, DEEP];
@@ -42,9 +42,9 @@ const CROWD: Case = Case::new("a crowd of threads is counted, and its end is tol
 
 fn crowd() {
     let programs = Programs::new(&[NAME]);
-    let mut from_its_start = watching_for(NAME, 8);
+    let mut from_its_start = agent_for(NAME, 8);
     let mut child = start(&programs, &format!("threads-up-to {THREADS} "));
-    let mut later = watching_for(NAME, 8);
+    let mut later = agent_for(NAME, 8);
     let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     assert!(threads > THREADS / 3, "the machine lets a process have {threads} threads only");
     for watching in [&mut from_its_start, &mut later] {
@@ -112,7 +112,7 @@ fn deep() {
     assert!(groups.0.len() > 20, "{}", groups.0.len());
     fs::write(groups.0[0].join("pids.max"), "4").unwrap();
     let programs = Programs::new(&[NAME]);
-    let mut watching = watching_for(NAME, 8);
+    let mut watching = agent_for(NAME, 8);
     let mut child = start(&programs, "");
     fs::write(groups.innermost().join("cgroup.procs"), child.id().to_string()).unwrap();
     let sample = watching.collect();

@@ -24,8 +24,8 @@ use m8refsvr_test_support::{load::Usage, machine::memory_cgroup};
 use crate::{
     Case,
     Need::{Bpf, CoreFiles, MemoryGroup, Strace},
+    collecting::{Agent, Counted as _, collector_of_proc, collector_with},
     load::{Programs, own, work_folder},
-    looking::{Counted as _, Watching, collector_of_proc, collector_with},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -52,17 +52,17 @@ pub(crate) const CASES: &[Case] = &[
 const NAME: &str = "@";
 const OTHER: &str = "something-else";
 
-fn watching(capacity: u32) -> Watching {
-    watching_for(NAME, capacity)
+fn watching(capacity: u32) -> Agent {
+    agent_for(NAME, capacity)
 }
 
-pub(crate) fn watching_for(name: &str, capacity: u32) -> Watching {
+pub(crate) fn agent_for(name: &str, capacity: u32) -> Agent {
     let options = Options { capacity, bpf_fs: None, ..Options::default() };
-    Watching::new(collector_with(&own(name), &options))
+    Agent::new(collector_with(&own(name), &options))
 }
 
 /// Follows what a thread does until it is done, looking at each interval.
-fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Usage + Send) -> Usage {
+fn during(watching: &mut Agent, interval: Duration, load: impl FnOnce() -> Usage + Send) -> Usage {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         let load = scope.spawn(|| {
@@ -76,7 +76,7 @@ fn during(watching: &mut Watching, interval: Duration, load: impl FnOnce() -> Us
 }
 
 /// The totals are what `wait4` told, of processes that have all ended.
-fn equals(watching: &mut Watching, usage: &Usage) {
+fn equals(watching: &mut Agent, usage: &Usage) {
     watching.until_ended(usage.processes);
     assert_eq!((watching.churn().starts, watching.exits()), (usage.processes, usage.processes));
     let switches = watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
@@ -89,7 +89,7 @@ fn equals(watching: &mut Watching, usage: &Usage) {
     assert!(u128::from(difference) * 100 <= usage.cpu.as_nanos(), "{cpu} ns, {usage:?}");
 }
 
-fn losses(watching: &Watching) -> m8refsvr_common::record::DropsRecord {
+fn losses(watching: &Agent) -> m8refsvr_common::record::DropsRecord {
     watching.collector.kernel().unwrap().drops()
 }
 
@@ -265,7 +265,7 @@ fn found_once() {
 }
 
 /// Looks until as many match as expected and no more come, or for five seconds.
-fn settled(watching: &mut Watching, expected: usize) -> (Vec<u32>, m8refsvr_agent::model::sample::Sample) {
+fn settled(watching: &mut Agent, expected: usize) -> (Vec<u32>, m8refsvr_agent::model::sample::Sample) {
     let end = Instant::now() + Duration::from_secs(5);
     let mut last = None;
     // Whatever else happens on the machine may be told of too, so that this turns often.
@@ -373,7 +373,7 @@ const THERE_AND_BACK: Case = Case::new(
 
 fn there_and_back() {
     let programs = Programs::new(&[NAME, OTHER]);
-    let cpu = |watching: &Watching| {
+    let cpu = |watching: &Agent| {
         (watching.total(Counter::CpuUser) + watching.total(Counter::CpuSystem)) / 1_000_000
     };
     // What it used as another program is not ours. It uses more than it is asked for where the machine stands still.
@@ -381,7 +381,7 @@ fn there_and_back() {
         "burn-cpu 1000 cpu-time exec ./something-else burn-cpu 200 cpu-time exec ./@ burn-cpu 200 cpu-time";
     let ours = |used: &[u64]| used[2] - (used[1] - used[0]);
     // The other part is 200 ms at least, and that of the programs' start much less.
-    let is_near = |watching: &Watching, expected: u64| cpu(watching).abs_diff(expected) < 100;
+    let is_near = |watching: &Agent, expected: u64| cpu(watching).abs_diff(expected) < 100;
     let mut unseen = watching(8);
     let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
     let used = numbers(&mut BufReader::new(child.stdout.take().unwrap()), 3);
@@ -428,7 +428,7 @@ fn by_executable() {
     // A name that is longer than what the kernel keeps.
     const LONG: &str = "@_of_a_long_name";
     let programs = Programs::new(&[LONG, OTHER]);
-    let mut watching = watching_for(LONG, 64);
+    let mut watching = agent_for(LONG, 64);
     let mut usage = Usage::default();
     let mut child = programs
         .command(LONG, "write 4096 burn-cpu 100 fork write 4096 burn-cpu 100 wait-input")
@@ -445,7 +445,7 @@ fn by_executable() {
     assert!(u128::from(cpu) >= 200_000_000, "{cpu}, {usage:?}");
     // One that executes itself again goes on.
     let switches =
-        |watching: &Watching| watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
+        |watching: &Agent| watching.total(Counter::Voluntary) + watching.total(Counter::Involuntary);
     let before = switches(&watching);
     let usage = during(&mut watching, Duration::from_secs(5), || {
         let mut usage = Usage::default();
@@ -542,7 +542,7 @@ const WITHOUT_BPF: Case = Case::new(
 
 fn without_bpf() {
     let programs = Programs::new(&[NAME, OTHER]);
-    let mut watching = Watching::new(collector_of_proc(&own(NAME)));
+    let mut watching = Agent::new(collector_of_proc(&own(NAME)));
     let mut child = programs.command(NAME, "burn-cpu 100 wait-input").spawn().unwrap();
     wait_for_name(child.id(), NAME);
     while watching.collect().processes.first().is_none_or(|it| it.cpu_time() < Duration::from_millis(50)) {}
@@ -577,7 +577,7 @@ const CHILDREN: Case = Case::new(
 
 fn children() {
     let programs = Programs::new(&[NAME]);
-    let written = |watching: &Watching| watching.total(Counter::StorageWrite);
+    let written = |watching: &Agent| watching.total(Counter::StorageWrite);
     // None of them is seen alive. wait4 tells what all of a family had, each once.
     let mut watching = watching(64);
     let mut usage = Usage::default();

@@ -13,7 +13,7 @@ use m8refsvr_test_support::machine::{memory_cgroup, pids_cgroup};
 use crate::{
     Case,
     Need::{Bpf, MemoryGroup, ThreadGroup},
-    cases::lifecycle::{end, watching_for},
+    cases::lifecycle::{agent_for, end},
     load::Programs,
 };
 
@@ -24,7 +24,7 @@ const NAME: &str = "@_limit";
 /// Has a process follow words and hold, and looks at it.
 fn collect(words: &str) -> ProcessSample {
     let programs = Programs::new(&[NAME]);
-    let mut watching = watching_for(NAME, 8);
+    let mut watching = agent_for(NAME, 8);
     let mut command = programs.command(NAME, &format!("{words} ready wait-input"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();

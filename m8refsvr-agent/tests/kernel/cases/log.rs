@@ -11,8 +11,8 @@ use m8refsvr_agent::bpf::Options;
 use crate::{
     Case,
     Need::{Bpf, Disk, LogObject},
+    collecting::collector_with,
     load::Load,
-    looking::collector_with,
 };
 
 pub(crate) const CASES: &[Case] = &[FORWARDED];

@@ -4,20 +4,20 @@ use crate::Case;
 
 pub(crate) mod block;
 mod capacity;
+mod children;
 pub(crate) mod container;
 mod dump;
-mod family;
-mod figures;
 mod hostile;
+mod idle;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
-mod rest;
 pub(crate) mod rights;
 mod service;
 pub(crate) mod stacked;
 mod switches;
+mod values;
 
 pub(crate) fn all() -> Vec<Case> {
     [
@@ -26,12 +26,12 @@ pub(crate) fn all() -> Vec<Case> {
         stacked::CASES,
         capacity::CASES,
         lifecycle::CASES,
-        family::CASES,
+        children::CASES,
         limits::CASES,
         hostile::CASES,
-        figures::CASES,
+        values::CASES,
         names::CASES,
-        rest::CASES,
+        idle::CASES,
         rights::CASES,
         service::CASES,
         container::CASES,

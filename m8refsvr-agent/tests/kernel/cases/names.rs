@@ -11,8 +11,8 @@ use m8refsvr_common::slot::Tgid;
 use crate::{
     Case,
     Need::Bpf,
+    collecting::{collector_of_proc, document, of},
     load::Load,
-    looking::{collector_of_proc, document, of},
 };
 
 pub(crate) const CASES: &[Case] = &[STRANGE, LONG, ARGUMENT, AGENTS];

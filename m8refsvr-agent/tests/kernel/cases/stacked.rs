@@ -9,8 +9,8 @@ use std::{
 use crate::{
     Case,
     Need::{Bpf, DeviceMapper, Lvm, Md},
+    collecting::{Counted as _, collector, of},
     load::{Load, work_folder},
-    looking::{Counted as _, collector, of},
     release,
 };
 

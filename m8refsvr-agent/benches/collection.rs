@@ -36,16 +36,16 @@ use serde::Serialize;
 
 /// Measurements of each way, one after the other.
 const MEASUREMENTS: usize = 15;
-/// And of the one that takes many looks each.
+/// And of the one that takes many collections each.
 const AFTER_LONG: usize = 5;
 /// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget what
 /// others left there but slowly.
 const PASSES: usize = 20;
-/// Looks of which the first find everything new, and the last processes that are at rest for long.
+/// Collections of which the first find everything new, and the last processes that are at rest for long.
 const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
 const PROCESSES: usize = 200;
-/// How many looks memory is watched for, and from which on: by then all buffers have their size.
+/// How many collections memory is watched for, and from which on: by then all buffers have their size.
 const COLLECTIONS: usize = 10_000;
 const SETTLED: usize = 100;
 
@@ -195,7 +195,7 @@ fn costs(name: &str, reference: &str) {
     assert_eq!(folders.len(), matching, "other processes are named {name} too");
     let times = times(matching);
     let mut costs = Costs { matching, processes: processes().count() - 1, ..Costs::default() };
-    costs.look = cpu_times(times, || {
+    costs.collection = cpu_times(times, || {
         agent.collect();
     });
     costs.kept = bare.measure("kept");
@@ -206,13 +206,13 @@ fn costs(name: &str, reference: &str) {
             agent.collect();
         });
         wake(&folders);
-        costs.look_at_roused.push(cpu_time_once(|| {
+        costs.after_long_idle.push(cpu_time_once(|| {
             agent.collect();
         }));
     }
     for _ in 0..MEASUREMENTS {
         wake(&folders);
-        costs.look_at_woken.push(cpu_time_once(|| {
+        costs.after_waking.push(cpu_time_once(|| {
             agent.collect();
         }));
         wake(&folders);
@@ -293,17 +293,17 @@ struct Costs {
     matching: usize,
     processes: usize,
     /// A collection, where no process has run since the one before.
-    look: Vec<u128>,
+    collection: Vec<u128>,
     /// Their files, kept open.
     kept: Vec<u128>,
     /// The files of all processes, opened each time.
     opened: Vec<u128>,
     /// All tasks, by an iterator.
     iterated: Vec<u128>,
-    /// A collection, where all threads of all matching processes have run, for the first time since many looks.
-    look_at_roused: Vec<u128>,
+    /// A collection, where all threads of all matching processes have run, for the first time since many collections.
+    after_long_idle: Vec<u128>,
     /// A collection, where they have run since the one before.
-    look_at_woken: Vec<u128>,
+    after_waking: Vec<u128>,
     /// Their files then.
     kept_of_woken: Vec<u128>,
 }
@@ -352,5 +352,7 @@ fn growth(agent: &mut Agent) {
     let before = resident();
     let matching = (0..COLLECTIONS).map(|_| agent.collect()).last().unwrap();
     let after = resident();
-    println!("{{\"matching\":{matching},\"looks\":{COLLECTIONS},\"before\":{before},\"after\":{after}}}");
+    println!(
+        "{{\"matching\":{matching},\"collections\":{COLLECTIONS},\"before\":{before},\"after\":{after}}}"
+    );
 }

@@ -50,7 +50,7 @@ fn selector(name: &str) -> Selector {
 }
 
 /// A collector that looks now and then, takes in what the programs tell in between, and adds it up.
-pub(crate) struct Watching {
+pub(crate) struct Agent {
     pub(crate) collector: Collector,
     pub(crate) accumulator: Accumulator,
     told: Option<OwnedFd>,
@@ -58,7 +58,7 @@ pub(crate) struct Watching {
     pub(crate) over: Vec<ProcessEnd>,
 }
 
-impl Watching {
+impl Agent {
     pub(crate) fn new(collector: Collector) -> Self {
         let told = collector.descriptor().unwrap();
         let mut watching =

@@ -16,12 +16,12 @@ use m8refsvr_agent::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid};
 use serde_json::Value;
 
-use super::lifecycle::watching_for;
+use super::lifecycle::agent_for;
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
+    collecting::{Counted as _, collector, collector_of_proc, document, metrics, of},
     load::{Load, Programs},
-    looking::{Counted as _, collector, collector_of_proc, document, metrics, of},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -253,7 +253,7 @@ const READ_WRITE: Case = Case::new(
 
 fn read_write() {
     let programs = Programs::new(&["@"]);
-    let mut watching = watching_for("@", 64);
+    let mut watching = agent_for("@", 64);
     let mut process = programs
         .command("@", "write 100000 ready wait-input write 50000")
         .stdout(Stdio::piped())

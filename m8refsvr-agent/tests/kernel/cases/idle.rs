@@ -26,8 +26,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
+    collecting::{Counted as _, collector, counters_of, of},
     load::Load,
-    looking::{Counted as _, collector, counters_of, of},
 };
 
 pub(crate) const CASES: &[Case] = &[WAKES, SPINS, TRACED, MEMORY];

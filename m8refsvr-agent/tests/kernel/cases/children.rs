@@ -5,12 +5,12 @@ use std::{
     process::{Child, Stdio},
 };
 
-use super::lifecycle::watching_for;
+use super::lifecycle::agent_for;
 use crate::{
     Case,
     Need::Bpf,
+    collecting::{Counted as _, counters_of, of},
     load::Programs,
-    looking::{Counted as _, counters_of, of},
 };
 use m8refsvr_agent::{
     model::counters::Counter,
@@ -37,13 +37,13 @@ fn unwaited() {
         ("ignore-sigchld write 2097152", None),
         ("fork-write 2097152 ignore-sigchld write 8192", Some((2 << 20) + 8192)),
     ] {
-        let mut watching = earlier.is_none().then(|| watching_for(NAME, 64));
+        let mut watching = earlier.is_none().then(|| agent_for(NAME, 64));
         let words = format!(
             "{words} ready wait-input fork-write-unwaited 1048576 ready wait-input write 4096 fork-write-unwaited 65536 ready wait-input"
         );
         let mut parent = programs.command(NAME, &words).stdout(Stdio::piped()).spawn().unwrap();
         parent.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let mut watching = watching.take().unwrap_or_else(|| watching_for(NAME, 64));
+        let mut watching = watching.take().unwrap_or_else(|| agent_for(NAME, 64));
         for _ in 0..2 {
             step(&mut parent);
             let sample = watching.collect();

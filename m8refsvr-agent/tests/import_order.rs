@@ -1,34 +1,9 @@
-//! What holds for the sources themselves.
+//! The order of imports: a folder imports those before it in the flow of data, and none after it.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-
-use regex::Regex;
-
-/// Of the eBPF crate nothing is asked: it can't do without unsafe code.
-#[test]
-fn unsafe_code_is_in_the_folder_sys_and_in_the_ebpf_crate_alone() {
-    assert_eq!(with_unsafe_code("m8refsvr-agent"), ["sys"]);
-    assert_eq!(with_unsafe_code("m8refsvr-common"), [""; 0]);
-    assert_eq!(with_unsafe_code("xtask"), [""; 0]);
-}
-
-/// The folders and files in `src` of a crate in which there is unsafe code.
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-fn with_unsafe_code(package: &str) -> Vec<String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(package).join("src");
-    let is_unsafe = Regex::new(r"^[^/]*\bunsafe\s*(\{|\(|fn\b|impl\b|trait\b|extern\b)").unwrap();
-    let mut found: Vec<String> = files_below(&source)
-        .into_iter()
-        .filter(|path| fs::read_to_string(path).unwrap().lines().any(|line| is_unsafe.is_match(line)))
-        .map(|path| path.strip_prefix(&source).unwrap().iter().next().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    found.sort();
-    found.dedup();
-    found
-}
 
 /// The folders of the agent, in the order in which data flows: each imports those before it, and none after it.
 const LAYERS: [&str; 14] = [
@@ -49,9 +24,9 @@ const LAYERS: [&str; 14] = [
 ];
 
 /// The modules of xtask, in the same order: what all commands use, then what builds, then the commands.
-const XTASK_LAYERS: [&str; 14] = [
-    "report", "paths", "files", "command", "deps", "build", "check", "dist", "vm", "bench", "demo", "run",
-    "fuzz", "test",
+const XTASK_LAYERS: [&str; 15] = [
+    "report", "paths", "files", "command", "docs", "deps", "build", "check", "dist", "vm", "bench", "demo",
+    "run", "fuzz", "test",
 ];
 
 #[test]

@@ -83,7 +83,7 @@ fn transferred(request: impl Request, operations: u64) {
     aya_log_ebpf::debug!(
         (),
         "process {}: {} bytes, write {}, new request {}",
-        crate::maps::current_tgid(),
+        crate::maps::current_tgid().0,
         bytes,
         u32::from(direction == Direction::Write),
         operations

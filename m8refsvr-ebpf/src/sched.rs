@@ -163,7 +163,7 @@ fn count(tracked: TrackedProcess, kind: Option<Switch>) {
     aya_log_ebpf::trace!(
         (),
         "process {}: voluntary {}",
-        crate::maps::current_tgid(),
+        crate::maps::current_tgid().0,
         u32::from(kind == Some(Switch::Voluntary))
     );
 }

@@ -66,10 +66,10 @@ pub(crate) fn endpoint(data: &[u8]) {
             cli.export.endpoint = url.clone().filter(|_| host.is_none());
             cli.export.agent_host = host.clone().unwrap_or_default();
             let Some(export) = export(&cli, |_| None) else { continue };
-            let uri = export.target.endpoint;
+            let uri = export.receiver.endpoint;
             let scheme = uri.scheme_str().expect("it has a scheme");
             assert!(scheme == "https" || (scheme == "http" && tls != Some(true)), "{uri}");
-            assert_eq!(export.target.tls.is_some(), scheme == "https");
+            assert_eq!(export.receiver.tls.is_some(), scheme == "https");
             let authority = uri.authority().expect("there is a host");
             assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{uri}");
             assert_ne!(uri.port_u16(), Some(0), "{uri}");
@@ -78,7 +78,7 @@ pub(crate) fn endpoint(data: &[u8]) {
             // What is understood once is understood alike when it is said again.
             cli.export.endpoint = Some(uri.to_string());
             let again = self::export(&cli, |_| None).expect("it was an endpoint");
-            assert_eq!(again.target.endpoint, uri);
+            assert_eq!(again.receiver.endpoint, uri);
         }
     }
 }
@@ -101,19 +101,23 @@ pub(crate) fn variables(data: &[u8]) {
     let mut cli = CLI.lock().unwrap_or_else(PoisonError::into_inner);
     (cli.export.protocol, cli.export.tls, cli.export.endpoint) = (Protocol::Grpc, None, Some("host".into()));
     let Some(export) = export(&cli, variable) else { return };
-    assert!((Duration::from_millis(1)..=DAY).contains(&export.target.timeout), "{:?}", export.target.timeout);
-    if let Some(proxy) = &export.target.proxy {
+    assert!(
+        (Duration::from_millis(1)..=DAY).contains(&export.receiver.timeout),
+        "{:?}",
+        export.receiver.timeout
+    );
+    if let Some(proxy) = &export.receiver.proxy {
         let authority = proxy.uri.authority().expect("it has a host");
         assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{authority}");
         assert!(authority.port_u16().is_some_and(|port| port > 0), "{authority}");
         assert!(proxy.authorization.iter().all(http::HeaderValue::is_sensitive));
     }
     assert!(
-        export.target.log_headers.values().all(http::HeaderValue::is_sensitive),
+        export.receiver.log_headers.values().all(http::HeaderValue::is_sensitive),
         "{:?}",
-        export.target.log_headers
+        export.receiver.log_headers
     );
-    let headers = &export.target.headers;
+    let headers = &export.receiver.headers;
     assert!(headers.values().all(http::HeaderValue::is_sensitive), "{headers:?}");
     assert!(!headers.contains_key("content-type") && headers.len() <= data.len());
     match export.masked_headers.as_str() {

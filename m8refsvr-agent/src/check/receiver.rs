@@ -13,7 +13,7 @@ use tokio::{
 
 use super::Finding;
 use crate::export::otlp::{
-    Client, ExportError, ProcessMessages, Protocol, Proxy, Resource, Target, connect, probe,
+    Client, ExportError, ProcessMessages, Protocol, Proxy, Receiver, Resource, connect, probe,
 };
 
 /// A certificate that is valid for less is worth a warning.
@@ -42,25 +42,25 @@ pub async fn receiver(exports: Exports, resource: Resource) -> Vec<Finding> {
 
 async fn steps(exports: Exports, resource: Resource, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     let Exports { mut client, metrics, logs } = exports;
-    let target = client.target().clone();
-    let shown = target.shown();
+    let receiver = client.receiver().clone();
+    let shown = receiver.shown();
     if let Some(reason) = client.unusable() {
         return Err(Finding::failure("TLS", reason.to_string()));
     }
-    match &target.proxy {
-        Some(proxy) => findings.push(through(proxy, &target).await?),
-        None => straight(&target, findings).await?,
+    match &receiver.proxy {
+        Some(proxy) => findings.push(through(proxy, &receiver).await?),
+        None => straight(&receiver, findings).await?,
     }
-    match &target.tls {
+    match &receiver.tls {
         None => findings.push(Finding::ok("TLS", "not used")),
-        Some(_) => findings.push(tls(&target).await.map_err(|why| Finding::failure("TLS", why))?),
+        Some(_) => findings.push(tls(&receiver).await.map_err(|why| Finding::failure("TLS", why))?),
     }
     let failed = |why: String| Finding::failure("export", format!("to {shown} failed: {why}"));
-    let protocol = match target.protocol {
+    let protocol = match receiver.protocol {
         Protocol::Grpc => "gRPC",
         Protocol::HttpProtobuf => "HTTP",
     };
-    let limit = target.timeout;
+    let limit = receiver.timeout;
     if metrics {
         export(&mut client, &resource, limit).await.map_err(|error| failed(error.to_string()))?;
         // The first one made the connection.
@@ -70,7 +70,7 @@ async fn steps(exports: Exports, resource: Resource, findings: &mut Vec<Finding>
         findings.push(Finding::ok("export", found));
     }
     if let Some(mut logs) = logs {
-        let place = logs.target().shown();
+        let place = logs.receiver().shown();
         let sent = timeout(limit, logs.export_logs(&Arc::default())).await;
         let failed = |error| Finding::failure("log records", format!("to {place} failed: {error}"));
         sent.unwrap_or(Err(ExportError::Timeout(limit))).map_err(failed)?;
@@ -80,38 +80,38 @@ async fn steps(exports: Exports, resource: Resource, findings: &mut Vec<Finding>
 }
 
 /// The way to a proxy, and through it where it is asked for a tunnel.
-async fn through(proxy: &Proxy, target: &Target) -> Result<Finding, Finding> {
+async fn through(proxy: &Proxy, receiver: &Receiver) -> Result<Finding, Finding> {
     let began = Instant::now();
-    let connected = timeout(target.timeout, connect(target)).await;
-    let connected = connected.unwrap_or(Err(ExportError::Timeout(target.timeout)));
+    let connected = timeout(receiver.timeout, connect(receiver)).await;
+    let connected = connected.unwrap_or(Err(ExportError::Timeout(receiver.timeout)));
     connected.map_err(|error| Finding::failure("proxy", format!("{}: {error}", proxy.shown())))?;
-    let place = target.shown();
+    let place = receiver.shown();
     let took = milliseconds(began.elapsed());
     Ok(Finding::ok("proxy", format!("{} is between here and {place}, reached in {took}", proxy.shown())))
 }
 
 /// The name and a connection, where nothing is between.
-async fn straight(target: &Target, findings: &mut Vec<Finding>) -> Result<(), Finding> {
-    let addresses = resolved(target).await.map_err(|why| Finding::failure("receiver's name", why))?;
+async fn straight(receiver: &Receiver, findings: &mut Vec<Finding>) -> Result<(), Finding> {
+    let addresses = resolved(receiver).await.map_err(|why| Finding::failure("receiver's name", why))?;
     let known: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    findings.push(Finding::ok("receiver's name", format!("{} is at {}", target.shown(), known.join(", "))));
+    findings.push(Finding::ok("receiver's name", format!("{} is at {}", receiver.shown(), known.join(", "))));
     let (address, took) =
-        connected(&addresses, target.timeout).await.map_err(|why| Finding::failure("connection", why))?;
+        connected(&addresses, receiver.timeout).await.map_err(|why| Finding::failure("connection", why))?;
     findings.push(Finding::ok("connection", format!("to {address} in {}", milliseconds(took))));
     Ok(())
 }
 
-async fn resolved(target: &Target) -> Result<Vec<SocketAddr>, String> {
-    let host = target.endpoint.host().unwrap_or_default();
-    let port = target.endpoint.port_u16().unwrap_or(if target.tls.is_some() { 443 } else { 80 });
+async fn resolved(receiver: &Receiver) -> Result<Vec<SocketAddr>, String> {
+    let host = receiver.endpoint.host().unwrap_or_default();
+    let port = receiver.endpoint.port_u16().unwrap_or(if receiver.tls.is_some() { 443 } else { 80 });
     // As it stands in a URL, an address of IPv6 is in brackets.
     let plain = host.trim_start_matches('[').trim_end_matches(']');
-    let found = timeout(target.timeout, lookup_host((plain, port))).await;
+    let found = timeout(receiver.timeout, lookup_host((plain, port))).await;
     let advice = "check the name in --endpoint or --agent-host, and this machine's resolver";
     let addresses: Vec<SocketAddr> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Err(format!("{host} can't be resolved: {error}; {advice}")),
-        Err(_) => return Err(format!("nobody says within {:?} where {host} is; {advice}", target.timeout)),
+        Err(_) => return Err(format!("nobody says within {:?} where {host} is; {advice}", receiver.timeout)),
     };
     if addresses.is_empty() { Err(format!("{host} has no address; {advice}")) } else { Ok(addresses) }
 }
@@ -132,10 +132,10 @@ async fn connected(addresses: &[SocketAddr], limit: Duration) -> Result<(SocketA
     Err(format!("{}; check that the receiver runs, and the port", reasons.join(", ")))
 }
 
-async fn tls(target: &Target) -> Result<Finding, String> {
-    let shown = timeout(target.timeout, async { probe(target, connect(target).await?).await }).await;
+async fn tls(receiver: &Receiver) -> Result<Finding, String> {
+    let shown = timeout(receiver.timeout, async { probe(receiver, connect(receiver).await?).await }).await;
     let shown =
-        shown.unwrap_or(Err(ExportError::Timeout(target.timeout))).map_err(|error| error.to_string())?;
+        shown.unwrap_or(Err(ExportError::Timeout(receiver.timeout))).map_err(|error| error.to_string())?;
     let Some(until) = shown.valid_until else { return Ok(Finding::ok("TLS", shown.version)) };
     let words = humantime::format_rfc3339_seconds(until);
     let found = format!("{}, the receiver's certificate is valid until {words}", shown.version);

@@ -44,10 +44,10 @@ struct Receiver {
 
 impl InForce {
     fn new(settings: &Settings, export: Option<&Export>) -> Self {
-        let receiver = |Export { target, .. }: &Export| Receiver {
-            endpoint: target.shown(),
-            protocol: target.protocol.name(),
-            proxy: target.proxy.as_ref().map(Proxy::shown),
+        let receiver = |Export { receiver, .. }: &Export| Receiver {
+            endpoint: receiver.shown(),
+            protocol: receiver.protocol.name(),
+            proxy: receiver.proxy.as_ref().map(Proxy::shown),
         };
         Self {
             process: settings.selector.patterns().map(str::to_owned).collect(),
@@ -118,9 +118,9 @@ pub(super) async fn check(
 
 /// What is exported, as the running agent would.
 fn exports(export: &Export) -> Result<Exports, TlsError> {
-    let logs = export.exits.then(|| Client::for_logs(&export.target, &export.resource));
+    let logs = export.exits.then(|| Client::for_logs(&export.receiver, &export.resource));
     Ok(Exports {
-        client: Client::new(export.target.clone())?,
+        client: Client::new(export.receiver.clone())?,
         metrics: export.metrics,
         logs: logs.transpose()?,
     })

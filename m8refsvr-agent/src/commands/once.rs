@@ -44,9 +44,9 @@ pub(super) async fn once(
     }
     let way_out = match export.filter(|export| export.metrics) {
         Some(export) => {
-            let target = export.target.clone();
+            let receiver = export.receiver.clone();
             // Its files may lie where reading them hangs.
-            let client = tokio::task::spawn_blocking(|| Client::new(target));
+            let client = tokio::task::spawn_blocking(|| Client::new(receiver));
             let client = tokio::select! {
                 biased;
                 ended = signals.next() => return Ok(ended),
@@ -103,7 +103,7 @@ pub(super) async fn once(
 
 /// Exports once; whether all of it was accepted. Says why not.
 async fn send(mut client: Client, export: Export, mut instruments: Instruments, report: Report) -> bool {
-    let endpoint = export.target.way();
+    let endpoint = export.receiver.way();
     let payload = match instruments.collect(report) {
         Ok(payload) => payload,
         Err(error) => {
@@ -112,7 +112,7 @@ async fn send(mut client: Client, export: Export, mut instruments: Instruments, 
         }
     };
     let messages = ProcessMessages::new(export.names, export.resource, export.identity);
-    match attempt(&mut client, &messages, &payload, export.target.timeout).await {
+    match attempt(&mut client, &messages, &payload, export.receiver.timeout).await {
         Ok(rejected) if rejected.points == 0 => {
             if !rejected.message.is_empty() {
                 say(&format_args!("{endpoint} accepted the export, but says: {}", rejected.message));

@@ -58,7 +58,7 @@ pub(super) async fn monitor(
     if let Some(nothing) = nothing {
         return idle(&nothing, &export, stopped).await;
     }
-    let client = Client::new(export.target.clone()).map_err(|error| named(&settings, error))?;
+    let client = Client::new(export.receiver.clone()).map_err(|error| named(&settings, error))?;
     let collector =
         collector(&settings, &|what| tracing::warn!("{what}"))?.with_attributes(export.attributes);
     if let Some(pinned) = collector.kernel().and_then(Kernel::pinned) {
@@ -70,7 +70,7 @@ pub(super) async fn monitor(
     let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let (end, ends) = watch::channel(None);
     let (exits, logs) = if export.exits {
-        let client = Client::for_logs(&export.target, &export.resource);
+        let client = Client::for_logs(&export.receiver, &export.resource);
         let client = client.map_err(|error| named(&settings, error))?;
         let groups = patterns.iter().map(|pattern| pattern.as_str().into()).collect();
         let (exits, logs) = exit_events(client, &export.resource, groups, counts.count_exits(), ends);
@@ -207,8 +207,8 @@ fn aside(what: impl FnOnce() + Send + 'static) {
 
 fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Collector) {
     let sources = collector.sources();
-    let target = &export.target;
-    let compression = match target.compression {
+    let receiver = &export.receiver;
+    let compression = match receiver.compression {
         Compression::Gzip => "gzip",
         Compression::None => "none",
     };
@@ -225,13 +225,13 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Colle
     );
     tracing::info!(
         "exporting to {} by {}{}, compression {compression}, timeout {} s, headers {}, names {}{}",
-        target.shown(),
-        target.protocol.name(),
-        target
+        receiver.shown(),
+        receiver.protocol.name(),
+        receiver
             .proxy
             .as_ref()
             .map_or_else(String::new, |proxy| format!(" through the proxy {}", proxy.shown())),
-        target.timeout.as_secs_f64(),
+        receiver.timeout.as_secs_f64(),
         export.masked_headers,
         match (export.names.otel, export.names.instana) {
             (true, true) => "both",
@@ -242,7 +242,7 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Colle
             .listed
             .map_or_else(String::new, |most| format!(", series for each of {most} processes at most")),
     );
-    if let Some(files) = &target.tls {
+    if let Some(files) = &receiver.tls {
         tracing::info!(
             "TLS: authorities {}, client certificate {}, key {}",
             files

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cli::{self, Given, ProcessAttributes},
-    export::otlp::{Files, Names, Place, Protocol, Proxy, Resource, Target, resource},
+    export::otlp::{Files, Names, Place, Protocol, Proxy, Receiver, Resource, resource},
     proc::{process_attributes::AttributeSet, system::Host},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Export {
     /// The receiver, and how it is reached.
-    pub target: Target,
+    pub receiver: Receiver,
     /// Whether metrics are exported.
     pub metrics: bool,
     /// The variable, with its value, by which no metrics are exported.
@@ -90,7 +90,7 @@ impl Export {
         let log_headers = env.log_headers(&headers)?;
         let attributes = env.get("OTEL_RESOURCE_ATTRIBUTES")?;
         let service_name = env.get("OTEL_SERVICE_NAME")?;
-        let target = Target {
+        let receiver = Receiver {
             protocol,
             proxy: Proxy::of(&endpoint, &env.0)?,
             endpoint,
@@ -100,13 +100,13 @@ impl Export {
             compression: env.compression()?,
             timeout: env.timeout()?,
         };
-        if exits && !target.has_usual_place() {
+        if exits && !receiver.has_usual_path() {
             remarks.push(
                 "log records of exits are sent to /v1/logs: the path for metrics is not /v1/metrics".into(),
             );
         }
         Ok(Self {
-            target,
+            receiver,
             metrics: off_by.is_none(),
             off_by,
             exits,

@@ -31,7 +31,7 @@ fn export(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Export, Expo
 }
 
 fn to(arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    export(arguments, variables).map_or_else(|error| error.to_string(), |it| it.target.endpoint.to_string())
+    export(arguments, variables).map_or_else(|error| error.to_string(), |it| it.receiver.endpoint.to_string())
 }
 
 const HTTP: [&str; 2] = ["--protocol", "http/protobuf"];
@@ -65,8 +65,8 @@ fn with_tls_the_scheme_is_https_by_itself() {
     assert_eq!(to(&["--tls", "--endpoint", "collector:4317"], &[]), "https://collector:4317/");
     assert_eq!(to(&["--tls", "--endpoint", "http://collector:4317"], &[]), "https://collector:4317/");
     assert_eq!(to(&["--endpoint", "collector:4317"], &[]), "http://collector:4317/");
-    assert!(export(&["--endpoint", "https://a"], &[]).unwrap().target.tls.is_some());
-    assert!(export(&["--endpoint", "http://a"], &[]).unwrap().target.tls.is_none());
+    assert!(export(&["--endpoint", "https://a"], &[]).unwrap().receiver.tls.is_some());
+    assert!(export(&["--endpoint", "http://a"], &[]).unwrap().receiver.tls.is_none());
     assert!(to(&["--tls=no", "--endpoint", "https://a"], &[]).contains("take one of them back"));
 }
 
@@ -99,7 +99,7 @@ fn certificates_without_tls_are_remarked_and_half_a_pair_is_refused() {
     let given = export(&["--ca-cert", "/ca.pem"], &[]).unwrap();
     assert!(given.remarks[0].contains("give --tls"));
     let given = export(&["--tls", "--ca-cert", "/ca.pem"], &[]).unwrap();
-    assert_eq!((given.remarks.len(), given.target.tls.unwrap().authorities.is_some()), (0, true));
+    assert_eq!((given.remarks.len(), given.receiver.tls.unwrap().authorities.is_some()), (0, true));
     let error = export(&["--tls", "--client-cert", "/c.pem"], &[]).unwrap_err().to_string();
     assert!(error.contains("--client-key") && error.contains("needs both"), "{error}");
     assert!(export(&["--tls", "--client-key", "/k.pem"], &[]).is_err());
@@ -214,8 +214,8 @@ fn exits_are_exported_by_flag_or_variable_and_the_flag_wins() {
 fn log_records_have_headers_of_their_own_or_those_of_all_or_those_of_metrics() {
     let header = |variables: &[(&str, &str)]| {
         let export = export(&[], variables).unwrap();
-        assert!(export.target.log_headers.values().all(http::HeaderValue::is_sensitive));
-        export.target.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
+        assert!(export.receiver.log_headers.values().all(http::HeaderValue::is_sensitive));
+        export.receiver.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
     };
     let [logs, all, metrics] = [
         "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
@@ -243,7 +243,7 @@ fn what_needs_series_for_each_process_says_so() {
 #[test]
 fn a_proxy_is_taken_for_the_endpoint_and_a_wrong_one_is_an_error() {
     let proxy =
-        |arguments: &[&str], variables: &[(&str, &str)]| export(arguments, variables).unwrap().target.proxy;
+        |arguments: &[&str], variables: &[(&str, &str)]| export(arguments, variables).unwrap().receiver.proxy;
     let variable = ("HTTPS_PROXY", "http://user:secret@proxy:3128");
     let there = proxy(&["--endpoint", "https://a:1"], &[variable]).unwrap();
     assert_eq!(there.shown(), "http://***@proxy:3128 (HTTPS_PROXY)");
@@ -285,7 +285,7 @@ fn a_setting_is_named_by_the_variable_that_it_came_from() {
 fn headers_are_sent_and_their_values_shown_to_nobody() {
     let secret = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s%20cret, x-team = a");
     let given = export(&[], &[secret]).unwrap();
-    assert_eq!(given.target.headers["api-key"], "s cret");
+    assert_eq!(given.receiver.headers["api-key"], "s cret");
     assert_eq!(given.masked_headers, "api-key=***,x-team=***");
     assert!(!format!("{given:?}").contains("cret"));
     let own = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b");
@@ -300,11 +300,11 @@ fn headers_are_sent_and_their_values_shown_to_nobody() {
 
 #[test]
 fn timeout_and_compression_are_taken_from_their_variables() {
-    let given = export(&[], &[]).unwrap().target;
+    let given = export(&[], &[]).unwrap().receiver;
     assert_eq!((given.timeout, given.compression), (Duration::from_secs(10), Compression::Gzip));
     let variables =
         [("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"), ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none")];
-    let given = export(&[], &variables).unwrap().target;
+    let given = export(&[], &variables).unwrap().receiver;
     assert_eq!((given.timeout, given.compression), (Duration::from_millis(1500), Compression::None));
     for wrong in ["10s", "0", "-1", "86400001", "9223372036854775807"] {
         let error = export(&[], &[("OTEL_EXPORTER_OTLP_TIMEOUT", wrong)]).unwrap_err().to_string();

@@ -205,7 +205,7 @@ impl LogSender {
                 }
                 Err(error) => error,
             };
-            let endpoint = self.client.target().way();
+            let endpoint = self.client.receiver().way();
             match self.unreachable.happened(now, &error.kind()) {
                 Some(Say::Once) => tracing::warn!("export of exit events to {endpoint} failed: {error}"),
                 Some(Say::Still { times, lasted }) => tracing::warn!(
@@ -229,7 +229,7 @@ impl LogSender {
 
     /// Tries once; how many records were not accepted. What is on its way when the agent is told to end has until then.
     async fn attempt(&mut self, records: &Records) -> Result<u64, ExportError> {
-        let limit = self.client.target().timeout;
+        let limit = self.client.receiver().timeout;
         let Self { client, end, .. } = self;
         let mut by = Instant::now() + limit;
         // What can't be read is taken up at the next export.

@@ -199,7 +199,7 @@ impl Exporter {
         last: &mut watch::Receiver<Newest>,
     ) -> Option<Result<(), ExportError>> {
         self.renew().await;
-        let timeout = self.client.target().timeout;
+        let timeout = self.client.receiver().timeout;
         let limit = last_by.map_or(timeout, |by| timeout.min(by.saturating_duration_since(Instant::now())));
         let attempt = attempt(&mut self.client, &self.messages, payload, limit);
         let outcome = if last_by.is_some() {
@@ -231,7 +231,7 @@ impl Exporter {
                 if error.is_of_connection() {
                     self.client.reconnect();
                 }
-                let endpoint = self.client.target().way();
+                let endpoint = self.client.receiver().way();
                 match self.unreachable.happened(now, &error.kind()) {
                     Some(Say::Once) => {
                         let pause = error.after().map(next_in).unwrap_or_default();

@@ -20,6 +20,6 @@ pub use messages::{LIMIT, Place, ProcessMessages};
 pub use resource::{NoAttribute, Resource, number, resource};
 pub(crate) use transport::grpc_events;
 pub use transport::{
-    Client, Compression, ExportError, FileOfTls, Files, Presented, Protocol, Proxy, ProxyError, Target,
+    Client, Compression, ExportError, FileOfTls, Files, Presented, Protocol, Proxy, ProxyError, Receiver,
     TlsError, authorities_in, connect, keep_panics_of_requests, key_in, probe,
 };

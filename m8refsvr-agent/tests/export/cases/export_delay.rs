@@ -9,7 +9,7 @@ use m8refsvr_agent::{
     collector::Collector,
     export::otlp::{
         Client, Compression, Counts, Exporter, Instruments, Names, Newest, Place, ProcessMessages, Protocol,
-        Target, resource,
+        Receiver as OtlpReceiver, resource,
     },
     metrics::report::Reporter,
     proc::{Proc, system::Host},
@@ -40,7 +40,7 @@ struct Delivery {
 
 impl Delivery {
     fn new(receiver: &Receiver, delay: Duration) -> Self {
-        let target = Target {
+        let to = OtlpReceiver {
             protocol: Protocol::Grpc,
             endpoint: format!("http://127.0.0.1:{}/", receiver.grpc_port()).parse().unwrap(),
             proxy: None,
@@ -56,7 +56,7 @@ impl Delivery {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let client = {
             let _within = runtime.enter();
-            Client::new(target).unwrap()
+            Client::new(to).unwrap()
         };
         let resource = resource(&Host::this(), None, None).unwrap();
         let instruments = Instruments::new(names, &resource, 1);

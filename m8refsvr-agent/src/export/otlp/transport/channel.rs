@@ -1,10 +1,10 @@
-//! gRPC: tonic's channel over our connector, which opentelemetry-otlp's exporters and the generated client share.
+//! gRPC: one tonic channel over our connector, shared by the exporters of opentelemetry-otlp and the generated client.
 
 use std::sync::Arc;
 
 use http::uri::Scheme;
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, RetryPolicy, WithExportConfig as _, WithTonicConfig as _,
+    ExporterBuildError, LogExporter, MetricExporter, RetryPolicy, WithExportConfig, WithTonicConfig,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
@@ -22,16 +22,16 @@ use tonic::{
 };
 
 use super::{
-    Compression, Records, Rejected, Target, USER_AGENT,
     connections::Connections,
     connector::{Connector, with_scheme},
     error::{ExportError, one_line},
-    export_records,
     grpc_events::{self, Event},
-    of_resource,
+    log_exporter::{Records, export_records, of_resource},
+    partial_success::Rejected,
+    receiver::{Compression, Receiver, USER_AGENT},
 };
 
-/// What the exporter says of a status, before its code.
+/// In the text of an error of the exporters, the name of a status code follows this.
 const CODE: &str = "gRPC code: ";
 
 /// The clients of one receiver.
@@ -40,57 +40,40 @@ pub(super) struct Grpc {
     metrics: Arc<MetricExporter>,
     messages: MetricsServiceClient<Channel>,
     metadata: MetadataMap,
+    /// `None` in a client of metrics.
     logs: Option<Arc<LogExporter>>,
 }
 
 impl Grpc {
     pub(super) fn new(
-        target: &Target,
+        receiver: &Receiver,
         connector: Connector,
         connections: Connections,
         resource: Option<&Resource>,
     ) -> Result<Self, ExporterBuildError> {
-        let channel = channel(target, connector, connections);
-        let metadata = MetadataMap::from_headers(target.headers.clone());
-        let exporter = MetricExporter::builder()
-            .with_tonic()
-            .with_channel(channel.clone())
-            .with_interceptor(only(metadata.clone()))
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(target.timeout)
-            .with_temporality(Temporality::Cumulative);
-        let mut messages = MetricsServiceClient::new(channel.clone());
-        let logs = LogExporter::builder()
-            .with_tonic()
-            .with_channel(channel)
-            .with_interceptor(only(metadata.clone()))
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(target.timeout);
-        let (exporter, logs) = match target.compression {
-            Compression::Gzip => {
-                messages = messages
-                    .send_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Gzip);
-                let gzip = opentelemetry_otlp::Compression::Gzip;
-                (exporter.with_compression(gzip), logs.with_compression(gzip))
-            }
-            Compression::None => (exporter, logs),
-        };
+        let channel = channel(receiver, connector, connections);
+        let metrics = MetricExporter::builder().with_tonic().with_temporality(Temporality::Cumulative);
+        let logs = LogExporter::builder().with_tonic();
+        let (metrics, logs) = (configured(metrics, receiver, &channel), configured(logs, receiver, &channel));
+        let mut messages = MetricsServiceClient::new(channel);
+        if receiver.compression == Compression::Gzip {
+            messages = messages
+                .send_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Gzip);
+        }
+        let metadata = MetadataMap::from_headers(receiver.headers.clone());
         let logs = resource.map(|resource| of_resource(logs.build(), resource)).transpose()?;
-        Ok(Self { metrics: Arc::new(exporter.build()?), messages, metadata, logs })
+        Ok(Self { metrics: Arc::new(metrics.build()?), messages, metadata, logs })
     }
 
-    /// Exports log records.
     pub(super) async fn export_logs(self, records: Records) -> Result<Rejected, ExportError> {
         outcome_of(export_records(self.logs.as_deref(), &records)).await
     }
 
-    /// Exports what the SDK collected.
     pub(super) async fn export(self, metrics: Arc<ResourceMetrics>) -> Result<Rejected, ExportError> {
         outcome_of(self.metrics.export(&metrics)).await
     }
 
-    /// Sends a message.
     pub(super) async fn send(
         mut self,
         message: ExportMetricsServiceRequest,
@@ -104,7 +87,7 @@ impl Grpc {
     }
 }
 
-/// What came of an export by one of opentelemetry-otlp's exporters.
+/// The outcome of an export by an exporter of opentelemetry-otlp.
 async fn outcome_of(export: impl Future<Output = OTelSdkResult>) -> Result<Rejected, ExportError> {
     match grpc_events::heard(export).await {
         (Ok(()), event) => Ok(Rejected { points: event.rejected, message: one_line(&event.message) }),
@@ -112,18 +95,35 @@ async fn outcome_of(export: impl Future<Output = OTelSdkResult>) -> Result<Rejec
     }
 }
 
-/// Connects when it is used. Its tasks can be ended.
-fn channel(target: &Target, connector: Connector, connections: Connections) -> Channel {
-    // The connector speaks TLS; tonic's own is not built in, and would refuse https.
-    let endpoint = Endpoint::from(with_scheme(target.endpoint.clone(), Scheme::HTTP))
-        .origin(target.endpoint.clone())
+/// An exporter over this channel, with the receiver's headers, timeout and compression.
+fn configured<B: WithTonicConfig + WithExportConfig>(
+    builder: B,
+    receiver: &Receiver,
+    channel: &Channel,
+) -> B {
+    let builder = builder
+        .with_channel(channel.clone())
+        .with_interceptor(only(MetadataMap::from_headers(receiver.headers.clone())))
+        .with_retry_policy(RetryPolicy::disabled())
+        .with_timeout(receiver.timeout);
+    match receiver.compression {
+        Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
+        Compression::None => builder,
+    }
+}
+
+/// A channel that connects when it is used, and whose tasks can be cancelled.
+fn channel(receiver: &Receiver, connector: Connector, connections: Connections) -> Channel {
+    // The connector does TLS. tonic's own TLS is not built in, and so tonic refuses https.
+    let endpoint = Endpoint::from(with_scheme(receiver.endpoint.clone(), Scheme::HTTP))
+        .origin(receiver.endpoint.clone())
         .executor(connections);
     let endpoint = endpoint.clone().user_agent(USER_AGENT).unwrap_or(endpoint);
     endpoint.connect_with_connector_lazy(connector)
 }
 
-/// Has requests carry these headers alone. The exporter reads the environment by itself, and would neither take an empty
-/// variable for one that is not set, nor keep values out of the libraries' logs.
+/// An interceptor that replaces all headers by these. The exporter adds headers from the environment. It would use a variable
+/// that is empty, and its values would not be marked as sensitive.
 fn only(metadata: MetadataMap) -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
     move |mut request| {
         *request.metadata_mut() = metadata.clone();
@@ -131,13 +131,13 @@ fn only(metadata: MetadataMap) -> impl FnMut(Request<()>) -> Result<Request<()>,
     }
 }
 
-/// What the exporter said, with what it keeps to its log.
+/// The error of an exporter, with the details that it only logged.
 fn failure(error: &OTelSdkError, event: Event) -> ExportError {
     let OTelSdkError::InternalFailure(text) = error else {
         return ExportError::Connection(error.to_string());
     };
     let Some((_, status)) = text.split_once(CODE) else { return ExportError::Connection(text.clone()) };
-    // What follows the code are causes on this side: there was no answer.
+    // Causes follow the code only where they are local: the receiver did not answer.
     match status.split_once(": ") {
         Some((_, causes)) => ExportError::Connection(causes.into()),
         None => ExportError::of_status(&Status::with_details(
@@ -148,7 +148,7 @@ fn failure(error: &OTelSdkError, event: Event) -> ExportError {
     }
 }
 
-/// The code of this name in tonic.
+/// The code with this name in tonic.
 fn code_named(name: &str) -> Code {
     let mut codes = (0..=16).map(Code::from_i32);
     codes.find(|code| format!("{code:?}") == name).unwrap_or(Code::Unknown)

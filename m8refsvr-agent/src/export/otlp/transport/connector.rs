@@ -1,4 +1,4 @@
-//! Connections to the receiver, the same for both protocols: through a proxy or not, with TLS or not.
+//! Connections to the receiver, the same for both protocols: directly or through a proxy, with or without TLS.
 
 use std::{
     error::Error,
@@ -21,9 +21,15 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tonic::codegen::{Service, StdError};
 
-use super::{Protocol, Target, error::ExportError, proxy::Proxy, reason::Reason, tunnel};
+use super::{
+    error::ExportError,
+    last_error::LastError,
+    proxy::Proxy,
+    receiver::{Protocol, Receiver},
+    tunnel,
+};
 
-/// After this time without a sign of life the kernel asks whether the other side still lives.
+/// TCP keepalive: the time without traffic after which the kernel probes the other side.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, StdError>> + Send>>;
@@ -35,30 +41,30 @@ pub(super) struct Connector {
     uses_tls: bool,
     is_forwarded: bool,
     host: Arc<str>,
-    reason: Reason,
+    last_error: LastError,
 }
 
-/// How a connection gets there.
+/// The TCP connection below TLS.
 #[derive(Clone, Debug)]
 enum Route {
     Direct(HttpConnector),
-    /// Through a proxy, which is asked for a tunnel.
+    /// Through a proxy that opens a tunnel (CONNECT).
     Tunnel(HttpConnector, Proxy),
-    /// To a proxy, which makes requests for us.
+    /// To a proxy that forwards requests.
     Forward(HttpConnector, Proxy),
 }
 
 impl Connector {
-    pub(super) fn new(target: &Target, config: ClientConfig, reason: Reason) -> Self {
+    pub(super) fn new(receiver: &Receiver, config: ClientConfig, last_error: LastError) -> Self {
         let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-        let route = Route::to(target);
+        let route = Route::to(receiver);
         let is_forwarded = matches!(route, Route::Forward(..));
-        let inner = match target.protocol {
+        let inner = match receiver.protocol {
             Protocol::Grpc => https.enable_http2().wrap_connector(route),
             Protocol::HttpProtobuf => https.enable_http1().wrap_connector(route),
         };
-        let (uses_tls, host) = (target.tls.is_some(), target.host().into());
-        Self { inner, uses_tls, is_forwarded, host, reason }
+        let (uses_tls, host) = (receiver.tls.is_some(), receiver.host().into());
+        Self { inner, uses_tls, is_forwarded, host, last_error }
     }
 }
 
@@ -72,15 +78,16 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        // tonic refuses https where its own TLS is not built in, and so is given http.
+        // tonic gets http URIs: it refuses https where its own TLS is not built in.
         let scheme = if self.uses_tls { Scheme::HTTPS } else { Scheme::HTTP };
         let connecting = self.inner.call(with_scheme(to, scheme));
-        let (is_forwarded, host, reason) = (self.is_forwarded, Arc::clone(&self.host), self.reason.clone());
+        let (is_forwarded, host, last_error) =
+            (self.is_forwarded, Arc::clone(&self.host), self.last_error.clone());
         Box::pin(async move {
             match connecting.await {
-                Ok(stream) => Ok(Stream { stream, is_forwarded, host, reason }),
+                Ok(stream) => Ok(Stream { stream, is_forwarded, host, last_error }),
                 Err(error) => {
-                    reason.keep(ExportError::of_transport(error.as_ref(), &host));
+                    last_error.keep(ExportError::of_transport(error.as_ref(), &host));
                     Err(error)
                 }
             }
@@ -89,23 +96,17 @@ impl Service<Uri> for Connector {
 }
 
 impl Route {
-    fn to(target: &Target) -> Self {
+    fn to(receiver: &Receiver) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
-        match &target.proxy {
+        match &receiver.proxy {
             None => Self::Direct(tcp),
-            // It could not look into TLS, and few know HTTP/2.
-            Some(proxy) if proxies_by_tunnel(target) => Self::Tunnel(tcp, proxy.clone()),
+            Some(proxy) if receiver.is_tunnelled() => Self::Tunnel(tcp, proxy.clone()),
             Some(proxy) => Self::Forward(tcp, proxy.clone()),
         }
     }
-}
-
-/// Whether a proxy is asked for a tunnel, and not to make requests for us.
-pub(super) fn proxies_by_tunnel(target: &Target) -> bool {
-    target.tls.is_some() || target.protocol == Protocol::Grpc
 }
 
 impl Service<Uri> for Route {
@@ -132,10 +133,10 @@ impl Service<Uri> for Route {
                 let (connecting, proxy) = (tcp.call(proxy.uri.clone()), proxy.clone());
                 Box::pin(async move {
                     let stream = connecting.await.map_err(|error| unreached(&proxy, &error))?;
-                    let (mut stream, place) = (stream.into_inner(), place(&to));
-                    let opened = tunnel::open(&mut stream, &place, proxy.authorization.as_ref()).await;
+                    let (mut stream, authority) = (stream.into_inner(), authority_of(&to));
+                    let opened = tunnel::open(&mut stream, &authority, proxy.authorization.as_ref()).await;
                     opened.map_err(|error| {
-                        let reason = format!("opens no tunnel to {place}: {error}");
+                        let reason = format!("opens no tunnel to {authority}: {error}");
                         ExportError::Proxy { proxy: proxy.shown(), reason }
                     })?;
                     Ok(TokioIo::new(stream))
@@ -145,46 +146,45 @@ impl Service<Uri> for Route {
     }
 }
 
-/// Why a proxy can't be reached.
+/// The error of a connection to a proxy.
 fn unreached(proxy: &Proxy, error: &(dyn Error + 'static)) -> StdError {
     let host = proxy.uri.host().unwrap_or_default();
     let reason = format!("can't be reached: {}", ExportError::of_transport(error, host));
     ExportError::Proxy { proxy: proxy.shown(), reason }.into()
 }
 
-/// Host and port, that of the scheme where there is none.
-fn place(to: &Uri) -> String {
+/// Host and port. A URI without a port has that of its scheme.
+fn authority_of(to: &Uri) -> String {
     let port = to.port_u16().unwrap_or(if to.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
     format!("{}:{port}", to.host().unwrap_or_default())
 }
 
-/// A connection as exports have it below TLS, for who looks at one step after the other: to the receiver, or to the
-/// proxy, or through it.
-pub async fn connect(target: &Target) -> Result<TcpStream, ExportError> {
-    let connecting = Route::to(target).call(target.endpoint.clone());
+/// Opens the TCP connection of an export, without TLS, for `check`: to the receiver, to the proxy, or through its tunnel.
+pub async fn connect(receiver: &Receiver) -> Result<TcpStream, ExportError> {
+    let connecting = Route::to(receiver).call(receiver.endpoint.clone());
     let connected = connecting.await.map(TokioIo::into_inner);
-    connected.map_err(|error| ExportError::of_transport(error.as_ref(), target.host()))
+    connected.map_err(|error| ExportError::of_transport(error.as_ref(), receiver.host()))
 }
 
-/// The same place by another scheme.
-pub(super) fn with_scheme(place: Uri, scheme: Scheme) -> Uri {
-    let mut parts = place.clone().into_parts();
+/// The same URI with another scheme.
+pub(super) fn with_scheme(uri: Uri, scheme: Scheme) -> Uri {
+    let mut parts = uri.clone().into_parts();
     parts.scheme = Some(scheme);
-    // A place without a host or path has no scheme either: nobody asks for one.
-    Uri::from_parts(parts).unwrap_or(place)
+    // Fails only for a URI without a host or path, which no caller has.
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// A connection that keeps why TLS ended it.
+/// A connection that keeps the error by which TLS ended it.
 pub(super) struct Stream {
     stream: MaybeHttpsStream<TokioIo<TcpStream>>,
     is_forwarded: bool,
     host: Arc<str>,
-    reason: Reason,
+    last_error: LastError,
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        // To a proxy the client writes where a request is to go.
+        // To a forwarding proxy the client sends the whole URI of a request.
         self.stream.connected().proxy(self.is_forwarded)
     }
 }
@@ -196,7 +196,7 @@ impl Read for Stream {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.reason.watch(outcome, &self.host)
+        self.last_error.keep_tls(outcome, &self.host)
     }
 }
 
@@ -207,12 +207,12 @@ impl Write for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.reason.watch(outcome, &self.host)
+        self.last_error.keep_tls(outcome, &self.host)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.reason.watch(outcome, &self.host)
+        self.last_error.keep_tls(outcome, &self.host)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -229,6 +229,6 @@ impl Write for Stream {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.reason.watch(outcome, &self.host)
+        self.last_error.keep_tls(outcome, &self.host)
     }
 }

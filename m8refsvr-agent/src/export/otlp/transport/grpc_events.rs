@@ -1,6 +1,6 @@
-//! What opentelemetry-otlp's gRPC exporters keep to their log: the receiver's own words and details of a failure, as they
-//! might hold a secret, and the points that it did not accept. A layer of `tracing` hands them to the export that is
-//! under way in the same task.
+//! Details of failed exports that the gRPC exporters of opentelemetry-otlp only log: the receiver's message, its status
+//! details, and the number of rejected points. They may hold a secret, so the exporters keep them out of their errors. A
+//! layer of `tracing` gives these events to the export that runs in the same task.
 
 use std::{
     fmt,
@@ -27,18 +27,18 @@ tokio::task_local! {
     static HEARD: Arc<Mutex<Event>>;
 }
 
-/// What was said during an export.
+/// The details that were logged during an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
-    /// The receiver's words.
+    /// The receiver's message.
     pub(super) message: String,
     /// `google.rpc.Status` of a failure, encoded.
     pub(super) details: Vec<u8>,
-    /// Points or records that were not accepted.
+    /// Data points or log records that were rejected.
     pub(super) rejected: u64,
 }
 
-/// The outcome of an export, and what was said meanwhile. Nothing where [`layer`] is in no subscriber.
+/// Runs an export, and returns its outcome and the details. They are empty unless [`layer`] is part of the subscriber.
 pub(super) async fn heard<F: Future>(export: F) -> (F::Output, Event) {
     let event = Arc::<Mutex<Event>>::default();
     let outcome = HEARD.scope(Arc::clone(&event), export).await;
@@ -46,7 +46,7 @@ pub(super) async fn heard<F: Future>(export: F) -> (F::Output, Event) {
     (outcome, event)
 }
 
-/// Listens to these events alone, whatever is logged.
+/// The layer. It gets these events at any level of the log.
 pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     Listener.with_filter(filter_fn(is_heard).with_max_level_hint(LevelFilter::DEBUG))
 }
@@ -59,7 +59,7 @@ struct Listener;
 
 impl<S: Subscriber> Layer<S> for Listener {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        // Outside of an export nobody waits for it.
+        // Outside of an export the event is ignored.
         let _ = HEARD.try_with(|heard| {
             event.record(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
         });
@@ -84,7 +84,7 @@ impl Visit for Event {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// From the form in which Rust shows a slice of bytes, `[8, 14]`; nothing of what is not in that form.
+/// Parses bytes in the format of Rust's `Debug`, `[8, 14]`. Empty for any other text.
 fn bytes_of(shown: &str) -> Vec<u8> {
     let numbers = shown.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default();
     numbers.split(", ").map(str::parse).collect::<Result<_, _>>().unwrap_or_default()
@@ -121,7 +121,7 @@ mod tests {
         })
         .await;
         assert_eq!(event, Event { message: "too old".into(), details: Vec::new(), rejected: 7 });
-        // Nobody listens, and nothing happens.
+        // Outside of an export nothing happens.
         tracing::warn!(name: "TonicMetricsClient.ExportFailed", target: "opentelemetry-otlp", grpc_message = "");
     }
 }

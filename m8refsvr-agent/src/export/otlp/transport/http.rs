@@ -1,5 +1,5 @@
-//! Protobuf over HTTP/1.1: the client that opentelemetry-otlp's exporters are given, as they have none for our connector,
-//! and pass on of a failure no more than a status. It keeps what it saw.
+//! Protobuf over HTTP/1.1: an HTTP client for the exporters of opentelemetry-otlp. They have none that can use our connector,
+//! and report only the status of a failed request. Ours keeps the whole outcome.
 
 use std::{
     error::Error,
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::{client::legacy, rt::TokioTimer};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _,
+    ExporterBuildError, LogExporter, MetricExporter, RetryPolicy, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -28,24 +28,26 @@ use opentelemetry_sdk::{
 use prost::Message as _;
 
 use super::{
-    Compression, Records, Rejected, Target, USER_AGENT,
     connections::Connections,
-    connector::{Connector, proxies_by_tunnel},
+    connector::Connector,
     error::{ExportError, one_line},
-    export_records, of_resource,
+    log_exporter::{Records, export_records, of_resource},
+    partial_success::Rejected,
+    receiver::{Compression, Receiver, USER_AGENT},
 };
 
-/// Bytes of an answer that are read.
-const ANSWER: usize = 64 << 10;
+/// Bytes of a response's body that are read.
+const BODY_LIMIT: usize = 64 << 10;
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
-/// Messages of processes repeat each other: with 1 they are two fifths longer, with more hardly shorter.
+/// Messages of processes resemble each other: level 1 makes them two fifths longer, higher levels hardly shorter.
 const LEVEL: Level = Level::new(2);
 
 /// The clients of one receiver.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     metrics: Arc<MetricExporter>,
+    /// `None` in a client of metrics.
     logs: Option<Arc<LogExporter>>,
     sender: Sender,
     compression: Compression,
@@ -54,58 +56,38 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(
-        target: &Target,
+        receiver: &Receiver,
         connector: Connector,
         connections: Connections,
         resource: Option<&Resource>,
     ) -> Result<Self, ExporterBuildError> {
         let mut builder = legacy::Client::builder(connections);
-        // However long the interval is.
+        // The connection stays open from one export to the next, however long the interval is.
         builder.pool_idle_timeout(None).pool_timer(TokioTimer::new());
         let sender = Sender {
             client: builder.build(connector),
-            headers: with_proxy_s(target.headers.clone(), target),
-            host: target.host().into(),
-            seen: Seen::default(),
+            headers: headers(receiver),
+            host: receiver.host().into(),
+            last: LastOutcome::default(),
         };
-        let exporter = MetricExporter::builder()
-            .with_http()
-            .with_http_client(sender.clone())
-            .with_endpoint(target.endpoint.to_string())
-            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(target.timeout)
-            .with_temporality(Temporality::Cumulative);
-        let logs = LogExporter::builder()
-            .with_http()
-            .with_http_client(sender.clone())
-            .with_endpoint(target.endpoint.to_string())
-            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(target.timeout);
-        let gzip = opentelemetry_otlp::Compression::Gzip;
-        let (exporter, logs) = match target.compression {
-            Compression::Gzip => (exporter.with_compression(gzip), logs.with_compression(gzip)),
-            Compression::None => (exporter, logs),
-        };
+        let metrics = MetricExporter::builder().with_http().with_temporality(Temporality::Cumulative);
+        let logs = LogExporter::builder().with_http();
+        let (metrics, logs) = (configured(metrics, receiver, &sender), configured(logs, receiver, &sender));
         let logs = resource.map(|resource| of_resource(logs.build(), resource)).transpose()?;
-        let (compression, endpoint) = (target.compression, target.endpoint.clone());
-        Ok(Self { metrics: Arc::new(exporter.build()?), logs, sender, compression, endpoint })
+        let (compression, endpoint) = (receiver.compression, receiver.endpoint.clone());
+        Ok(Self { metrics: Arc::new(metrics.build()?), logs, sender, compression, endpoint })
     }
 
-    /// Exports log records.
     pub(super) async fn export_logs(self, records: Records) -> Result<Rejected, ExportError> {
-        let seen = self.sender.seen.clone();
-        seen.outcome_of(export_records(self.logs.as_deref(), &records)).await
+        let last = self.sender.last.clone();
+        last.outcome_of(export_records(self.logs.as_deref(), &records)).await
     }
 
-    /// Exports what the SDK collected.
     pub(super) async fn export(self, metrics: Arc<ResourceMetrics>) -> Result<Rejected, ExportError> {
-        let seen = self.sender.seen.clone();
-        seen.outcome_of(self.metrics.export(&metrics)).await
+        let last = self.sender.last.clone();
+        last.outcome_of(self.metrics.export(&metrics)).await
     }
 
-    /// Sends a message.
     pub(super) async fn send(self, message: ExportMetricsServiceRequest) -> Result<Rejected, ExportError> {
         let plain = message.encode_to_vec();
         drop(message);
@@ -126,9 +108,24 @@ impl Http {
     }
 }
 
-/// With what a proxy wants of each request. In a tunnel it was told before.
-fn with_proxy_s(mut headers: HeaderMap, target: &Target) -> HeaderMap {
-    let proxy = target.proxy.as_ref().filter(|_| !proxies_by_tunnel(target));
+/// An exporter that posts to the receiver by this client, with the receiver's timeout and compression.
+fn configured<B: WithHttpConfig + WithExportConfig>(builder: B, receiver: &Receiver, sender: &Sender) -> B {
+    let builder = builder
+        .with_http_client(sender.clone())
+        .with_endpoint(receiver.endpoint.to_string())
+        .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+        .with_retry_policy(RetryPolicy::disabled())
+        .with_timeout(receiver.timeout);
+    match receiver.compression {
+        Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
+        Compression::None => builder,
+    }
+}
+
+/// The headers of each request. A forwarding proxy gets its credentials with each; for a tunnel they are sent once.
+fn headers(receiver: &Receiver) -> HeaderMap {
+    let mut headers = receiver.headers.clone();
+    let proxy = receiver.proxy.as_ref().filter(|_| !receiver.is_tunnelled());
     if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
         headers.insert(header::PROXY_AUTHORIZATION, authorization);
     }
@@ -137,32 +134,32 @@ fn with_proxy_s(mut headers: HeaderMap, target: &Target) -> HeaderMap {
 
 /// What came of the last request of an exporter.
 #[derive(Clone, Debug, Default)]
-struct Seen(Arc<Mutex<Option<Result<Rejected, ExportError>>>>);
+struct LastOutcome(Arc<Mutex<Option<Result<Rejected, ExportError>>>>);
 
-impl Seen {
-    /// What came of an export by one of opentelemetry-otlp's exporters.
+impl LastOutcome {
+    /// The outcome of an export by an exporter of opentelemetry-otlp.
     async fn outcome_of(&self, export: impl Future<Output = OTelSdkResult>) -> Result<Rejected, ExportError> {
         let outcome = export.await;
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Nothing was seen where no request was made.
+        // There is none where the exporter made no request.
         seen.unwrap_or_else(|| {
             outcome.map(|()| Rejected::default()).map_err(|error| ExportError::Connection(error.to_string()))
         })
     }
 }
 
-/// Posts requests, and keeps what came of the last one.
+/// Posts requests, and keeps the outcome of the last one.
 #[derive(Clone, Debug)]
 struct Sender {
     client: legacy::Client<Connector, Full<Bytes>>,
     headers: HeaderMap,
     host: Arc<str>,
-    seen: Seen,
+    last: LastOutcome,
 }
 
 impl Sender {
-    /// Posts a request, with our headers alone but for the encoding of its body: the exporter reads the environment by
-    /// itself. The answer is one of success.
+    /// Posts a request and returns a response of success. All headers but the encoding of the body are replaced by ours: the
+    /// exporter adds headers from the environment.
     async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExportError> {
         let (mut parts, body) = request.into_parts();
         let encoding = parts.headers.remove(header::CONTENT_ENCODING);
@@ -173,13 +170,13 @@ impl Sender {
         let of_transport = |error: &(dyn Error + 'static)| ExportError::of_transport(error, &self.host);
         let response = self.client.request(Request::from_parts(parts, Full::new(body))).await;
         let (parts, body) = response.map_err(|error| of_transport(&error))?.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await;
+        let body = Limited::new(body, BODY_LIMIT).collect().await;
         if !parts.status.is_success() {
-            // The status tells more than why its text could not be read.
+            // A body that can't be read must not hide the status.
             let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             return Err(ExportError::of_response(parts.status, &parts.headers, &body));
         }
-        // It was accepted; only what else it says is lost.
+        // The request was accepted, even if the body can't be read.
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_else(|error| {
             tracing::debug!("the receiver's answer can't be read: {error}");
             Bytes::new()
@@ -193,13 +190,13 @@ impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let outcome = self.post(request).await;
         let seen = outcome.as_ref().map_err(Clone::clone).and_then(rejected);
-        *self.seen.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        *self.last.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         Ok(outcome?)
     }
 }
 
-/// What an answer of success says; those to logs are alike, with records for points. Servers and proxies that take no
-/// exports answer with success too.
+/// Parses a response of success; the one to log records has the same fields. A web server or proxy that is no receiver may
+/// answer with success too.
 fn rejected(response: &Response<Bytes>) -> Result<Rejected, ExportError> {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -213,7 +210,7 @@ fn rejected(response: &Response<Bytes>) -> Result<Rejected, ExportError> {
     let is_protobuf = kind.is_empty() || kind.as_bytes() == PROTOBUF.as_bytes();
     match ExportMetricsServiceResponse::decode(body.clone()) {
         Ok(answer) if is_protobuf => Ok(answer.into()),
-        // It was accepted, as far as its status tells.
+        // By its status the request was accepted.
         _ => {
             let message =
                 format!("an answer that is not of OTLP ({kind}): {}", String::from_utf8_lossy(body));

@@ -1,4 +1,4 @@
-//! A handshake of TLS by itself, for who wants to know what the receiver presents.
+//! A TLS handshake without an export, for `check`: which version and which certificate the receiver has.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -6,23 +6,28 @@ use rustls::{ProtocolVersion, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Protocol, Target, error::ExportError, tls::valid_until};
+use super::{
+    certificates::valid_until,
+    error::ExportError,
+    receiver::{Protocol, Receiver},
+};
 
-/// What a receiver presented.
+/// The result of a handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented {
-    /// The version of TLS on which both agreed.
+    /// The negotiated version.
     pub version: &'static str,
-    /// Until when its certificate is valid; `None` when that is not understood.
+    /// Until when the receiver's certificate is valid; `None` where it can't be parsed.
     pub valid_until: Option<SystemTime>,
 }
 
-/// Begins TLS on a connection to a receiver, as an export does.
-pub async fn probe(target: &Target, stream: TcpStream) -> Result<Presented, ExportError> {
-    let host = target.endpoint.host().unwrap_or_default();
+/// Does the TLS handshake of an export on a connection to the receiver.
+pub async fn probe(receiver: &Receiver, stream: TcpStream) -> Result<Presented, ExportError> {
+    let host = receiver.endpoint.host().unwrap_or_default();
     let tls = |reason: String| ExportError::Tls(reason);
-    let mut config = target.tls.clone().unwrap_or_default().load().map_err(|error| tls(error.to_string()))?;
-    config.alpn_protocols = match target.protocol {
+    let mut config =
+        receiver.tls.clone().unwrap_or_default().load().map_err(|error| tls(error.to_string()))?;
+    config.alpn_protocols = match receiver.protocol {
         Protocol::Grpc => vec![b"h2".to_vec()],
         Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
     };

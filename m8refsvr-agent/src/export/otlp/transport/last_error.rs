@@ -1,6 +1,5 @@
-//! Why a connection failed, kept beside it. A receiver that does not accept our certificate says so only after the
-//! handshake, when the request already fails for want of a connection; and the exporters pass on words alone, so that
-//! nobody could tell what a failed connection was about.
+//! The last error of a connection, kept beside it. The exporters of the crates pass on text alone, and a receiver that
+//! refuses our certificate sends its TLS alert only after the handshake, when the request has failed already.
 
 use std::{
     io,
@@ -10,12 +9,11 @@ use std::{
 
 use super::error::ExportError;
 
-/// The last reason for which a connection failed.
+/// Shared by a client and its connections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reason(Arc<Mutex<Option<ExportError>>>);
+pub(super) struct LastError(Arc<Mutex<Option<ExportError>>>);
 
-impl Reason {
-    /// Takes it.
+impl LastError {
     pub(super) fn take(&self) -> Option<ExportError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -24,8 +22,8 @@ impl Reason {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// Keeps what TLS said when it ended a connection to `host`.
-    pub(super) fn watch<T>(&self, outcome: Poll<io::Result<T>>, host: &str) -> Poll<io::Result<T>> {
+    /// Keeps the TLS error of an I/O operation on a connection to `host`.
+    pub(super) fn keep_tls<T>(&self, outcome: Poll<io::Result<T>>, host: &str) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &outcome
             && let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
         {

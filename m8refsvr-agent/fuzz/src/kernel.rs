@@ -15,6 +15,7 @@ use m8refsvr_agent::{
         tracefs::Format,
     },
     export::map_dump::Dump,
+    logging::exits::sentence,
     model::{
         counters::Totals,
         exit::{EndKind, Exit, ProcessEnd},
@@ -153,7 +154,7 @@ pub(crate) fn maps(data: &[u8]) {
         first: None,
         last: Totals::default(),
     };
-    assert!(over.in_words().is_some_and(|words| words.contains(" after ") && words.contains(&*over.name)));
+    assert!(sentence(&over).is_some_and(|words| words.contains(" after ") && words.contains(&*over.name)));
 }
 
 /// Names of folders in a file system to which everybody may write.

@@ -1,10 +1,10 @@
-//! Text from outside as it is shown to people and written to logs. The name of a process may hold anything: what moves a
-//! terminal's cursor, what turns the direction of writing, a newline with a line of the log behind it that nobody wrote.
-//! So this is applied where text leaves, to whatever leaves there, and not where somebody thought of it.
+//! Escapes text from outside for people and logs. The name of a process may hold anything: escape sequences that move a
+//! terminal's cursor, characters that turn the direction of writing, newlines followed by a forged line of the log. So all
+//! text is escaped where it is written, and not where it comes from.
 
 use std::fmt::Write as _;
 
-/// On one line: what would do something instead of being seen stands as in a string of Rust, `\n` or `\u{9b}`.
+/// For one line of text: control characters are written as in Rust, `\n` or `\u{9b}`.
 pub fn in_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
@@ -17,12 +17,12 @@ pub fn in_line(text: &str) -> String {
     line
 }
 
-/// A text of JSON that means the same. Newlines stay: JSON has them between its values alone.
+/// For JSON, whose values stay the same. Newlines stay: in JSON they can only stand between values.
 pub fn in_json(text: &str) -> String {
     let mut json = String::with_capacity(text.len());
     for character in text.chars() {
         if acts(character) && character != '\n' {
-            // Strings take any writer.
+            // A string accepts everything.
             let _ = write!(json, "\\u{:04x}", u32::from(character));
         } else {
             json.push(character);
@@ -31,7 +31,7 @@ pub fn in_json(text: &str) -> String {
     json
 }
 
-/// A URL without what may be a secret in it: credentials and the query are masked.
+/// A URL whose credentials and query are masked, as they may be secrets.
 pub fn without_secrets(url: &str) -> String {
     let (place, query) = url.split_once('?').map_or((url, ""), |(place, _)| (place, "?***"));
     let (scheme, place) = place.split_once("://").map_or(("", place), |(scheme, place)| (scheme, place));
@@ -40,9 +40,8 @@ pub fn without_secrets(url: &str) -> String {
     format!("{scheme}{separator}{user}{host}{query}")
 }
 
-/// Whether a character does something instead of being seen: one that controls (C1's too, which terminals take for
-/// escape sequences), ends a line, or turns the direction of writing (`Bidi_Control` of Unicode's UAX #9). All have
-/// numbers of at most four hexadecimal digits.
+/// Whether a character has an effect instead of a shape: controls (those of C1 too, which terminals take for escape
+/// sequences), ends of lines, and `Bidi_Control` of Unicode's UAX #9. All have at most four hexadecimal digits.
 fn acts(character: char) -> bool {
     let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}')

@@ -1,12 +1,13 @@
-//! The agent's own log: on standard error, with the journal's priorities where that is the journal, or appended to a
-//! file that is opened again on request.
+//! The agent's log: on standard error, with priorities where that is the journal, or appended to a file that can be
+//! reopened. Levels and filters are here, lines are made in `format`.
 
 pub mod escape;
 pub mod exits;
+mod format;
 pub mod throttle;
+pub mod units;
 
 use std::{
-    fmt,
     fs::{File, OpenOptions},
     io::{self, IsTerminal as _, Write},
     os::{linux::fs::MetadataExt as _, unix::fs::OpenOptionsExt as _},
@@ -16,21 +17,18 @@ use std::{
 
 use clap::ValueEnum;
 use thiserror::Error;
-use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     Layer, Registry,
-    field::RecordFields,
     filter::Targets,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields, MakeWriter,
-        format::{DefaultFields, Format, Json, JsonFields, Writer},
-    },
+    fmt::{MakeWriter, format::JsonFields},
     layer::SubscriberExt as _,
-    registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
-/// Libraries whose `debug` is about single instructions and frames.
+use format::{Line, TextFields};
+
+/// Libraries that log single instructions and frames at `debug`.
 const CHATTY: [&str; 8] = ["aya", "aya_obj", "h2", "hyper", "hyper_util", "hyper_rustls", "rustls", "tower"];
 
 /// The log file could not be opened.
@@ -41,10 +39,10 @@ pub struct LogError {
     source: io::Error,
 }
 
-/// Hears what libraries log.
+/// A layer that gets events of libraries.
 pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Levels of the log.
+/// What `--log-level` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     /// Everything.
@@ -58,11 +56,11 @@ pub enum LogLevel {
     Warning,
     /// What an administrator must look at.
     Error,
-    /// As `error`, for those who are used to it.
+    /// The same as `error`; the earlier Python plugin has this level.
     Critical,
 }
 
-/// Forms of the log.
+/// What `--log-format` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// A line for people.
@@ -71,20 +69,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the log goes; it can be opened again.
+/// The output of the log. A file can be reopened.
 #[derive(Clone, Debug)]
 pub struct Log {
-    file: Option<Arc<Target>>,
+    file: Option<Arc<LogFile>>,
 }
 
 #[derive(Debug)]
-struct Target {
+struct LogFile {
     path: PathBuf,
     file: Mutex<File>,
 }
 
 impl Log {
-    /// Starts logging, what libraries and kernel programs log included; `listener` hears all of it, whatever is logged.
+    /// Starts the log, with the events of libraries and BPF programs. `listener` gets all events, at any level.
     pub fn start(
         level: LogLevel,
         format: LogFormat,
@@ -92,43 +90,43 @@ impl Log {
         listener: Listener,
     ) -> Result<Self, LogError> {
         let file = match path {
-            Some(path) => Some(Arc::new(Target { path: path.into(), file: Mutex::new(open(path)?) })),
+            Some(path) => Some(Arc::new(LogFile { path: path.into(), file: Mutex::new(open(path)?) })),
             None => None,
         };
         let log = Self { file };
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(log.clone())
-            // It would say on standard error that it can't write to standard error, and panic over it.
+            // It would write to standard error that it can't write to standard error, and panic.
             .log_internal_errors(false)
             .with_ansi(log.file.is_none() && io::stderr().is_terminal());
         let layer = match format {
             LogFormat::Json => {
-                let form = InJson(tracing_subscriber::fmt::format().json().flatten_event(true));
-                layer.fmt_fields(JsonFields::new()).event_format(form).boxed()
+                let json = Line::Json(tracing_subscriber::fmt::format().json().flatten_event(true));
+                layer.fmt_fields(JsonFields::new()).event_format(json).boxed()
             }
             LogFormat::Text if log.file.is_none() && is_journal() => {
-                layer.fmt_fields(InLine).event_format(ForJournal).boxed()
+                layer.fmt_fields(TextFields).event_format(Line::Journal).boxed()
             }
-            LogFormat::Text => layer.fmt_fields(InLine).with_target(false).boxed(),
+            LogFormat::Text => layer.fmt_fields(TextFields).with_target(false).boxed(),
         };
-        // Fails only when a log was started before, and then that one stays.
+        // Fails only where a log was started before, and then that one stays.
         let _ =
             tracing_subscriber::registry().with(listener).with(layer.with_filter(targets(level))).try_init();
         Ok(log)
     }
 
-    /// Whether it goes to a file.
+    /// Whether the output is a file.
     pub fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Opens the file again, as one who moved it away wants. The old one stays where that fails.
+    /// Reopens the file, after it was rotated. Where that fails, the old one stays in use.
     pub fn reopen(&self) {
-        let Some(target) = &self.file else { return };
-        match open(&target.path) {
+        let Some(log) = &self.file else { return };
+        match open(&log.path) {
             Ok(file) => {
-                *target.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
-                tracing::info!("the log goes on in {}", target.path.display());
+                *log.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+                tracing::info!("the log goes on in {}", log.path.display());
             }
             Err(error) => tracing::error!("{error}"),
         }
@@ -152,11 +150,11 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error | LogLevel::Critical => LevelFilter::ERROR,
     };
-    // What it says of a failed export the exporter says too, and once; and it would show an endpoint with its secrets.
+    // The exporter reports a failed export itself. This crate would also log the endpoint with its secrets.
     let targets = Targets::new().with_default(level).with_target("opentelemetry-otlp", LevelFilter::OFF);
-    // It tells of its own life at `info`.
+    // It logs its own start and end at `info`.
     let targets = targets.with_target("opentelemetry_sdk", level.min(LevelFilter::WARN));
-    // Warnings of a limit that it can't raise on a kernel that calls itself old; the agent says what fails for it.
+    // It warns of a limit that it can't raise, by the version of the kernel. The agent reports what fails because of it.
     let of_aya = level.min(LevelFilter::ERROR);
     if level == LevelFilter::TRACE {
         return targets;
@@ -166,7 +164,7 @@ fn targets(level: LogLevel) -> Targets {
     targets.with_target("aya", of_aya)
 }
 
-/// Whether standard error goes to the journal: systemd names its device and inode.
+/// Whether standard error is the journal: systemd passes its device and inode.
 pub fn is_journal() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     let metadata = std::fs::metadata("/proc/self/fd/2");
@@ -178,13 +176,13 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self::Writer {
         match &self.file {
-            Some(target) => Out::File(&target.file),
+            Some(log) => Out::File(&log.file),
             None => Out::Stderr,
         }
     }
 }
 
-/// Where one line goes.
+/// The output of one line.
 #[derive(Debug)]
 pub enum Out<'a> {
     /// To the file.
@@ -203,62 +201,5 @@ impl Write for Out<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// What is logged, on one line: names of processes are in it, which may hold anything.
-struct InLine;
-
-impl<'w> FormatFields<'w> for InLine {
-    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut text = String::new();
-        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
-        writer.write_str(&escape::in_line(&text))
-    }
-}
-
-/// A JSON object a line.
-struct InJson(Format<Json>);
-
-impl<S, N> FormatEvent<S, N> for InJson
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::new();
-        self.0.format_event(context, Writer::new(&mut text), event)?;
-        writer.write_str(&escape::in_json(&text))
-    }
-}
-
-/// Lines as the journal takes them: `sd-daemon(3)`, a priority in angle brackets first. It has times of its own.
-struct ForJournal;
-
-impl<S, N> FormatEvent<S, N> for ForJournal
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let priority = match *event.metadata().level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
-        };
-        write!(writer, "<{priority}>")?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
     }
 }

@@ -1,12 +1,15 @@
-//! Something that goes wrong for a while: said when it begins, once a while with how often, and when it ends, but not
-//! each time. Decides what is said; a parameter tells the time.
+//! Errors that repeat: logged when they begin, every ten minutes with how often they occurred, and when they end. Decides
+//! what is logged; the time is a parameter.
 
 use std::time::{Duration, Instant};
 
-/// Between two reminders.
+/// The time between two reminders.
 const REMINDER: Duration = Duration::from_secs(10 * 60);
 
-/// From its beginning to its end.
+/// Reasons that are logged between two reminders.
+const REASONS: usize = 8;
+
+/// One kind of error, which may be occurring now or not.
 #[derive(Debug, Default)]
 pub struct Throttle {
     running: Option<Running>,
@@ -15,20 +18,20 @@ pub struct Throttle {
 #[derive(Debug)]
 struct Running {
     began: Instant,
-    said_at: Instant,
-    /// What was already said since the last reminder.
-    said: Vec<String>,
+    reminded: Instant,
+    /// The reasons that were logged since the last reminder.
+    logged: Vec<String>,
     times: u64,
 }
 
-/// What is to be said of one that goes on.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
-    /// That it happened.
-    Once,
-    /// That it goes on.
-    Still {
-        /// How often it happened.
+pub enum Notice {
+    /// The error, for the first time for this reason.
+    New,
+    /// That it still occurs.
+    Ongoing {
+        /// How often it occurred.
         times: u64,
         /// For how long.
         lasted: Duration,
@@ -36,35 +39,30 @@ pub enum Say {
 }
 
 impl Throttle {
-    /// It happened, for this reason; whether and what is to be said of it. A reason that is new is said at once.
-    pub fn happened(&mut self, now: Instant, reason: &str) -> Option<Say> {
+    /// The error occurred. A reason that was not logged yet is logged at once, up to [`REASONS`] of them.
+    pub fn occurred(&mut self, now: Instant, reason: &str) -> Option<Notice> {
         let Some(running) = &mut self.running else {
-            self.running = Some(Running { began: now, said_at: now, said: vec![reason.into()], times: 1 });
-            return Some(Say::Once);
+            self.running = Some(Running { began: now, reminded: now, logged: vec![reason.into()], times: 1 });
+            return Some(Notice::New);
         };
         running.times += 1;
-        if now.saturating_duration_since(running.said_at) >= REMINDER {
-            running.said_at = now;
-            running.said = vec![reason.into()];
+        if now.saturating_duration_since(running.reminded) >= REMINDER {
+            running.reminded = now;
+            running.logged = vec![reason.into()];
             let lasted = now.saturating_duration_since(running.began);
-            return Some(Say::Still { times: running.times, lasted });
+            return Some(Notice::Ongoing { times: running.times, lasted });
         }
-        if running.said.len() < 8 && !running.said.iter().any(|said| said == reason) {
-            running.said.push(reason.into());
-            return Some(Say::Once);
+        if running.logged.len() < REASONS && !running.logged.iter().any(|logged| logged == reason) {
+            running.logged.push(reason.into());
+            return Some(Notice::New);
         }
         None
     }
 
-    /// It is over; how often it had happened and for how long, if it had.
-    pub fn over(&mut self, now: Instant) -> Option<(u64, Duration)> {
+    /// The error no longer occurs. How often it had occurred and for how long, if it had.
+    pub fn resolved(&mut self, now: Instant) -> Option<(u64, Duration)> {
         self.running.take().map(|running| (running.times, now.saturating_duration_since(running.began)))
     }
-}
-
-/// A length of time for people.
-pub fn in_words(time: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
 }
 
 #[cfg(test)]
@@ -72,31 +70,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_at_its_beginning_now_and_then_and_at_its_end() {
+    fn it_is_reminded_its_beginning_now_and_then_and_at_its_end() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut episode = Throttle::default();
-        assert_eq!(episode.over(start), None);
-        assert_eq!(episode.happened(start, "refused"), Some(Say::Once));
-        assert_eq!(episode.happened(at(1), "refused"), None);
-        assert_eq!(episode.happened(at(2), "timeout"), Some(Say::Once));
-        assert_eq!(episode.happened(at(3), "timeout"), None);
-        assert_eq!(episode.happened(at(4), "refused"), None);
+        let mut throttle = Throttle::default();
+        assert_eq!(throttle.resolved(start), None);
+        assert_eq!(throttle.occurred(start, "refused"), Some(Notice::New));
+        assert_eq!(throttle.occurred(at(1), "refused"), None);
+        assert_eq!(throttle.occurred(at(2), "timeout"), Some(Notice::New));
+        assert_eq!(throttle.occurred(at(3), "timeout"), None);
+        assert_eq!(throttle.occurred(at(4), "refused"), None);
         assert_eq!(
-            episode.happened(at(600), "refused"),
-            Some(Say::Still { times: 6, lasted: Duration::from_secs(600) })
+            throttle.occurred(at(600), "refused"),
+            Some(Notice::Ongoing { times: 6, lasted: Duration::from_secs(600) })
         );
-        assert_eq!(episode.happened(at(601), "refused"), None);
-        assert_eq!(episode.over(at(700)), Some((7, Duration::from_secs(700))));
-        assert_eq!(episode.over(at(700)), None);
-        assert_eq!(episode.happened(at(800), "refused"), Some(Say::Once));
+        assert_eq!(throttle.occurred(at(601), "refused"), None);
+        assert_eq!(throttle.resolved(at(700)), Some((7, Duration::from_secs(700))));
+        assert_eq!(throttle.resolved(at(700)), None);
+        assert_eq!(throttle.occurred(at(800), "refused"), Some(Notice::New));
     }
 
     #[test]
-    fn reasons_that_are_always_new_are_not_said_without_end() {
+    fn reasons_that_are_always_new_are_not_logged_without_end() {
         let now = Instant::now();
-        let mut episode = Throttle::default();
-        let said = (0..1000).filter(|n| episode.happened(now, &n.to_string()).is_some()).count();
-        assert_eq!(said, 8);
+        let mut throttle = Throttle::default();
+        let logged = (0..1000).filter(|n| throttle.occurred(now, &n.to_string()).is_some()).count();
+        assert_eq!(logged, 8);
     }
 }

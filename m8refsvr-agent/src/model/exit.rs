@@ -1,4 +1,4 @@
-//! How a process ended, in the kernel's numbers and in words.
+//! How a process ended, by the numbers of the kernel.
 
 use std::{
     sync::Arc,
@@ -113,6 +113,12 @@ impl Exit {
         }
     }
 
+    /// Whether it ended by an error, a signal or the OOM killer: the log and exit events have such an exit as a warning or
+    /// worse.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Code(0) | Self::Unknown)
+    }
+
     /// Whether its memory was written to a file.
     pub fn core_dumped(self) -> bool {
         matches!(self, Self::Signal { core_dumped: true, .. })
@@ -130,79 +136,9 @@ pub fn signal_name(number: u8) -> String {
     }
 }
 
-impl ProcessEnd {
-    /// A sentence for the log; `None` for a process that goes on.
-    pub fn in_words(&self) -> Option<String> {
-        let EndKind::Exited(exit) = self.how else { return None };
-        let what = match exit {
-            Exit::Code(0) => "ended normally".into(),
-            Exit::Code(code) => format!("ended with code {code}"),
-            Exit::Signal { number, core_dumped } => {
-                let core = if core_dumped { ", core dumped" } else { "" };
-                format!("was killed by signal {number} ({}{core})", signal_name(number))
-            }
-            Exit::Oom => "was killed by the OOM killer (SIGKILL)".into(),
-            Exit::Unknown => "is gone".into(),
-        };
-        let peak = self.peak_bytes.map(|bytes| format!(", peak RSS {}", memory_in_words(bytes)));
-        let (name, pid) = (&self.name, self.identity.pid);
-        Some(format!("{name} {pid} {what} after {}{}", time_in_words(self.lasted), peak.unwrap_or_default()))
-    }
-}
-
-/// The two largest units of a length of time.
-fn time_in_words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| {
-        if small == 0 {
-            format!("{large} {large_unit}")
-        } else {
-            format!("{large} {large_unit} {small} {small_unit}")
-        }
-    };
-    match seconds {
-        0 => format!("{} ms", time.as_millis()),
-        1..60 => format!("{:.1} s", time.as_secs_f64()),
-        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
-        3600..86400 => two(seconds / 3600, "h", seconds / 60 % 60, "min"),
-        _ => two(seconds / 86400, "d", seconds / 3600 % 24, "h"),
-    }
-}
-
-/// Memory in the largest unit of which there is one.
-fn memory_in_words(bytes: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match units.into_iter().find(|&(_, bits)| bytes >> bits > 0) {
-        Some((unit, bits)) => {
-            let tenths = (u128::from(bytes) * 10) >> bits;
-            format!("{}.{} {unit}", tenths / 10, tenths % 10)
-        }
-        None => format!("{bytes} B"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
-
-    fn sentence(exit: Exit) -> String {
-        let over = ProcessEnd {
-            identity: Identity { pid: 4711, start_ticks: 5 },
-            name: "M8RefSvr".into(),
-            executable: None,
-            group: 0,
-            how: EndKind::Exited(exit),
-            started: UNIX_EPOCH,
-            at: UNIX_EPOCH,
-            lasted: Duration::from_secs(3 * 3600 + 12 * 60 + 7),
-            peak_bytes: Some(15_300_000_000),
-            first: None,
-            last: Totals::default(),
-        };
-        over.in_words().unwrap()
-    }
 
     #[test]
     fn a_status_is_told_apart_as_wait_does() {
@@ -213,31 +149,5 @@ mod tests {
         assert_eq!(Exit::of_status(9 | OOM_VICTIM), Exit::Oom);
         // Chosen by the OOM killer, but faster.
         assert_eq!(Exit::of_status(1 << 8 | OOM_VICTIM), Exit::Code(1));
-    }
-
-    #[test]
-    fn an_end_is_a_sentence() {
-        assert_eq!(
-            sentence(Exit::of_status(9)),
-            "M8RefSvr 4711 was killed by signal 9 (SIGKILL) after 3 h 12 min, peak RSS 14.2 GiB"
-        );
-        assert!(sentence(Exit::of_status(0x8b)).contains("signal 11 (SIGSEGV, core dumped) after"));
-        assert!(sentence(Exit::Code(0)).contains("4711 ended normally after"));
-        assert!(sentence(Exit::Code(3)).contains("4711 ended with code 3 after"));
-        assert!(sentence(Exit::Oom).contains("OOM killer"));
-        assert!(sentence(Exit::of_status(35)).contains("signal 35 (SIGRTMIN+1)"));
-    }
-
-    #[test]
-    fn times_and_memory_have_units_for_people() {
-        let time = |milliseconds| time_in_words(Duration::from_millis(milliseconds));
-        assert_eq!(
-            [48, 12_340, 303_000, 3_600_000, 90_000_000].map(time),
-            ["48 ms", "12.3 s", "5 min 3 s", "1 h", "1 d 1 h"]
-        );
-        assert_eq!(
-            [999, 1024, 1_572_864, 3 << 30].map(memory_in_words),
-            ["999 B", "1.0 KiB", "1.5 MiB", "3.0 GiB"]
-        );
     }
 }

@@ -20,8 +20,9 @@ use crate::{
     collector::Collector,
     export::otlp::{Counts, ExitEvents, Instruments, Newest, Payload},
     logging::{
-        exits::Ends,
-        throttle::{Say, Throttle, in_words},
+        exits::{ExitLog, Line},
+        throttle::{Notice, Throttle},
+        units,
     },
     metrics::report::Reporter,
     model::{exit::ProcessEnd, missing::Key, sample::Sample},
@@ -54,7 +55,7 @@ pub struct Service {
     skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
     said: BTreeSet<Key>,
-    ends: Ends,
+    ends: ExitLog,
     exits: Option<ExitEvents>,
     manager: Manager,
 }
@@ -82,7 +83,7 @@ impl Service {
             skipped_runs: SkippedRuns::default(),
             is_alone: None,
             said: BTreeSet::new(),
-            ends: Ends::new(std::time::Instant::now()),
+            ends: ExitLog::new(std::time::Instant::now()),
             exits: None,
             manager: Manager::of_this_process(),
         }
@@ -118,7 +119,7 @@ impl Service {
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
                         self.manager.ends();
                         self.collect(Some(since + LAST_EXPORT));
-                        self.ends.rest().into_iter().for_each(|line| tracing::info!("{line}"));
+                        self.ends.left_out().iter().for_each(Line::log);
                         return self.collector;
                     }
                     () = sleep_until(due) => break,
@@ -162,8 +163,11 @@ impl Service {
         let now = std::time::Instant::now();
         let payload = match outcome {
             Ok(sample) => {
-                if let Some((times, lasted)) = self.unreadable.over(now) {
-                    tracing::info!("/proc can be read again, after {times} looks in {}", in_words(lasted));
+                if let Some((times, lasted)) = self.unreadable.resolved(now) {
+                    tracing::info!(
+                        "/proc can be read again, after {times} collections in {}",
+                        units::duration(lasted)
+                    );
                 }
                 self.tell(&sample);
                 let agent = self_stats::report(&self.collector, self.collections, self.counts.now());
@@ -180,10 +184,13 @@ impl Service {
             }
             Err(error) => {
                 self.collections.failed += 1;
-                match self.unreadable.happened(now, &error.to_string()) {
-                    Some(Say::Once) => tracing::error!("cannot read /proc: {error}"),
-                    Some(Say::Still { times, lasted }) => {
-                        tracing::error!("cannot read /proc, {times} times in {}: {error}", in_words(lasted));
+                match self.unreadable.occurred(now, &error.to_string()) {
+                    Some(Notice::New) => tracing::error!("cannot read /proc: {error}"),
+                    Some(Notice::Ongoing { times, lasted }) => {
+                        tracing::error!(
+                            "cannot read /proc, {times} times in {}: {error}",
+                            units::duration(lasted)
+                        );
                     }
                     None => {}
                 }
@@ -204,7 +211,7 @@ impl Service {
     /// Says what is new about the processes, and nothing twice.
     fn tell(&mut self, sample: &Sample) {
         tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
-        self.ends.looked();
+        self.ends.end_collection();
         let is_alone = sample.processes.is_empty();
         let selector = self.collector.selector();
         let found = || match sample.processes.len() {
@@ -229,12 +236,10 @@ impl Service {
 }
 
 /// Says of those that ended what was not said yet.
-fn tell_ends(over: &[ProcessEnd], ends: &mut Ends, exits: Option<&ExitEvents>) {
-    let news = ends.news(over);
+fn tell_ends(over: &[ProcessEnd], ends: &mut ExitLog, exits: Option<&ExitEvents>) {
+    let news = ends.new_exits(over);
     if let Some(exits) = exits {
         news.iter().for_each(|over| exits.emit(over));
     }
-    for line in ends.lines(&news, std::time::Instant::now()) {
-        tracing::info!("{line}");
-    }
+    ends.lines(&news, std::time::Instant::now()).iter().for_each(Line::log);
 }

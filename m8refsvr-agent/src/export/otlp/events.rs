@@ -31,7 +31,11 @@ use super::{
     transport::{Client, ExportError, Records},
 };
 use crate::{
-    logging::throttle::{Say, Throttle, in_words},
+    logging::{
+        exits::sentence,
+        throttle::{Notice, Throttle},
+        units,
+    },
     model::exit::{EndKind, Exit, ProcessEnd},
 };
 
@@ -104,7 +108,7 @@ pub fn exit_events(
 impl ExitEvents {
     /// Makes the record of an exit, and puts it into the queue; of a process that goes on there is none.
     pub fn emit(&self, over: &ProcessEnd) {
-        let (EndKind::Exited(exit), Some(sentence)) = (over.how, over.in_words()) else { return };
+        let (EndKind::Exited(exit), Some(sentence)) = (over.how, sentence(over)) else { return };
         let mut record = self.logger.create_log_record();
         record.set_event_name(EXIT);
         record.set_timestamp(over.at);
@@ -197,8 +201,8 @@ impl LogSender {
             let error = match outcome {
                 Ok(rejected) => {
                     self.dropped.add(usize::try_from(rejected).unwrap_or(usize::MAX).min(records.len()));
-                    if let Some((times, lasted)) = self.unreachable.over(now) {
-                        let lasted = in_words(lasted);
+                    if let Some((times, lasted)) = self.unreachable.resolved(now) {
+                        let lasted = units::duration(lasted);
                         tracing::info!("exit events arrive again, after {times} failed exports in {lasted}");
                     }
                     return true;
@@ -206,11 +210,11 @@ impl LogSender {
                 Err(error) => error,
             };
             let endpoint = self.client.receiver().way();
-            match self.unreachable.happened(now, &error.kind()) {
-                Some(Say::Once) => tracing::warn!("export of exit events to {endpoint} failed: {error}"),
-                Some(Say::Still { times, lasted }) => tracing::warn!(
+            match self.unreachable.occurred(now, &error.kind()) {
+                Some(Notice::New) => tracing::warn!("export of exit events to {endpoint} failed: {error}"),
+                Some(Notice::Ongoing { times, lasted }) => tracing::warn!(
                     "export of exit events to {endpoint} still fails, {times} times in {}: {error}",
-                    in_words(lasted)
+                    units::duration(lasted)
                 ),
                 None => tracing::debug!("export of exit events to {endpoint} failed: {error}"),
             }

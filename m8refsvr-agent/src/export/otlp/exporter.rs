@@ -16,7 +16,10 @@ use tokio::{
 
 use super::{Client, Dropped, ExportError, Payload, ProcessMessages, messages, transport::Rejected};
 use crate::{
-    logging::throttle::{Say, Throttle, in_words},
+    logging::{
+        throttle::{Notice, Throttle},
+        units,
+    },
     metrics::report::Exports,
 };
 
@@ -220,8 +223,11 @@ impl Exporter {
         let now = std::time::Instant::now();
         match outcome {
             Ok(rejected) => {
-                if let Some((times, lasted)) = self.unreachable.over(now) {
-                    tracing::info!("exports arrive again, after {times} failed in {}", in_words(lasted));
+                if let Some((times, lasted)) = self.unreachable.resolved(now) {
+                    tracing::info!(
+                        "exports arrive again, after {times} failed in {}",
+                        units::duration(lasted)
+                    );
                 }
                 self.note_rejected(&rejected, now);
                 Some(Ok(()))
@@ -232,14 +238,14 @@ impl Exporter {
                     self.client.reconnect();
                 }
                 let endpoint = self.client.receiver().way();
-                match self.unreachable.happened(now, &error.kind()) {
-                    Some(Say::Once) => {
+                match self.unreachable.occurred(now, &error.kind()) {
+                    Some(Notice::New) => {
                         let pause = error.after().map(next_in).unwrap_or_default();
                         tracing::warn!("export to {endpoint} failed: {error}{pause}");
                     }
-                    Some(Say::Still { times, lasted }) => tracing::warn!(
+                    Some(Notice::Ongoing { times, lasted }) => tracing::warn!(
                         "export to {endpoint} still fails, {times} times in {}: {error}",
-                        in_words(lasted)
+                        units::duration(lasted)
                     ),
                     None => tracing::debug!("export to {endpoint} failed: {error}"),
                 }
@@ -254,10 +260,10 @@ impl Exporter {
         let now = std::time::Instant::now();
         match renewed {
             Ok(()) => {
-                let _ = self.old_certificates.over(now);
+                let _ = self.old_certificates.resolved(now);
             }
             Err(error) => {
-                if self.old_certificates.happened(now, &error.to_string()).is_some() {
+                if self.old_certificates.occurred(now, &error.to_string()).is_some() {
                     tracing::warn!(
                         "renewed certificates can't be used, those from before stay in use: {error}"
                     );
@@ -268,11 +274,11 @@ impl Exporter {
 
     fn note_rejected(&mut self, rejected: &Rejected, now: std::time::Instant) {
         if rejected.points == 0 && rejected.message.is_empty() {
-            let _ = self.not_accepted.over(now);
+            let _ = self.not_accepted.resolved(now);
             return;
         }
         self.counts.rejected.fetch_add(rejected.points, Relaxed);
-        if self.not_accepted.happened(now, &rejected.message).is_some() {
+        if self.not_accepted.occurred(now, &rejected.message).is_some() {
             match (rejected.points, &rejected.message) {
                 (0, message) => tracing::warn!("the receiver accepted an export, but says: {message}"),
                 (points, message) => {

@@ -82,7 +82,7 @@ fn least_rights() {
         let mut child: Child = programs.command(NAME, &format!("exit {code}")).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        wait_for(&format!("{pid} ended with code {code}"));
+        wait_for(&format!("(pid {pid}) exited with code {code}"));
     }
     let look = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
     let mut looking = 0;

@@ -132,7 +132,7 @@ fn headers(receiver: &Receiver) -> HeaderMap {
     headers
 }
 
-/// What came of the last request of an exporter.
+/// The outcome of the last request of an exporter.
 #[derive(Clone, Debug, Default)]
 struct LastOutcome(Arc<Mutex<Option<Result<Rejected, ExportError>>>>);
 

@@ -2,12 +2,16 @@
 
 use std::{fs, path::Path};
 
-use crate::sys::namespace;
+use rustix::thread::CapabilitySet;
 
-/// Capabilities by their numbers in `include/uapi/linux/capability.h`.
-const SYS_ADMIN: u32 = 21;
-const PERFMON: u32 = 38;
+use crate::sys::{capabilities, namespace};
+
+/// The number of CAP_BPF in `include/uapi/linux/capability.h`.
 const BPF: u32 = 39;
+
+/// The capabilities for BPF, from Linux 5.8 on.
+const NEEDED: [(CapabilitySet, &str); 2] =
+    [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")];
 
 /// Since then the bpf call wants no rights for maps that a process has.
 const OPEN_MAPS: (u32, u32) = (5, 19);
@@ -23,8 +27,8 @@ pub(crate) const NO_CAP_BPF: &str = "this kernel has no CAP_BPF; if it has BPF r
 /// What this process may do, as far as it matters for BPF.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rights {
-    /// The effective capabilities, a bit each; `None` when they could not be read.
-    capabilities: Option<u64>,
+    /// The effective capabilities; `None` where they can't be read.
+    capabilities: Option<CapabilitySet>,
     /// Whether they count for a user namespace of its own alone.
     is_confined: bool,
     /// Whether the kernel is locked down so far that programs may not read its memory.
@@ -36,11 +40,10 @@ pub(crate) struct Rights {
 impl Rights {
     /// The rights of this process.
     pub(crate) fn of_this_process() -> Self {
-        let status = procfs::process::Process::myself().and_then(|process| process.status());
         let lockdown = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).unwrap_or_default();
         let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
         Self {
-            capabilities: status.ok().map(|status| status.capeff),
+            capabilities: capabilities::effective(),
             is_confined: !namespace::is_initial_user(),
             confidential: lockdown.contains("[confidentiality]"),
             last_capability: last.trim().parse().ok(),
@@ -86,18 +89,10 @@ impl Rights {
 
     fn missing(&self) -> Vec<&'static str> {
         let Some(held) = self.capabilities else { return Vec::new() };
-        let has = |capability: u32| held >> capability & 1 == 1;
-        if has(SYS_ADMIN) {
-            return Vec::new();
-        }
-        if self.has_no_bpf() {
+        if self.has_no_bpf() && !held.contains(CapabilitySet::SYS_ADMIN) {
             return vec!["CAP_SYS_ADMIN"];
         }
-        [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
-            .into_iter()
-            .filter(|&(capability, _)| !has(capability))
-            .map(|(_, name)| name)
-            .collect()
+        capabilities::missing(held, &NEEDED)
     }
 }
 
@@ -117,28 +112,28 @@ pub(crate) fn maps_stay_open(is_bpf_disabled: bool, version: Option<(u32, u32)>)
 mod tests {
     use super::*;
 
-    fn rights(capabilities: u64) -> Rights {
+    fn rights(capabilities: CapabilitySet) -> Rights {
         Rights { capabilities: Some(capabilities), last_capability: Some(40), ..Rights::default() }
     }
 
     #[test]
     fn each_missing_capability_is_named() {
-        assert!(rights(0).advice().starts_with("CAP_BPF and CAP_PERFMON are missing"));
-        assert!(rights(1 << BPF).advice().starts_with("CAP_PERFMON is missing"));
-        assert!(rights(1 << PERFMON).advice().starts_with("CAP_BPF is missing"));
+        assert!(rights(CapabilitySet::empty()).advice().starts_with("CAP_BPF and CAP_PERFMON are missing"));
+        assert!(rights(CapabilitySet::BPF).advice().starts_with("CAP_PERFMON is missing"));
+        assert!(rights(CapabilitySet::PERFMON).advice().starts_with("CAP_BPF is missing"));
     }
 
     #[test]
     fn with_all_rights_the_advice_looks_elsewhere() {
-        assert!(rights(1 << BPF | 1 << PERFMON).advice().contains("seccomp"));
-        assert!(rights(1 << SYS_ADMIN).advice().contains("seccomp"));
-        let confidential = Rights { confidential: true, ..rights(1 << SYS_ADMIN) };
+        assert!(rights(CapabilitySet::BPF | CapabilitySet::PERFMON).advice().contains("seccomp"));
+        assert!(rights(CapabilitySet::SYS_ADMIN).advice().contains("seccomp"));
+        let confidential = Rights { confidential: true, ..rights(CapabilitySet::SYS_ADMIN) };
         assert!(confidential.advice().contains("locked down"));
     }
 
     #[test]
     fn capabilities_of_a_user_namespace_are_none() {
-        let confined = Rights { is_confined: true, ..rights(u64::MAX) };
+        let confined = Rights { is_confined: true, ..rights(CapabilitySet::all()) };
         assert!(confined.advice().contains("user namespace"));
     }
 
@@ -152,12 +147,12 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_finer_capabilities_wants_the_coarse_one() {
-        let old = Rights { last_capability: Some(37), ..rights(0) };
+        let old = Rights { last_capability: Some(37), ..rights(CapabilitySet::empty()) };
         assert!(
             old.advice().starts_with("CAP_SYS_ADMIN is missing")
                 && old.advice().contains("cap-sys-admin.conf")
         );
-        let as_root = Rights { last_capability: Some(37), ..rights(1 << SYS_ADMIN) };
+        let as_root = Rights { last_capability: Some(37), ..rights(CapabilitySet::SYS_ADMIN) };
         assert!(as_root.advice().starts_with("CAP_SYS_ADMIN is there"));
     }
 }

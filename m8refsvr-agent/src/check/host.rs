@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use rustix::{
     process::{Resource, geteuid, getrlimit},
     system::uname,
-    thread::{CapabilitySet, capabilities},
+    thread::CapabilitySet,
 };
 
 use super::Finding;
@@ -17,7 +17,7 @@ use crate::{
         tracefs::can_read as can_read_tracefs,
     },
     proc::{Proc, mount::option, system::user_name},
-    sys::{clock_status, namespace},
+    sys::{capabilities, clock_status, namespace},
 };
 
 /// What each capability is for.
@@ -34,10 +34,7 @@ const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
 /// Looks at the machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
 pub fn host(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
     let is_confined = !namespace::is_initial_user();
-    let held = match capabilities(None) {
-        Ok(sets) if !is_confined => sets.effective,
-        _ => CapabilitySet::empty(),
-    };
+    let held = capabilities::effective().filter(|_| !is_confined).unwrap_or(CapabilitySet::empty());
     vec![
         kernel(),
         btf(),
@@ -112,10 +109,7 @@ fn rights(held: CapabilitySet, is_confined: bool, has_no_bpf: bool) -> Finding {
 }
 
 fn missing(held: CapabilitySet) -> Vec<&'static str> {
-    let all = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    // It is both of these too.
-    let held = if held.contains(CapabilitySet::SYS_ADMIN) { held | all } else { held };
-    NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
+    capabilities::missing(held, &NEEDED)
 }
 
 /// Whether BPF maps count as locked memory, as before Linux 5.11: the kernel then keeps in each whom it counts for

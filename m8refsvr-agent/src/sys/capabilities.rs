@@ -1,40 +1,55 @@
-//! Capabilities that are given up once they are no longer needed. They belong to threads, so each thread does it for
-//! itself. What this process never had, as where it is no service and no root, changes nothing.
+//! Capabilities: which ones a thread has, which ones are missing, and which ones it gives up once it no longer needs them.
+//! Capabilities belong to threads, so each thread gives up its own. A thread without a capability gives up nothing.
 //!
-//! Free slots are taken and given back by the bpf call. Before Linux 5.19 it asks for `CAP_BPF` in everything as soon as
-//! `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the capability it
-//! could then track no more processes. So there it is kept, unless the call was seen to do without while that is set.
+//! Slots are taken from the free list and returned to it by bpf calls. Before Linux 5.19 each bpf call needs `CAP_BPF` once
+//! `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the capability no more
+//! processes could be tracked. So the capability is kept there, unless calls succeeded without it while that was set.
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-/// For other users' files below /proc, for certificates and keys, and, where it was there, for a log in any folder.
+/// For files of other users in /proc, for certificates and keys and, where it was granted, for a log in any folder.
 const FILES: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE);
-/// For a collection.
-const LOOK: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
-/// For maps, on kernels that may ask for them whenever a map is touched.
+/// For collections.
+const COLLECTION: CapabilitySet = FILES.union(CapabilitySet::SYS_PTRACE);
+/// For maps, on kernels that may need them for each bpf call.
 const MAPS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN);
 
-/// In a thread that opens files and connections, and neither collects nor touches maps.
+/// The effective capabilities of this thread; `None` where they can't be read.
+pub fn effective() -> Option<CapabilitySet> {
+    capabilities(None).ok().map(|sets| sets.effective)
+}
+
+/// The names of those that are not held. `CAP_SYS_ADMIN` includes `CAP_BPF` and `CAP_PERFMON`.
+pub fn missing<'a>(held: CapabilitySet, needed: &[(CapabilitySet, &'a str)]) -> Vec<&'a str> {
+    let included = if held.contains(CapabilitySet::SYS_ADMIN) {
+        CapabilitySet::BPF | CapabilitySet::PERFMON
+    } else {
+        CapabilitySet::empty()
+    };
+    needed.iter().filter(|(one, _)| !(held | included).contains(*one)).map(|(_, name)| *name).collect()
+}
+
+/// For a thread that opens files and connections, and neither collects nor uses maps.
 pub fn for_files() {
     keep(FILES);
 }
 
-/// In the thread that collects, after the programs were attached. `reaches_maps` says whether it can still use the maps
-/// without these capabilities, now and later.
+/// For the thread that collects, after the BPF programs were attached. `reaches_maps` tells whether bpf calls succeed
+/// without [`MAPS`], and always will.
 pub fn for_collections(reaches_maps: impl Fn() -> bool) {
     let Ok(before) = capabilities(None) else { return };
     let mut without = before;
     without.effective.remove(MAPS);
     let needs_maps = set_capabilities(None, without).is_err() || !reaches_maps();
-    keep(if needs_maps { LOOK.union(MAPS) } else { LOOK });
+    keep(if needs_maps { COLLECTION.union(MAPS) } else { COLLECTION });
 }
 
-/// Gives up all but these, for good.
+/// Gives up all others for good.
 fn keep(needed: CapabilitySet) {
     let outcome = capabilities(None).and_then(|mut held| {
         held.permitted &= needed;
         held.effective = held.permitted;
-        // What a program that this thread executed would get; it executes none.
+        // Those that an executed program would get. This thread executes none.
         held.inheritable = CapabilitySet::empty();
         set_capabilities(None, held)
     });
@@ -47,7 +62,7 @@ fn keep(needed: CapabilitySet) {
 mod tests {
     use super::*;
 
-    /// What a thread of its own has left after `what`; the capabilities of others are their own.
+    /// The capabilities of a new thread after `what`. Those of other threads do not change.
     fn remaining(what: impl FnOnce() + Send) -> CapabilitySet {
         let remaining = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -65,9 +80,18 @@ mod tests {
     fn each_thread_keeps_what_it_needs_of_what_there_was() {
         let held = capabilities(None).unwrap().permitted;
         assert_eq!(remaining(for_files), held & FILES);
-        assert_eq!(remaining(|| for_collections(|| true)), held & LOOK);
-        assert_eq!(remaining(|| for_collections(|| false)), held & LOOK.union(MAPS));
+        assert_eq!(remaining(|| for_collections(|| true)), held & COLLECTION);
+        assert_eq!(remaining(|| for_collections(|| false)), held & COLLECTION.union(MAPS));
         assert_eq!(capabilities(None).unwrap().permitted, held);
+    }
+
+    #[test]
+    fn the_coarse_capability_includes_the_finer_ones() {
+        const NEEDED: [(CapabilitySet, &str); 2] =
+            [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE")];
+        assert_eq!(missing(CapabilitySet::SYS_ADMIN, &NEEDED), ["CAP_SYS_PTRACE"]);
+        assert_eq!(missing(CapabilitySet::empty(), &NEEDED), ["CAP_BPF", "CAP_SYS_PTRACE"]);
+        assert_eq!(missing(CapabilitySet::all(), &NEEDED), [""; 0]);
     }
 
     #[test]

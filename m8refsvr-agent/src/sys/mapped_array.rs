@@ -52,7 +52,7 @@ pub(crate) struct SharedArray<T> {
     map: OwnedFd,
     protection: ProtFlags,
     length: u32,
-    /// Whether something could not be read or written since it was last asked.
+    /// See [`Self::unmapped`].
     unmapped: Cell<bool>,
     /// Those that are kept, each at the place of its number, modulo how many there can be.
     windows: RefCell<Vec<Option<Window>>>,
@@ -77,13 +77,13 @@ impl<T: Record> SharedArray<T> {
         Ok(array)
     }
 
-    /// Whether a record could not be mapped since [`Self::take_unmapped`] was asked, for want of memory: it was as if it did
-    /// not exist.
+    /// Whether a record could not be mapped into memory since the last call of [`Self::take_unmapped`]. Such a record is
+    /// read as if it did not exist.
     pub(crate) fn unmapped(&self) -> bool {
         self.unmapped.get()
     }
 
-    /// The same, and forgets it.
+    /// The same, and resets it.
     pub(crate) fn take_unmapped(&self) -> bool {
         self.unmapped.take()
     }

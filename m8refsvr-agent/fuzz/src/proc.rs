@@ -64,7 +64,7 @@ pub(crate) fn statm(data: &[u8]) {
     let Some(memory) = Memory::parse(data) else { return };
     let pages = [memory.virtual_bytes, memory.resident_bytes].map(|bytes| bytes / 4096);
     for (pages, bytes) in pages.into_iter().zip([memory.virtual_bytes, memory.resident_bytes]) {
-        // More than can be told in bytes is told as the most.
+        // A number of bytes that does not fit is the largest one.
         assert!(bytes == u64::MAX || tells(data, pages), "{pages} pages");
     }
     let line = format!("{} {} 0\n", pages[0], pages[1]);

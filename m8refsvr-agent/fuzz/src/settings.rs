@@ -1,4 +1,4 @@
-//! What users say: by flags, variables and files.
+//! Settings of users: flags, variables and files.
 
 use std::{
     ffi::OsString,
@@ -19,7 +19,7 @@ use m8refsvr_agent::{
 
 use super::parts;
 
-/// What a command line without words says: to take one apart costs more than all else here.
+/// An empty command line, parsed once: that takes longer than all else here.
 static CLI: LazyLock<Mutex<Cli>> = LazyLock::new(|| Mutex::new(Cli::parse_from(["agent"])));
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -75,7 +75,7 @@ pub(crate) fn endpoint(data: &[u8]) {
             assert_ne!(uri.port_u16(), Some(0), "{uri}");
             assert!(protocol == Protocol::Grpc || uri.path().ends_with("/v1/metrics"), "{uri}");
             assert!(!uri.to_string().chars().any(char::is_control), "{uri}");
-            // What is understood once is understood alike when it is said again.
+            // An endpoint that was parsed is parsed to itself again.
             cli.export.endpoint = Some(uri.to_string());
             let again = self::export(&cli, |_| None).expect("it was an endpoint");
             assert_eq!(again.receiver.endpoint, uri);

@@ -42,7 +42,7 @@ impl Security {
     }
 }
 
-/// The address of the receiver, and a remark for the user about it. `is_http` tells whether the protocol is HTTP.
+/// The address of the receiver, and a remark for the user about it. `is_http` is whether the protocol is HTTP.
 pub(super) fn of_receiver(
     cli: &cli::Export,
     given: &Given,
@@ -73,8 +73,8 @@ fn default_port_remark(setting: &str, url: &str, endpoint: &Uri) -> Option<Strin
     Some(format!("{setting}: {url} has no port: {port} is taken; OTLP's are 4317 and 4318"))
 }
 
-/// Parses a URL. `setting` is the flag or variable that has it. `has_whole_path` is `None` for gRPC, and for HTTP tells
-/// whether the path is complete; else the path of metrics is added.
+/// Parses a URL. `setting` is the flag or variable that has it. `has_whole_path` is `None` for gRPC, and for HTTP
+/// whether the path is complete; if it is not, the path of metrics is added.
 fn parse(
     url: &str,
     setting: &str,

@@ -157,7 +157,7 @@ fn an_explicit_false_of_insecure_means_tls_where_nothing_else_decides() {
     assert_eq!(to(&["--agent-host", "a"], &[no]), "https://a:4317/");
     let of_metrics = ("OTEL_EXPORTER_OTLP_METRICS_INSECURE", "true");
     assert_eq!(to(&schemeless, &[no, of_metrics]), "http://a:1/");
-    // Others win, which is said.
+    // Other settings win, and a remark names them.
     assert_eq!(to(&["--endpoint", "http://a:1"], &[no]), "http://a:1/");
     let said = remarks(&["--endpoint", "http://a:1"], &[no]);
     assert!(said.ends_with("OTEL_EXPORTER_OTLP_INSECURE (the endpoint's scheme decides)"), "{said}");

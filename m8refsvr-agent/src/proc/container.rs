@@ -1,4 +1,4 @@
-//! The id of the container in which a process runs, as far as the path of its cgroup tells it.
+//! The id of the container in which a process runs, from the path of its cgroup.
 
 use std::ffi::OsStr;
 

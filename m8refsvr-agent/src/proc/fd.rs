@@ -3,7 +3,7 @@
 use super::{Process, Unreadable};
 
 /// Counts the open descriptors. Since Linux 6.2 the size of the folder `fd` is their number, so that one system call is
-/// enough. Older kernels say 0, and then the folder is listed.
+/// enough. Older kernels have 0 there, and then the folder is listed.
 pub fn count(process: &Process) -> Result<u64, Unreadable> {
     match u64::try_from(process.stat_of_fd()?.st_size) {
         Ok(size) if size > 0 => Ok(size),

@@ -192,12 +192,12 @@ mod tests {
 
     #[test]
     fn zeros_at_the_end_are_no_arguments_and_nothing_is_no_command() {
-        let told = invocation(b"/x", b"nginx: worker process\0\0\0");
-        assert_eq!(told.command.as_deref(), Some("nginx: worker process"));
-        assert_eq!(told.command_line, told.command);
+        let called = invocation(b"/x", b"nginx: worker process\0\0\0");
+        assert_eq!(called.command.as_deref(), Some("nginx: worker process"));
+        assert_eq!(called.command_line, called.command);
         for nothing in [&b""[..], b"\0", b"\0\0"] {
-            let told = invocation(b"/x", nothing);
-            assert_eq!((told.command, told.command_line), (None, None));
+            let called = invocation(b"/x", nothing);
+            assert_eq!((called.command, called.command_line), (None, None));
         }
         assert_eq!(invocation(b"/x", b"\0a\0").command, None);
     }
@@ -207,9 +207,9 @@ mod tests {
         let cut = |start: &str, bytes: &[u8]| {
             let mut line = start.as_bytes().to_vec();
             line.extend(bytes.iter().cycle().take(CMDLINE_LIMIT - line.len()));
-            let told = invocation(b"/x", &line);
-            assert_eq!(told.command, told.command_line);
-            told.command_line.unwrap()
+            let called = invocation(b"/x", &line);
+            assert_eq!(called.command, called.command_line);
+            called.command_line.unwrap()
         };
         for character in ['\u{20ac}', '\u{1f600}'] {
             for start in ["", "a", "ab", "abc"] {

@@ -15,7 +15,7 @@ const LIMIT: usize = 1 << 20;
 /// Hexadecimal digits of a set of signals.
 const MASK_DIGITS: usize = 16;
 
-/// The text of the file. Each value is looked for when it is asked for.
+/// The text of the file. A value is parsed when it is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Status<'a>(&'a [u8]);
 

@@ -1,4 +1,4 @@
-//! Why an export failed, in words that tell an administrator where to look; and whether to try the same again.
+//! Why an export failed, in words that tell an administrator where to look, and whether it may be retried.
 
 use std::{error::Error, io, time::Duration};
 
@@ -9,65 +9,65 @@ use thiserror::Error;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-/// Bytes of an answer that are quoted.
+/// Bytes of a receiver's message that are quoted.
 const QUOTED: usize = 200;
 
 /// Why an export failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ExportError {
-    /// It took too long.
+    /// No response within the timeout.
     #[error("no answer within {:?}: the receiver hangs, or a firewall drops what is sent to it", rounded(*.0))]
     Timeout(Duration),
-    /// Nobody listens.
+    /// The TCP connection was refused.
     #[error("connection refused: nothing listens there")]
     Refused,
-    /// The name has no address.
+    /// The host name could not be resolved.
     #[error("the host's name can't be resolved: {0}")]
     Name(String),
-    /// A proxy is between, and brings nothing there.
+    /// A proxy could not be reached, or opened no tunnel.
     #[error("the proxy {proxy} {reason}; check it, or except the receiver's host by NO_PROXY")]
     Proxy {
-        /// Which, without credentials.
+        /// Its URL without credentials.
         proxy: String,
-        /// What it does.
+        /// What failed.
         reason: String,
     },
-    /// One side does not accept the other's certificate, or TLS at all.
+    /// The TLS handshake failed: one side refused the other's certificate, or does not speak TLS.
     #[error("TLS: {0}")]
     Tls(String),
-    /// Anything else below HTTP.
+    /// Any other error below HTTP.
     #[error("the connection failed: {0}")]
     Connection(String),
-    /// A page came as answer.
+    /// The response was a web page.
     #[error("a page came as answer: no OTLP receiver listens there; check the port and --protocol")]
     NoReceiver,
-    /// The libraries could not cope with an answer, or with what they were given.
+    /// A library panicked, or refused its settings.
     #[error("the exporter failed by itself: {0}; the receiver's answer may be broken")]
     Broken(String),
-    /// The receiver, or a proxy before it, says no, by HTTP.
+    /// An HTTP status that is not one of success, by the receiver or a proxy.
     #[error("the receiver answered HTTP status {status}{}{}", quoted(message), hint(*status))]
     Status {
-        /// The status.
+        /// The status code.
         status: u16,
-        /// What it said.
+        /// The message of the receiver.
         message: String,
-        /// When it wants to be asked again.
+        /// How long to wait before a retry, if the receiver says so.
         after: Option<Duration>,
     },
-    /// The receiver says no, by gRPC.
+    /// A gRPC status that is not `OK`.
     #[error("the receiver answered gRPC status {code:?}{}{}", quoted(message), grpc_hint(*code))]
     Grpc {
-        /// The status.
+        /// The status code.
         code: Code,
-        /// What it said.
+        /// The message of the receiver.
         message: String,
-        /// When it wants to be asked again.
+        /// How long to wait before a retry, if the receiver says so.
         after: Option<Duration>,
     },
 }
 
 impl ExportError {
-    /// Whether the same may be accepted later, as the specification of OTLP says.
+    /// Whether the request may be retried, by the specification of OTLP.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Timeout(_)
@@ -92,7 +92,7 @@ impl ExportError {
         }
     }
 
-    /// What of it tells whether it is the same as before: words differ from one time to the next.
+    /// The same for errors that are logged as one that repeats: their messages may differ each time.
     pub fn kind(&self) -> String {
         match self {
             Self::Timeout(_)
@@ -108,12 +108,12 @@ impl ExportError {
         }
     }
 
-    /// Whether there was no answer, so that the connection may be dead.
+    /// Whether there was no response, so that the connection may be dead.
     pub fn is_of_connection(&self) -> bool {
         !matches!(self, Self::Status { .. } | Self::Grpc { .. })
     }
 
-    /// When the receiver wants to be asked again.
+    /// How long to wait before a retry, if the receiver says so.
     pub fn after(&self) -> Option<Duration> {
         match self {
             Self::Status { after, .. } | Self::Grpc { after, .. } => *after,
@@ -121,7 +121,7 @@ impl ExportError {
         }
     }
 
-    /// From an answer that is not one of success.
+    /// From an HTTP response that is not one of success.
     pub fn of_response(status: http::StatusCode, headers: &http::HeaderMap, body: &Bytes) -> Self {
         let header = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let is_protobuf = header(http::header::CONTENT_TYPE) == Some("application/x-protobuf");
@@ -142,7 +142,7 @@ impl ExportError {
         Self::Status { status: status.as_u16(), message, after }
     }
 
-    /// From a status of gRPC that is not one of success.
+    /// From a gRPC status that is not `OK`.
     pub(super) fn of_status(status: &tonic::Status) -> Self {
         if let Some(status) = http_status(status.message()) {
             return match status {
@@ -150,7 +150,7 @@ impl ExportError {
                 status => Self::Status { status, message: String::new(), after: None },
             };
         }
-        // That it is there says that the same may be tried again, also where it names no time.
+        // `RetryInfo` allows a retry even if it has no delay.
         let after = status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default());
         Self::Grpc { code: status.code(), message: status.message().into(), after }
     }
@@ -160,7 +160,7 @@ impl ExportError {
         Self::Tls(tls_words(error, host))
     }
 
-    /// From an error below HTTP, by the one of its causes that tells most.
+    /// From an error below HTTP, by the most specific of its causes.
     pub(super) fn of_transport(error: &(dyn Error + 'static), host: &str) -> Self {
         let mut texts: Vec<String> = Vec::new();
         let mut current = Some(error);
@@ -176,7 +176,7 @@ impl ExportError {
                 if io.kind() == io::ErrorKind::ConnectionRefused {
                     return Self::Refused;
                 }
-                // The source of such an error is that of what it wraps, not what it wraps.
+                // `source` of an `io::Error` skips the error that it wraps.
                 if let Some(inner) = io.get_ref() {
                     next = Some(inner);
                 }
@@ -197,7 +197,7 @@ impl ExportError {
 fn tls_words(error: &rustls::Error, host: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(reason) => match reason {
-            // A signature that does not fit is that of another authority of the same name.
+            // A bad signature means another authority with the same name.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the receiver's certificate is of an unknown authority: give that authority's with --ca-cert"
                     .into()
@@ -234,7 +234,7 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
     }
 }
 
-/// What is wrong with a certificate; rustls itself says most of it in the names of its code.
+/// The fault of a certificate in words. Messages of rustls are mostly names in its code.
 pub(super) fn certificate_words(reason: &CertificateError) -> &'static str {
     match reason {
         CertificateError::BadEncoding => "it is not encoded as a certificate must be",
@@ -264,12 +264,12 @@ pub(super) fn certificate_words(reason: &CertificateError) -> &'static str {
     }
 }
 
-/// To milliseconds: no more matters.
+/// Rounded down to milliseconds.
 fn rounded(time: Duration) -> Duration {
     Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX))
 }
 
-/// What helps, where the status alone does not tell.
+/// Advice for a status.
 fn hint(status: u16) -> &'static str {
     match status {
         407 => "; it is a proxy's: give it credentials as in HTTP_PROXY=http://user:password@host:port",
@@ -281,7 +281,7 @@ fn hint(status: u16) -> &'static str {
     }
 }
 
-/// The same for gRPC.
+/// Advice for a gRPC status.
 fn grpc_hint(code: Code) -> &'static str {
     match code {
         Code::Unauthenticated | Code::PermissionDenied => hint(403),
@@ -290,21 +290,21 @@ fn grpc_hint(code: Code) -> &'static str {
     }
 }
 
-/// The status of HTTP in the words that tonic has for an answer that is not one of gRPC, such as a proxy's page: it makes
-/// codes of its own of them, which don't tell what may be tried again.
+/// The HTTP status in tonic's message about a response that is not of gRPC, such as a proxy's page. tonic gives such a
+/// response a gRPC code of its own, which does not tell whether it may be retried.
 fn http_status(message: &str) -> Option<u16> {
     const WORDS: [&str; 2] = ["mapped from HTTP status code ", "while receiving response with status: "];
     let status = WORDS.iter().find_map(|words| Some(message.split_once(words)?.1))?;
     status.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// What the other side said, after a colon.
+/// A message of the other side, after a colon.
 fn quoted(message: &str) -> String {
     let line = one_line(message);
     if line.is_empty() { line } else { format!(": {line}") }
 }
 
-/// The beginning of what the other side said, on one line and without the tags of a page.
+/// The start of a message of the other side, on one line and without HTML tags.
 pub(super) fn one_line(message: &str) -> String {
     let mut text = String::new();
     let mut in_tag = false;
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_one_of_grpc_is_told_by_its_status() {
+    fn a_response_that_is_not_of_grpc_has_its_http_status() {
         let of = |message: &str| ExportError::of_status(&tonic::Status::internal(message));
         let flag =
             "protocol error: received message with invalid compression flag: 60 (valid flags are 0 and 1)";

@@ -1,4 +1,4 @@
-//! The proxy on the way to a receiver: which one the environment names, by the rules of curl. Nothing is connected here.
+//! The proxy that the environment names for a receiver, by the rules of curl. Opens no connection.
 
 use std::{ffi::OsString, fmt, net::IpAddr};
 
@@ -8,17 +8,17 @@ use thiserror::Error;
 
 use crate::logging::escape::without_secrets;
 
-/// Where a proxy listens whose URL has no port.
+/// The port of a proxy whose URL has none.
 const PORT: u16 = 80;
 
-/// A proxy.
+/// A proxy that is spoken to in HTTP without TLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// `http://host:port`, without credentials.
     pub uri: Uri,
-    /// What it wants in `Proxy-Authorization`; marked as sensitive.
+    /// `Proxy-Authorization`; marked as sensitive.
     pub authorization: Option<HeaderValue>,
-    /// The variable that named it.
+    /// The variable that names it.
     pub variable: &'static str,
 }
 
@@ -32,8 +32,8 @@ pub struct ProxyError {
 }
 
 impl Proxy {
-    /// The one that the variables name for this endpoint. In lower case a variable wins over the same in upper case,
-    /// that of the endpoint's scheme over the one for all, and one that is empty is not set.
+    /// The proxy for this endpoint. The variable of the endpoint's scheme wins over the one for all schemes, and a name in
+    /// lower case over the same in upper case. An empty variable counts as not set.
     pub fn of(
         endpoint: &Uri,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -54,11 +54,11 @@ impl Proxy {
         let shown = without_secrets(&value.to_string_lossy());
         let wrong = |reason| ProxyError { variable: name, url: shown.clone(), reason };
         let text = value.to_str().ok_or_else(|| wrong("it is not UTF-8"))?;
-        let (uri, authorization) = taken_apart(text.trim(), endpoint).map_err(wrong)?;
+        let (uri, authorization) = parse(text.trim(), endpoint).map_err(wrong)?;
         Ok(Some(Self { uri, authorization, variable: name }))
     }
 
-    /// For people: the URL with its credentials masked, and the variable.
+    /// The URL with masked credentials and the variable, for logs and messages.
     pub fn shown(&self) -> String {
         let user = if self.authorization.is_some() { "***@" } else { "" };
         let place = self.uri.authority().map(ToString::to_string).unwrap_or_default();
@@ -72,7 +72,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Whether it is on loopback, where no proxy is between.
+/// Whether the endpoint is on loopback, which is never reached by a proxy.
 fn is_this_machine(endpoint: &Uri) -> bool {
     let host = endpoint.host().unwrap_or_default().trim_end_matches('.');
     let plain = host.trim_start_matches('[').trim_end_matches(']');
@@ -82,10 +82,10 @@ fn is_this_machine(endpoint: &Uri) -> bool {
     }
 }
 
-/// Whether `NO_PROXY` is for it; curl takes blanks between its entries, too.
+/// Whether `NO_PROXY` names the endpoint. Entries may be separated by blanks too, as curl allows.
 fn is_excepted(endpoint: &Uri, excepted: &str) -> bool {
     let entries: Vec<&str> = excepted.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).collect();
-    // The matcher takes it for all names, but for no address.
+    // The matcher takes a star for all names, but for no address.
     if entries.contains(&"*") {
         return true;
     }
@@ -93,8 +93,8 @@ fn is_excepted(endpoint: &Uri, excepted: &str) -> bool {
     any.intercept(endpoint).is_none()
 }
 
-/// `http://host:port`, and what its credentials become in a header; or what is wrong with it.
-fn taken_apart(text: &str, endpoint: &Uri) -> Result<(Uri, Option<HeaderValue>), &'static str> {
+/// `http://host:port`, and the header with its credentials. The error says what is wrong.
+fn parse(text: &str, endpoint: &Uri) -> Result<(Uri, Option<HeaderValue>), &'static str> {
     let (scheme, place) = text.split_once("://").unwrap_or(("http", text));
     if !scheme.eq_ignore_ascii_case("http") {
         return Err("only proxies that are spoken to in HTTP without TLS are possible");
@@ -106,7 +106,7 @@ fn taken_apart(text: &str, endpoint: &Uri) -> Result<(Uri, Option<HeaderValue>),
         return Err("an @ in a password is written %40");
     }
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    // Without a port, nothing follows the host.
+    // A place that is longer than its host has a port, even if it can't be parsed.
     let host = url.host().unwrap_or_default();
     let port = match (url.port_u16(), place.len() > host.len()) {
         (Some(port), true) if port > 0 => port,
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(chosen("http://192.0.2.1:4317/", &all), None);
         let both = [("ALL_PROXY", "http://proxy:1"), ("no_proxy", "other"), ("NO_PROXY", "*")];
         assert_eq!(chosen(PLAIN, &both), Some("ALL_PROXY"));
-        // What is not used is not taken apart.
+        // A proxy that is not used is not parsed.
         assert_eq!(chosen(PLAIN, &[("ALL_PROXY", "socks5://proxy"), ("NO_PROXY", "*")]), None);
     }
 

@@ -91,7 +91,7 @@ pub enum TlsError {
     #[error("this system has no certificates of authorities (package ca-certificates): give --ca-cert")]
     NoSystemRoots,
     /// The TLS library refuses its own settings.
-    #[error("TLS is not to be had: {0}")]
+    #[error("TLS can't be set up: {0}")]
     Provider(String),
 }
 

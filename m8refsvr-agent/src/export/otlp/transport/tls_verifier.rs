@@ -1,6 +1,6 @@
-//! Whether the receiver's certificate is trusted: as the Web PKI has it, and where that refuses a certificate only as it is
-//! an authority's, it is taken if the user gave that very certificate. `openssl req -x509` makes such ones, with CA:TRUE,
-//! which servers then use themselves; curl and other clients accept them.
+//! Verifies the receiver's certificate by the Web PKI, with one exception. The Web PKI refuses a server's certificate that is
+//! an authority's (CA:TRUE). It is accepted if the user gave that very certificate as an authority. Servers use such
+//! certificates because `openssl req -x509` makes them, and curl and other clients accept them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -20,16 +20,16 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-/// Verifies a receiver's certificate with the authorities of a file.
+/// A verifier by the authorities of a file.
 #[derive(Debug)]
 pub(super) struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
-    /// All that is in the file.
+    /// All certificates of the file.
     given: Vec<CertificateDer<'static>>,
 }
 
 impl Verifier {
-    /// An error where there are no authorities.
+    /// An error where `authorities` is empty.
     pub(super) fn new(
         authorities: RootCertStore,
         given: Vec<CertificateDer<'static>>,
@@ -85,7 +85,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether it is refused as an authority's certificate.
+/// Whether the certificate was refused because it is an authority's.
 fn is_as_authority(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -103,7 +103,7 @@ fn in_time(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Certi
     Ok(())
 }
 
-/// Where its purposes are named, servers must be among them.
+/// An error where the certificate names its purposes (extended key usage), and servers are not among them.
 fn for_servers(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
     match certificate.extended_key_usage() {
         Ok(None) => Ok(()),
@@ -113,8 +113,8 @@ fn for_servers(certificate: &X509Certificate<'_>) -> Result<(), CertificateError
     }
 }
 
-/// Whether it is for this name: by its alternative names, or where it has none of hosts by its common name, as OpenSSL
-/// does.
+/// An error where the certificate is for another name. Its alternative names count, or if none of them is a host's, its
+/// common name, as in OpenSSL.
 fn named(
     end_entity: &CertificateDer<'_>,
     certificate: &X509Certificate<'_>,
@@ -141,7 +141,7 @@ fn named(
     if is_named { Ok(()) } else { Err(CertificateError::NotValidForName.into()) }
 }
 
-/// Whether a common name is a host's; a star stands for its first label.
+/// Whether a common name is that of a host. A star stands for the first label.
 fn is_name_of(name: &str, host: &str) -> bool {
     let (name, host) = (name.trim_end_matches('.'), host.trim_end_matches('.'));
     match (name.strip_prefix("*."), host.split_once('.')) {
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::export::otlp::{ExportError, Files};
 
-    /// As `openssl req -x509 -subj /CN=COMMON` makes it, with these alternative names.
+    /// A certificate as by `openssl req -x509 -subj /CN=COMMON`, with these alternative names.
     fn params(common: &str, names: &[&str]) -> CertificateParams {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -188,7 +188,7 @@ mod tests {
         (params.self_signed(&key).unwrap(), key)
     }
 
-    /// Shows its certificate whatever the key is.
+    /// A server that shows this certificate, whatever its key is.
     #[derive(Debug)]
     struct Shows(Arc<CertifiedKey>);
 
@@ -198,8 +198,8 @@ mod tests {
         }
     }
 
-    /// A handshake with a server that shows `shown` and has `key`, of a client that was given `given`, for each version
-    /// of TLS; why the client refuses the first time.
+    /// A handshake by each version of TLS: the server shows `shown` and has `key`, the client trusts `given`. The first error
+    /// of the client.
     fn handshake(shown: &Certificate, key: &KeyPair, given: &Certificate, host: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
@@ -234,7 +234,7 @@ mod tests {
         Ok(())
     }
 
-    /// With the certificate that the server shows given as the authority.
+    /// A handshake where the client trusts the certificate that the server shows.
     fn itself(params: &CertificateParams, host: &str) -> Result<(), String> {
         let (certificate, key) = made(params);
         handshake(&certificate, &key, &certificate, host)
@@ -314,7 +314,7 @@ mod tests {
         verified(&present).unwrap();
         assert_eq!(verified(&over).unwrap_err(), "TLS: the receiver's certificate has expired");
         assert!(verified(&coming).unwrap_err().contains("not valid yet"));
-        // Whoever else looks at the time, it is looked at here.
+        // The validity is checked here too, not only by the Web PKI.
         let parsed = |certificate: &Certificate| {
             let (_, parsed) = X509Certificate::from_der(certificate.der()).unwrap();
             in_time(&parsed, now)

@@ -1,5 +1,5 @@
-//! A tunnel through a proxy, by CONNECT (RFC 9110, section 9.3.6). hyper-util's takes for part of the proxy's answer what
-//! the receiver says first, as one of HTTP/2 does, and waits for more; and it tells no status.
+//! A tunnel through a proxy, by CONNECT (RFC 9110, section 9.3.6). The one of hyper-util returns no status. It also takes
+//! the first bytes of an HTTP/2 receiver for a part of the proxy's response, and waits for more.
 
 use std::io;
 
@@ -10,38 +10,38 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Bytes of an answer's head that are read.
+/// Bytes of a response's head that are read.
 const HEAD: usize = 8 << 10;
 
 /// Why a proxy opens no tunnel.
 #[derive(Debug, Error)]
 pub(super) enum TunnelError {
-    /// It says no.
+    /// It refused, by this status.
     #[error("status {0}{hint}", hint = hint(*.0))]
     Status(u16),
-    /// It does not speak HTTP.
+    /// Its response is not HTTP.
     #[error("what it answers is not HTTP")]
     NoHttp,
-    /// The connection to it failed.
+    /// The connection to the proxy failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Has the proxy at the other end of a connection open a tunnel to `place`, a host and a port. What follows on the
-/// connection is between the two.
+/// Asks the proxy at the other end of `stream` for a tunnel to `authority`, a host and a port. All that follows on the stream
+/// is between the agent and the receiver.
 pub(super) async fn open(
     stream: &mut TcpStream,
-    place: &str,
+    authority: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<(), TunnelError> {
-    let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
+    let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
     if let Some(authorization) = authorization {
         request.extend([b"Proxy-Authorization: ", authorization.as_bytes(), b"\r\n"].concat());
     }
     request.extend(b"\r\n");
     stream.write_all(&request).await?;
     let mut head = Vec::new();
-    // One by one: what stands behind the head is the receiver's.
+    // Byte by byte: what follows the head is of the receiver.
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == HEAD {
             return Err(TunnelError::NoHttp);
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a proxy that answers this, in pieces; and what follows it on the connection.
+    /// The outcome with a proxy that responds with these pieces, and the bytes that follow on the connection.
     async fn opened(pieces: &[&[u8]]) -> (Result<(), String>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_receiver_says_first_is_left_for_who_speaks_with_it() {
+    async fn bytes_of_the_receiver_stay_on_the_connection() {
         let answer = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n\x00\x00\x00\x04settings";
         let (outcome, rest) = opened(&[answer]).await;
         assert_eq!((outcome, rest), (Ok(()), b"\x00\x00\x00\x04settings".to_vec()));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_with_its_status() {
+    async fn a_refusal_has_its_status() {
         let of = async |answer: &'static [u8]| opened(&[answer]).await.0.unwrap_err();
         assert!(of(b"HTTP/1.1 407 no\r\n\r\n").await.starts_with("status 407, it wants credentials"));
         assert!(of(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await.starts_with("status 502"));
@@ -121,7 +121,7 @@ mod tests {
         {
             assert_eq!(of(nonsense).await, "what it answers is not HTTP");
         }
-        // It hangs up in the middle.
+        // The connection is closed within the head.
         assert!(!of(b"HTTP/1.1 200 ").await.is_empty());
     }
 }

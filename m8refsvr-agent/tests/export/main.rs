@@ -13,6 +13,7 @@ mod mock;
 mod nginx;
 mod receiver;
 mod relay;
+mod requests;
 mod rotel;
 mod send;
 mod server;

@@ -2,30 +2,33 @@
 
 use std::{
     os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use m8refsvr_agent::{
-    bpf::{Kernel, Options, Switches},
+    bpf::{Kernel, Options},
     collector::Collector,
     export::document::{Context, Document},
     metrics::{accumulator::Accumulator, churn::Churn},
     model::{
-        counters::{Counter, OriginKind, Readings, Totals},
+        counters::Counter,
         exit::ProcessEnd,
         sample::{ProcessSample, Sample},
     },
     proc::{
         Proc,
-        io::StorageIo,
         system::{Host, memory_bytes},
     },
     tracker::selector::Selector,
 };
-use m8refsvr_common::record::{Counts, ProcessState};
-use m8refsvr_test_support::load::no_process_starts;
+use m8refsvr_common::record::ProcessState;
+use m8refsvr_test_support::load::{Usage, no_process_starts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
+
+use crate::load::own;
 
 /// A collector of the processes with this name, with the programs attached as `options` say.
 pub(crate) fn collector_with(name: &str, options: &Options) -> Collector {
@@ -61,10 +64,10 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(collector: Collector) -> Self {
         let told = collector.descriptor().unwrap();
-        let mut watching =
+        let mut agent =
             Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), told, over: Vec::new() };
-        watching.collect();
-        watching
+        agent.collect();
+        agent
     }
 
     pub(crate) fn collect(&mut self) -> Sample {
@@ -157,47 +160,61 @@ pub(crate) fn metrics(document: &Value, pid: u32) -> &Value {
     &processes.iter().find(|process| process["pid"] == pid).expect("the process is in the document")["metrics"]
 }
 
-/// Counters of a process, as the kernel's records have them.
-pub(crate) trait Counted {
-    fn counter(&self, counter: Counter) -> Option<u64>;
-
-    fn switches(&self) -> Option<Switches> {
-        Some(Switches {
-            voluntary: self.counter(Counter::Voluntary)?,
-            involuntary: self.counter(Counter::Involuntary)?,
-        })
-    }
-
-    fn block(&self) -> Option<Counts> {
-        Some(Counts {
-            read_bytes: self.counter(Counter::BlockRead)?,
-            write_bytes: self.counter(Counter::BlockWrite)?,
-            read_operations: self.counter(Counter::BlockReads)?,
-            write_operations: self.counter(Counter::BlockWrites)?,
-            ..Counts::default()
-        })
-    }
-
-    /// Those that /proc/PID/io has.
-    fn io(&self) -> Totals;
-
-    fn cpu_time(&self) -> Duration {
-        let parts = [Counter::CpuUser, Counter::CpuSystem].map(|part| self.counter(part).unwrap());
-        Duration::from_nanos(parts.iter().sum())
-    }
+pub(crate) fn agent_for(name: &str, capacity: u32) -> Agent {
+    let options = Options { capacity, bpf_fs: None, ..Options::default() };
+    Agent::new(collector_with(&own(name), &options))
 }
 
-impl Counted for ProcessSample {
-    fn counter(&self, counter: Counter) -> Option<u64> {
-        self.counters.get(counter)
-    }
-
-    fn io(&self) -> Totals {
-        Totals::of(|counter| self.counters.get(counter).filter(|_| counter.origin().kind() == OriginKind::Io))
-    }
+/// Follows what a thread does until it is done, looking at each interval.
+pub(crate) fn during(agent: &mut Agent, interval: Duration, load: impl FnOnce() -> Usage + Send) -> Usage {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let usage = load();
+            is_done.store(true, Ordering::Relaxed);
+            usage
+        });
+        agent.until(interval, || is_done.load(Ordering::Relaxed));
+        load.join().unwrap()
+    })
 }
 
-/// What was read in /proc/PID/io, as counters.
-pub(crate) fn counters_of(io: &StorageIo) -> Totals {
-    Totals::read(Readings { io: Some(io), ..Readings::default() })
+/// The totals are what `wait4` told, of processes that have all ended.
+pub(crate) fn equals(agent: &mut Agent, usage: &Usage) {
+    agent.until_ended(usage.processes);
+    assert_eq!((agent.churn().starts, agent.exits()), (usage.processes, usage.processes));
+    let switches = agent.total(Counter::Voluntary) + agent.total(Counter::Involuntary);
+    // The switch on exit is after the kernel's own count where the parent is fast.
+    let most = usage.switches + usage.processes;
+    assert!((usage.switches..=most).contains(&switches), "{switches} switches, {usage:?}");
+    assert_eq!(agent.total(Counter::StorageWrite), usage.written_bytes);
+    let cpu = agent.total(Counter::CpuUser) + agent.total(Counter::CpuSystem);
+    let difference = cpu.abs_diff(u64::try_from(usage.cpu.as_nanos()).unwrap());
+    assert!(u128::from(difference) * 100 <= usage.cpu.as_nanos(), "{cpu} ns, {usage:?}");
+}
+
+pub(crate) fn drops(agent: &Agent) -> m8refsvr_common::record::DropsRecord {
+    agent.collector.kernel().unwrap().drops()
+}
+
+/// Looks until as many match as expected and no more come, or for five seconds.
+pub(crate) fn settled(
+    agent: &mut Agent,
+    expected: usize,
+) -> (Vec<u32>, m8refsvr_agent::model::sample::Sample) {
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut last = None;
+    // Whatever else happens on the machine may be told of too, so that this turns often.
+    while Instant::now() < end {
+        agent.follow_for(Duration::from_millis(50));
+        let sample = agent.collect();
+        let pids: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+        let is_settled = pids.len() == expected && last.as_ref() == Some(&pids);
+        if is_settled {
+            return (pids, sample);
+        }
+        last = Some(pids);
+    }
+    let sample = agent.collect();
+    (last.unwrap_or_default(), sample)
 }

@@ -1,6 +1,12 @@
 //! How these tests start the load: this program again, under other names.
 
-use std::{ffi::OsStr, path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+};
 
 use m8refsvr_agent::bpf::Switches;
 use m8refsvr_test_support::load::{self, LoadProcess};
@@ -77,7 +83,7 @@ impl Programs {
         Self(load::Programs::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")), &names).unwrap())
     }
 
-    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path(own(name))
     }
 
@@ -86,4 +92,18 @@ impl Programs {
         let folder = format!("{}/", self.0.folder().display());
         self.0.command(own(name), script.split(' ').map(|word| own(&word.replace("./", &folder))))
     }
+}
+
+/// Waits until a process has a name.
+pub(crate) fn wait_for_name(pid: u32, name: &str) {
+    let comm = PathBuf::from(format!("/proc/{pid}/comm"));
+    while fs::read_to_string(&comm).unwrap().trim() != own(name) {
+        thread::yield_now();
+    }
+}
+
+/// Ends a process that holds.
+pub(crate) fn end(child: &mut Child) {
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }

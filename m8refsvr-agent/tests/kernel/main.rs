@@ -7,6 +7,7 @@
 
 mod cases;
 mod collecting;
+mod counted;
 mod load;
 mod taskstats;
 

@@ -12,7 +12,8 @@ use m8refsvr_test_support::load::BLOCK;
 use crate::{
     Case,
     Need::{Bpf, Disk, Tracefs},
-    collecting::{Counted as _, collector, collector_with, document, metrics, of},
+    collecting::{collector, collector_with, document, metrics, of},
+    counted::Counted as _,
     load::{Load, work_folder},
 };
 

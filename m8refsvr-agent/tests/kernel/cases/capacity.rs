@@ -11,7 +11,8 @@ use m8refsvr_common::slot::Tgid;
 use crate::{
     Case,
     Need::{Bpf, Disk},
-    collecting::{Counted as _, collector_with, document, metrics, of},
+    collecting::{collector_with, document, metrics, of},
+    counted::Counted as _,
     load::Load,
 };
 

@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::{
     Case,
     Need::{Bpf, BpfFs, Disk},
-    collecting::{Counted as _, collector_with, document, metrics},
+    collecting::{collector_with, document, metrics},
+    counted::Counted as _,
     load::Load,
 };
 
@@ -89,7 +90,7 @@ fn alone() {
     let dumped = json(&output);
     assert_eq!(dumped["agent"]["running"], false);
     assert_eq!(dumped["targets"][0]["tgid"], load.pid());
-    assert_eq!(dumped["losses"]["no_free_slot"], 0);
+    assert_eq!(dumped["drops"]["no_free_slot"], 0);
     assert_eq!(dump(&["--agent", "1"]).status.code(), Some(2));
 }
 

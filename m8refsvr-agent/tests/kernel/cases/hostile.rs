@@ -16,12 +16,10 @@ use m8refsvr_test_support::machine::pids_cgroup;
 use crate::{
     Case,
     Need::{Bpf, ThreadGroup},
-    cases::{
-        lifecycle::{agent_for, end},
-        limits::part,
-    },
-    collecting::{Counted as _, of},
-    load::Programs,
+    cases::limits::part,
+    collecting::{agent_for, of},
+    counted::Counted as _,
+    load::{Programs, end},
 };
 
 pub(crate) const CASES: &[Case] = &[CROWD, DEEP];
@@ -47,16 +45,16 @@ fn crowd() {
     let mut later = agent_for(NAME, 8);
     let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     assert!(threads > THREADS / 3, "the machine lets a process have {threads} threads only");
-    for watching in [&mut from_its_start, &mut later] {
-        let sample = watching.collect();
+    for agent in [&mut from_its_start, &mut later] {
+        let sample = agent.collect();
         assert_eq!(of(&sample, child.id()).threads, threads as u64);
         // Each has begun to wait.
         assert!(of(&sample, child.id()).switches().unwrap().voluntary >= threads as u64 / 2);
     }
     end(&mut child);
-    for watching in [&mut from_its_start, &mut later] {
-        watching.until_ended(1);
-        let [over] = watching.over.as_slice() else { panic!("{:?}", watching.over) };
+    for agent in [&mut from_its_start, &mut later] {
+        agent.until_ended(1);
+        let [over] = agent.over.as_slice() else { panic!("{:?}", agent.over) };
         assert_eq!((over.identity.pid, over.how), (child.id(), EndKind::Exited(Exit::Code(0))));
     }
 }
@@ -112,10 +110,10 @@ fn deep() {
     assert!(groups.0.len() > 20, "{}", groups.0.len());
     fs::write(groups.0[0].join("pids.max"), "4").unwrap();
     let programs = Programs::new(&[NAME]);
-    let mut watching = agent_for(NAME, 8);
+    let mut agent = agent_for(NAME, 8);
     let mut child = start(&programs, "");
     fs::write(groups.innermost().join("cgroup.procs"), child.id().to_string()).unwrap();
-    let sample = watching.collect();
+    let sample = agent.collect();
     end(&mut child);
     assert_eq!(of(&sample, child.id()).limits_used.cgroup_pids, part(1, 4));
 }

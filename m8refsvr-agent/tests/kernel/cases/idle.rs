@@ -26,7 +26,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
-    collecting::{Counted as _, collector, counters_of, of},
+    collecting::{collector, of},
+    counted::{Counted as _, counters_of},
     load::Load,
 };
 

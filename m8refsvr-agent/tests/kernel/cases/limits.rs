@@ -13,8 +13,8 @@ use m8refsvr_test_support::machine::{memory_cgroup, pids_cgroup};
 use crate::{
     Case,
     Need::{Bpf, MemoryGroup, ThreadGroup},
-    cases::lifecycle::{agent_for, end},
-    load::Programs,
+    collecting::agent_for,
+    load::{Programs, end},
 };
 
 pub(crate) const CASES: &[Case] = &[OWN_LIMITS, MEMORY, THREADS];
@@ -24,11 +24,11 @@ const NAME: &str = "@_limit";
 /// Has a process follow words and hold, and looks at it.
 fn collect(words: &str) -> ProcessSample {
     let programs = Programs::new(&[NAME]);
-    let mut watching = agent_for(NAME, 8);
+    let mut agent = agent_for(NAME, 8);
     let mut command = programs.command(NAME, &format!("{words} ready wait-input"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    let sample = watching.collect();
+    let sample = agent.collect();
     end(&mut child);
     let [process] = sample.processes.as_slice() else { panic!("{:?}", sample.processes) };
     process.clone()

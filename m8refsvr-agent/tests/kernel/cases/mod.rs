@@ -7,13 +7,15 @@ mod capacity;
 mod children;
 pub(crate) mod container;
 mod dump;
+mod exits;
 mod hostile;
 mod idle;
-pub(crate) mod lifecycle;
+mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod names;
 pub(crate) mod rights;
+mod selection;
 mod service;
 pub(crate) mod stacked;
 mod switches;
@@ -26,6 +28,8 @@ pub(crate) fn all() -> Vec<Case> {
         stacked::CASES,
         capacity::CASES,
         lifecycle::CASES,
+        selection::CASES,
+        exits::CASES,
         children::CASES,
         limits::CASES,
         hostile::CASES,

@@ -9,7 +9,8 @@ use std::{
 use crate::{
     Case,
     Need::{Bpf, DeviceMapper, Lvm, Md},
-    collecting::{Counted as _, collector, of},
+    collecting::{collector, of},
+    counted::Counted as _,
     load::{Load, work_folder},
     release,
 };

@@ -8,7 +8,8 @@ use m8refsvr_agent::{
 use crate::{
     Case,
     Need::{Bpf, Linux, Taskstats as Accounting, Tracefs},
-    collecting::{Counted as _, collector, collector_of_proc, collector_with, of},
+    collecting::{collector, collector_of_proc, collector_with, of},
+    counted::Counted as _,
     load::Load,
     taskstats::Taskstats,
 };

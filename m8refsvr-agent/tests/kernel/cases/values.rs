@@ -16,11 +16,11 @@ use m8refsvr_agent::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid};
 use serde_json::Value;
 
-use super::lifecycle::agent_for;
 use crate::{
     Case,
     Need::{Bpf, SecondCpu},
-    collecting::{Counted as _, collector, collector_of_proc, document, metrics, of},
+    collecting::{agent_for, collector, collector_of_proc, document, metrics, of},
+    counted::Counted as _,
     load::{Load, Programs},
 };
 

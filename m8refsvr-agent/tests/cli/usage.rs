@@ -1,0 +1,54 @@
+//! Wrong usage: exit code 2, and what would be right.
+
+use crate::{agent, run};
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
+    let cases: [(&[&str], &str); 22] = [
+        (&["--interval", "0.01"], "give between 0.1 and 86400 seconds"),
+        (&["--interval", "1m"], "give a number of seconds"),
+        (&["--max-series-processes", "0"], "0 is not in 1.."),
+        (&["--protocol", "http/json"], "grpc, http/protobuf"),
+        (&["--endpoint", "ftp://a"], "neither http nor https"),
+        (&["--agent-port", "0"], "0 is not in 1..=65535"),
+        (&["--tls=maybe"], "give one of true, 1, yes, on, t, y"),
+        (&["--tls", "--ca-cert", "/no/such/file"], "/no/such/file: No such file"),
+        (&["--tls", "--client-cert", "/no/such/file"], "is given without --client-key"),
+        (&["--log-file", "/no/such/folder/log"], "give another --log-file"),
+        (&["--once", "--sample", "0"], "give between 0.01 and 86400 seconds"),
+        (&["--once", "--sample", "nan"], "give between 0.01 and 86400 seconds"),
+        (&["--once", "--sample", "1s"], "give a number of seconds"),
+        (&["--once", "--process", ""], "give a part of the name"),
+        (&["--once", "--process", " "], "give a part of the name"),
+        (&["--once", "--process", "/opt/M8RefSvr"], "give \"M8RefSvr\""),
+        (&["--once", "--process-regex", "("], "unclosed group"),
+        (&["--once", "--max-tracked-processes", "0"], "from 1 to 65535"),
+        (&["--once", "--ebpf", "maybe"], "auto, require, off"),
+        (&["--once", "--log-level", "loud"], "trace, debug, info, warning, error, critical"),
+        (&["--no-export"], "--once"),
+        (&["debug", "dump", "--ebpf", "off", "--bpf-fs", "/nowhere"], "--ebpf off loads no programs"),
+    ];
+    for (arguments, right) in cases {
+        let (code, out, said) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert_eq!(out, "", "{arguments:?}");
+        assert!(said.contains(right), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_proc_is_wrong_usage() {
+    for folder in ["/nowhere", "/"] {
+        let (code, out, said) = run(&["--once", "--no-export", "--proc-root", folder]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        assert!(said.contains(&format!("{folder} is not a /proc: mount the host's there")), "{said}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_is_wrong_usage() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let output = agent(&["--once", "--process"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("UTF-8"));
+}

@@ -1,9 +1,6 @@
 //! What the fuzzer found worth keeping, through the same targets again; `cargo xtask fuzz` looks for more.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-
-#[path = "../fuzz/src/lib.rs"]
-pub mod fuzz;
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +8,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
 };
+
+use m8refsvr_fuzz as fuzz;
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
@@ -34,12 +33,13 @@ fn each_input_of_the_corpus_is_taken_as_its_target_wants_it() {
 #[test]
 fn each_target_has_a_program_and_a_corpus() {
     let targets: BTreeSet<String> = fuzz::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let stems = |folder: &str| -> BTreeSet<String> {
-        let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
-        files(folder).iter().map(stem).collect()
+    let stems = |folder: &str, is_target: fn(&PathBuf) -> bool| -> BTreeSet<String> {
+        let stem = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+        files(folder).into_iter().filter(is_target).map(stem).collect()
     };
-    assert_eq!(stems("fuzz_targets"), targets);
-    assert_eq!(stems("corpus"), targets);
+    let is_program = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    assert_eq!(stems("fuzz_targets", is_program), targets);
+    assert_eq!(stems("corpus", |path| path.is_dir()), targets);
     for name in &targets {
         let program = fs::read_to_string(folder(&format!("fuzz_targets/{name}.rs"))).unwrap();
         assert!(program.contains(&format!("\"{name}\"")), "{name} runs another target");

@@ -32,6 +32,7 @@ pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
     let targets = files::entries(&folder.join("fuzz_targets"))?;
     let known: BTreeSet<String> = targets
         .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
         .collect();
     if let Some(unknown) = fuzz.targets.iter().find(|target| !known.contains(*target)) {
@@ -39,7 +40,8 @@ pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
     }
     apt::install_programs(&[("c++", "g++")])?;
     let program = cargo_tools::install("cargo-fuzz", CARGO_FUZZ_VERSION)?;
-    files::copy(&paths::root().join("Cargo.lock"), &folder.join("Cargo.lock"))?;
+    let programs = folder.join("fuzz_targets");
+    files::copy(&paths::root().join("Cargo.lock"), &programs.join("Cargo.lock"))?;
     let work = paths::target().join("fuzz");
     let chosen = known.iter().filter(|target| fuzz.targets.is_empty() || fuzz.targets.contains(target));
     for target in chosen {
@@ -51,7 +53,7 @@ pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
         command::run(
             Command::new(&program)
                 .args(["run", "--fuzz-dir"])
-                .arg(&folder)
+                .arg(&programs)
                 .arg("--target-dir")
                 .arg(work.join("build"))
                 .arg(target)

@@ -1,4 +1,4 @@
-//! Sending a request by hand, so that what the harness sees can be checked without the agent.
+//! Sending a request by hand, so that what a receiver shows can be checked without the agent.
 
 use std::{
     io::{Read, Write},

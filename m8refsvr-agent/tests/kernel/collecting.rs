@@ -1,4 +1,4 @@
-//! Collecting from actors as the agent does.
+//! Collections of the load, as the agent makes them.
 
 use std::{
     os::fd::OwnedFd,
@@ -52,20 +52,20 @@ fn selector(name: &str) -> Selector {
     Selector::new(&[name.to_owned()], &[]).unwrap()
 }
 
-/// A collector that looks now and then, takes in what the programs tell in between, and adds it up.
+/// An agent's loop: it collects now and then, takes in the events of the BPF programs in between, and adds up.
 pub(crate) struct Agent {
     pub(crate) collector: Collector,
     pub(crate) accumulator: Accumulator,
-    told: Option<OwnedFd>,
-    /// All that was over.
+    events: Option<OwnedFd>,
+    /// All that exited or no longer matches.
     pub(crate) over: Vec<ProcessEnd>,
 }
 
 impl Agent {
     pub(crate) fn new(collector: Collector) -> Self {
-        let told = collector.descriptor().unwrap();
+        let events = collector.descriptor().unwrap();
         let mut agent =
-            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), told, over: Vec::new() };
+            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), events, over: Vec::new() };
         agent.collect();
         agent
     }
@@ -80,7 +80,7 @@ impl Agent {
         sample
     }
 
-    /// Takes in what is told and looks at each interval, until `is_done`, and once more.
+    /// Takes in events and collects at each interval, until `is_done`, and once more.
     pub(crate) fn until(&mut self, interval: Duration, is_done: impl Fn() -> bool) {
         let mut next = Instant::now() + interval;
         while !is_done() {
@@ -93,18 +93,18 @@ impl Agent {
         self.collect();
     }
 
-    /// Takes in what is told, if it is within this time.
+    /// Takes in events, if there are any within this time.
     pub(crate) fn follow_for(&mut self, time: Duration) {
-        let told = self.told.as_ref().expect("the programs tell");
+        let events = self.events.as_ref().expect("the BPF programs send events");
         let time = Timespec::try_from(time).unwrap();
-        if poll(&mut [PollFd::new(told, PollFlags::IN)], Some(&time)).unwrap() > 0 {
+        if poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&time)).unwrap() > 0 {
             std::thread::sleep(Duration::from_millis(2));
             self.collector.follow().unwrap();
         }
     }
 
-    /// Waits until all that were watched have left their CPUs for the last time, which is when the programs know of an
-    /// end and may be long after who waits for a process knows, and looks until so many have ended.
+    /// Waits until all tracked processes have left their CPUs for the last time, and collects until so many have exited.
+    /// The BPF programs learn of an exit by that last switch, which may be long after a parent's wait has returned.
     pub(crate) fn until_ended(&mut self, processes: u64) {
         let end = Instant::now() + Duration::from_secs(10);
         let lives = |collector: &Collector| {
@@ -165,7 +165,7 @@ pub(crate) fn agent_for(name: &str, capacity: u32) -> Agent {
     Agent::new(collector_with(&own(name), &options))
 }
 
-/// Follows what a thread does until it is done, looking at each interval.
+/// Runs a load in a thread, and collects at each interval until it is done.
 pub(crate) fn during(agent: &mut Agent, interval: Duration, load: impl FnOnce() -> Usage + Send) -> Usage {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -179,7 +179,7 @@ pub(crate) fn during(agent: &mut Agent, interval: Duration, load: impl FnOnce() 
     })
 }
 
-/// The totals are what `wait4` told, of processes that have all ended.
+/// The totals are what `wait4` reported, of processes that have all ended.
 pub(crate) fn equals(agent: &mut Agent, usage: &Usage) {
     agent.until_ended(usage.processes);
     assert_eq!((agent.churn().starts, agent.exits()), (usage.processes, usage.processes));
@@ -204,7 +204,7 @@ pub(crate) fn settled(
 ) -> (Vec<u32>, m8refsvr_agent::model::sample::Sample) {
     let end = Instant::now() + Duration::from_secs(5);
     let mut last = None;
-    // Whatever else happens on the machine may be told of too, so that this turns often.
+    // There may be events of whatever else happens on the machine, so that this loop may turn often.
     while Instant::now() < end {
         agent.follow_for(Duration::from_millis(50));
         let sample = agent.collect();

@@ -3,7 +3,7 @@
 //! its name and the reason.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-#![expect(clippy::print_stderr, reason = "tells why tests were left out")]
+#![expect(clippy::print_stderr, reason = "says why tests were left out")]
 
 mod cases;
 mod collecting;
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     case::run(cases::all(), &arguments, |need| reason_against(need).err())
 }
 
-/// The first two numbers of the kernel's release. Unlike uname(2), this file tells the true one also below
+/// The first two numbers of the kernel's release. Unlike uname(2), this file has the true one also below
 /// `setarch --uname-2.6`.
 fn release() -> [u32; 2] {
     let name = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();

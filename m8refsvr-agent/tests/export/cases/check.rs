@@ -54,7 +54,7 @@ pub(super) fn assert_found(found: &[Found], check: &str, mark: &str, words: &str
 }
 
 const STEPS: Case =
-    Case::new("check goes all the way to the receiver, and tells which step fails", &[Mock, Nginx], steps);
+    Case::new("check goes all the way to the receiver, and names the step that fails", &[Mock, Nginx], steps);
 
 fn steps() {
     let certificates = Certificates::new();
@@ -103,7 +103,7 @@ fn steps() {
     assert_found(&found, "receiver's name", "failure", "receiver.invalid can't be resolved");
 }
 
-const IN_FORCE: Case = Case::new("check tells which settings it tried", &[], in_force);
+const IN_FORCE: Case = Case::new("check names the settings that it tried", &[], in_force);
 
 fn in_force() {
     let nobody = Reserved::new();

@@ -87,7 +87,7 @@ impl Delivery {
     }
 }
 
-const IN_TURN: Case = Case::new("a report is sent in the host's turn", &[Mock], in_turn);
+const IN_TURN: Case = Case::new("a report is sent after the host's export delay", &[Mock], in_turn);
 
 fn in_turn() {
     const TURN: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ fn in_turn() {
 }
 
 const FIRST_AND_LAST: Case = Case::new(
-    "the first report and the last wait for no turn, and one that waits makes room for a newer one",
+    "the first report and the last are not delayed, and one that waits makes room for a newer one",
     &[Mock],
     first_and_last,
 );

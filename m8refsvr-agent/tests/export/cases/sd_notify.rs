@@ -9,7 +9,7 @@ use crate::{Case, agent::Agent, load::Name, server::PATIENCE};
 pub(crate) const CASES: &[Case] = &[TOLD];
 
 const TOLD: Case = Case::new(
-    "the service manager is told when the agent is ready, that it lives, and when it ends",
+    "the service manager is notified when the agent is ready, that it lives, and when it ends",
     &[],
     told,
 );

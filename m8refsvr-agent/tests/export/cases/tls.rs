@@ -375,7 +375,7 @@ fn picky() {
 }
 
 const NO_TLS_THERE: Case =
-    Case::new("a receiver that speaks no TLS is told from one that does", &[Mock], no_tls_there);
+    Case::new("a receiver that speaks no TLS is distinguished from one that does", &[Mock], no_tls_there);
 
 fn no_tls_there() {
     let receiver = Receiver::start(Kind::Mock);

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[RELEASED, ONE_TOO_MANY, EXCHANGED, ID_COMES_AGAIN];
 
 const RELEASED: Case = Case::new(
-    "a slot that was taken from a living process is nobody's and given free once",
+    "a slot that was taken from a living process belongs to no process and is freed once",
     &[Bpf],
     released,
 );
@@ -106,7 +106,7 @@ fn id_comes_again() {
 }
 
 const ONE_TOO_MANY: Case = Case::new(
-    "one process too many is counted as lost and reported and gets the next free slot",
+    "one process too many is counted as dropped and reported and gets the next free slot",
     &[Bpf, Disk],
     one_too_many,
 );
@@ -139,7 +139,7 @@ fn one_too_many() {
     loads[0].run("write-direct 1 4");
     assert_eq!(of(&collector.collect().unwrap(), loads[0].pid()).block().unwrap().write_bytes, 4 << 20);
     drop(loads.remove(0));
-    // Its last switch, by which the programs see its end, may be later than what its parent was told.
+    // Its last switch, by which the programs see its end, may be later than when its parent learns of it.
     let end = Instant::now() + Duration::from_secs(10);
     let waited = loop {
         let waited = of(&collector.collect().unwrap(), loads[1].pid()).clone();

@@ -70,7 +70,7 @@ const CHILDREN: Case = Case::new(
 fn children() {
     let programs = Programs::new(&[NAME]);
     let written = |agent: &Agent| agent.total(Counter::StorageWrite);
-    // None of them is seen alive. wait4 tells what all of a family had, each once.
+    // None of them is seen alive. wait4 reports what all of a family had, each once.
     let mut agent = agent_for(NAME, 64);
     let mut usage = Usage::default();
     usage
@@ -95,7 +95,7 @@ fn children() {
         let mut before = written(&agent);
         for least in [1 << 20, 4096 + 65536] {
             step(&mut child);
-            // Where CPUs are busy, a child that its parent has waited for has yet to tell what it had, and counts at a
+            // Where CPUs are busy, a child that its parent has waited for may not have been accounted for yet, and counts at a
             // later collection.
             let end = Instant::now() + Duration::from_secs(10);
             while {

@@ -62,7 +62,7 @@ fn agrees() {
             let same = before.processes[0].switches() == after.processes[0].switches();
             same.then(|| (dumped, document(&collector, &first, &after)))
         })
-        .expect("the process rests");
+        .expect("the process is idle");
     assert_eq!(dumped["agent"]["running"], true);
     assert_eq!(dumped["settings"]["capacity"], 16);
     assert_eq!(dumped["settings"]["context_switches"], document["agent"]["sources"]["context_switches"]);
@@ -82,7 +82,8 @@ fn agrees() {
     assert!(table.contains(&format!("{}", 10 << 20)), "{table}");
 }
 
-const ALONE: Case = Case::new("without an agent the dump loads programs of its own", &[Bpf, BpfFs], alone);
+const ALONE: Case =
+    Case::new("without an agent the dump loads BPF programs of its own", &[Bpf, BpfFs], alone);
 
 fn alone() {
     let load = Load::start("M8RefSvr_alone");
@@ -107,12 +108,12 @@ fn without_bpf_fs() {
     assert_eq!(json(&output)["targets"], serde_json::json!([]));
 }
 
-/// Starts an agent that looks for a minute, and returns once it has looked.
+/// Starts an agent that samples for a minute, and returns once it has collected.
 fn collecting_agent() -> std::process::Child {
     agent_that(&["--once", "--no-export", "--sample", "60"], "first collection")
 }
 
-/// Starts an agent, and returns once it has said something.
+/// Starts an agent, and returns once it has logged something.
 fn agent_that(arguments: &[&str], says: &str) -> std::process::Child {
     let mut agent = Command::new(env!("CARGO_BIN_EXE_m8refsvr-agent"))
         .args(["--process", "M8RefSvr_none", "--log-level", "debug"])
@@ -127,15 +128,18 @@ fn agent_that(arguments: &[&str], says: &str) -> std::process::Child {
 }
 
 fn pinned(pid: u32) -> bool {
-    // Any folder of this process: `pins::running` passes over dead ones.
+    // Any folder of this process: `pins::running` skips dead ones.
     let folder = Path::new(BPF_FS).join("m8refsvr-0");
     std::fs::read_dir(folder).is_ok_and(|mut entries| {
         entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(&format!("{pid}-")))
     })
 }
 
-const NO_PINS_AFTER_SIGNAL: Case =
-    Case::new("an agent that is told to end leaves no pins", &[Bpf, BpfFs], no_pins_after_signal);
+const NO_PINS_AFTER_SIGNAL: Case = Case::new(
+    "an agent that takes one document leaves no pins when a signal ends it",
+    &[Bpf, BpfFs],
+    no_pins_after_signal,
+);
 
 fn no_pins_after_signal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
@@ -167,7 +171,7 @@ fn no_pins_after_monitoring() {
 }
 
 const PINS_OF_KILLED: Case = Case::new(
-    "the pins of an agent that was killed are passed over and removed by the next",
+    "the pins of an agent that was killed are skipped and removed by the next",
     &[Bpf, BpfFs],
     pins_of_killed,
 );

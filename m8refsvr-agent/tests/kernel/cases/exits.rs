@@ -16,7 +16,7 @@ pub(crate) const CASES: &[Case] = &[ENDS, OUT_OF_MEMORY];
 
 const NAME: &str = "@";
 
-const ENDS: Case = Case::new("an exit code a signal and a core are told apart", &[Bpf, CoreFiles], ends);
+const ENDS: Case = Case::new("an exit code, a signal and a core are distinguished", &[Bpf, CoreFiles], ends);
 
 fn ends() {
     let programs = Programs::new(&[NAME]);
@@ -30,7 +30,7 @@ fn ends() {
     ];
     for (words, expected) in cases {
         let mut agent = agent_for(NAME, 8);
-        // More than this program has, which starts it: its peak would be told as if it were the other's.
+        // More than this program has, which starts it: its peak would be reported as if it were the other's.
         let mut child = programs.command(NAME, &format!("allocate 250 {words}")).spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
@@ -44,8 +44,11 @@ fn ends() {
     }
 }
 
-const OUT_OF_MEMORY: Case =
-    Case::new("a process that the OOM killer ends is told from others", &[Bpf, MemoryGroup], out_of_memory);
+const OUT_OF_MEMORY: Case = Case::new(
+    "a process that the OOM killer ends is distinguished from others",
+    &[Bpf, MemoryGroup],
+    out_of_memory,
+);
 
 fn out_of_memory() {
     let (root, limit) = memory_cgroup().unwrap();

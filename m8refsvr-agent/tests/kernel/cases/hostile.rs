@@ -36,7 +36,7 @@ fn start(programs: &Programs, words: &str) -> Child {
     child
 }
 
-const CROWD: Case = Case::new("a crowd of threads is counted, and its end is told once", &[Bpf], crowd);
+const CROWD: Case = Case::new("a crowd of threads is counted, and its exit is reported once", &[Bpf], crowd);
 
 fn crowd() {
     let programs = Programs::new(&[NAME]);

@@ -44,7 +44,7 @@ fn kept(pid: u32) -> Vec<String> {
     names
 }
 
-/// Looks until the process is taken to be at rest for long.
+/// Collects until the process is taken to be idle for long.
 fn let_rest(collector: &mut Collector, pid: u32) {
     for _ in 0..100 {
         collector.collect().unwrap();
@@ -57,7 +57,7 @@ fn let_rest(collector: &mut Collector, pid: u32) {
 }
 
 const WAKES: Case =
-    Case::new("what a process does after a long rest is seen at the next collection", &[Bpf], wakes);
+    Case::new("what a process does after it was idle for long is seen at the next collection", &[Bpf], wakes);
 
 fn wakes() {
     let mut load = Load::start("M8RefSvr_wakes");
@@ -96,12 +96,12 @@ fn wakes() {
 }
 
 const SPINS: Case =
-    Case::new("a process that runs and never leaves its CPU is not at rest", &[Bpf, SecondCpu], spins);
+    Case::new("a process that runs and never leaves its CPU is not idle", &[Bpf, SecondCpu], spins);
 
 fn spins() {
     let mut load = Load::start("M8RefSvr_spins");
     let mut collector = collector("M8RefSvr_spins");
-    // Where this thread is, so that it does not disturb what it looks at.
+    // Where this thread is, so that it does not disturb the process that it collects.
     let all = sched_getaffinity(None).unwrap();
     let mut first = CpuSet::new();
     first.set(0);
@@ -132,7 +132,7 @@ fn spins() {
 }
 
 const TRACED: Case =
-    Case::new("threads of a process at rest that its tracer takes in are no longer counted", &[Bpf], traced);
+    Case::new("threads of an idle process that its tracer has reaped are no longer counted", &[Bpf], traced);
 
 fn traced() {
     let mut load = Load::start("M8RefSvr_traced");
@@ -158,8 +158,7 @@ fn traced() {
     assert_eq!(threads(&mut collector), before);
 }
 
-const MEMORY: Case =
-    Case::new("memory of a process at rest that others give or take is seen", &[Bpf], memory);
+const MEMORY: Case = Case::new("memory of an idle process that others give or take is seen", &[Bpf], memory);
 
 fn memory() {
     let mut load = Load::start("M8RefSvr_given");

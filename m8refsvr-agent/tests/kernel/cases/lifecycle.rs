@@ -107,7 +107,7 @@ fn stopped() {
 }
 
 const LOST_EVENTS: Case = Case::new(
-    "events that were lost are counted and the next collection finds what they told",
+    "events that were dropped are counted and the next collection finds what they reported",
     &[Bpf],
     lost_events,
 );
@@ -146,7 +146,7 @@ fn busy_threads() {
 }
 
 const LEADER_ENDS_FIRST: Case =
-    Case::new("what threads did that ended first is in the last figures", &[Bpf], leader_ends_first);
+    Case::new("what threads did that ended first is in the final values", &[Bpf], leader_ends_first);
 
 fn leader_ends_first() {
     let programs = Programs::new(&[NAME]);

@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[OWN_LIMITS, MEMORY, THREADS];
 
 const NAME: &str = "@_limit";
 
-/// Has a process follow words and hold, and looks at it.
+/// Has a process follow commands and wait, and collects it.
 fn collect(words: &str) -> ProcessSample {
     let programs = Programs::new(&[NAME]);
     let mut agent = agent_for(NAME, 8);

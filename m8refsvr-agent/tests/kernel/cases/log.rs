@@ -48,7 +48,7 @@ impl log::Log for Kept {
 }
 
 const FORWARDED: Case =
-    Case::new("what the programs log reaches the log of the agent", &[Bpf, Disk, LogObject], forwarded);
+    Case::new("what the BPF programs log reaches the log of the agent", &[Bpf, Disk, LogObject], forwarded);
 
 fn forwarded() {
     log::set_logger(&*LOG).unwrap();

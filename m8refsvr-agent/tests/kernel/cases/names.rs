@@ -61,7 +61,7 @@ fn argument() {
 }
 
 const AGENTS: Case =
-    Case::new("another agent is watched neither by its name nor by the programs", &[Bpf], agents);
+    Case::new("another agent is tracked neither by its name nor by the BPF programs", &[Bpf], agents);
 
 fn agents() {
     let comms = Selector::new(&["M8RefSvr".to_owned()], &[]).unwrap().comms();

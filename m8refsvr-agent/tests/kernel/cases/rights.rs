@@ -85,11 +85,8 @@ fn as_ordinary_user() {
     assert!(warnings[0].as_str().unwrap().contains("disk_write_bytes of 1 process"), "{warnings:?}");
 }
 
-const REQUIRED_BUT_REFUSED: Case = Case::new(
-    "an ordinary user who requires the kernel side is told what is missing",
-    &[],
-    required_but_refused,
-);
+const REQUIRED_BUT_REFUSED: Case =
+    Case::new("an ordinary user who requires BPF programs learns what is missing", &[], required_but_refused);
 
 fn required_but_refused() {
     let output = agent(&["--once", "--sample", "0.1", "--ebpf", "require"], Some(NOBODY));
@@ -133,7 +130,7 @@ fn confined() {
 }
 
 const PROC_ELSEWHERE: Case =
-    Case::new("a /proc that is mounted elsewhere is looked at there", &[Bpf], proc_elsewhere);
+    Case::new("a /proc that is mounted elsewhere is read there", &[Bpf], proc_elsewhere);
 
 fn proc_elsewhere() {
     let mut load = Load::start("M8RefSvr_far");

@@ -87,7 +87,7 @@ fn found_once() {
 }
 
 const TAKES_A_NAME: Case = Case::new(
-    "a process that takes a name has its slot from then on and its own figures at its end",
+    "a process that takes a name has its slot from then on and its own values at its exit",
     &[Bpf],
     takes_a_name,
 );
@@ -98,7 +98,7 @@ fn takes_a_name() {
         let mut agent = agent_for(NAME, 8);
         let mut child = programs.command(OTHER, words).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        // Nobody has looked, and a program knew what the process had until then.
+        // There was no collection yet: a BPF program noted what the process had until then.
         let kernel = agent.collector.kernel().unwrap();
         let holder = kernel.tracked_process(kernel.slot(Tgid(child.id())).unwrap()).unwrap();
         let first = holder.exit.accounting_at_start;
@@ -112,7 +112,7 @@ fn takes_a_name() {
 }
 
 const OTHER_AGENT: Case =
-    Case::new("another agent is not watched under a name that matches", &[Bpf], other_agent);
+    Case::new("another agent is not tracked under a name that matches", &[Bpf], other_agent);
 
 fn other_agent() {
     const AGENT: &str = "m8refsvr-agent.old";
@@ -129,8 +129,11 @@ fn other_agent() {
     end(&mut child);
 }
 
-const LEAVES: Case =
-    Case::new("a process is over when it executes another program or takes another name", &[Bpf], leaves);
+const LEAVES: Case = Case::new(
+    "a process no longer matches when it executes another program or takes another name",
+    &[Bpf],
+    leaves,
+);
 
 fn leaves() {
     let programs = Programs::new(&[NAME, OTHER]);
@@ -241,7 +244,7 @@ fn by_executable() {
     let naps = switches(&agent) - before;
     // But for those of the moments in which the agent decides.
     assert!((350..=usage.switches).contains(&naps), "{naps} of {usage:?}");
-    // Daemons whose parents end while they are looked at, or before they can be.
+    // Daemons whose parents end while they are read, or before they can be.
     for pause in [
         "detach",
         "sleep 1 detach",

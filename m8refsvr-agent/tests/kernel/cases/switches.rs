@@ -52,7 +52,7 @@ fn equal_the_kernels(form: SwitchVariant) {
     let pid = load.pid();
     collect(&mut collector, pid);
 
-    // Four threads that wait and spin while we look at them.
+    // Four threads that wait and spin while we collect them.
     load.run("start-switching 4");
     // On each other CPU one switch may be accounted for that the program is just about to count.
     let in_flight = std::thread::available_parallelism().unwrap().get() as u64 - 1;
@@ -120,7 +120,7 @@ fn two_hundred_threads() {
 }
 
 const LIVING_THREADS: Case =
-    Case::new("without programs switches are those of the living threads", &[], living_threads);
+    Case::new("without BPF programs switches are those of the living threads", &[], living_threads);
 
 fn living_threads() {
     let mut collector = collector_of_proc("M8RefSvr_living");
@@ -134,12 +134,12 @@ fn living_threads() {
 }
 
 /// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
-/// the next command, which is one switch, is looked at, and asks again.
+/// the next command, which is one switch, is collected, and asks again.
 fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
     let mut before = load.switches();
     for attempt in 0..1000 {
         if attempt >= 100 {
-            // On a busy machine we are woken on the CPU of the load, and look before it waits.
+            // On a busy machine we are woken on the CPU of the load, and collect before it waits.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let seen = collect(collector, load.pid());
@@ -149,13 +149,13 @@ fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
             assert_eq!(seen, after);
             return seen;
         }
-        // Where it is preempted each time, as we wake, that is before we look, or else once more.
+        // Where it is preempted each time, as we wake, that is before we collect, or else once more.
         if waited_once && attempt >= 500 && seen == after {
             return seen;
         }
         before = after;
     }
-    panic!("process {} never rests", load.pid());
+    panic!("process {} is never idle", load.pid());
 }
 
 fn collect(collector: &mut Collector, pid: u32) -> Switches {

@@ -154,8 +154,11 @@ fn without_leader() {
     assert_eq!(sample.absences.sentences(), [""; 0]);
 }
 
-const CAME_BETWEEN: Case =
-    Case::new("what a process did before it was first seen is absent and said", &[Bpf], came_between);
+const CAME_BETWEEN: Case = Case::new(
+    "what a process did before it was first seen is absent, and a warning says so",
+    &[Bpf],
+    came_between,
+);
 
 fn came_between() {
     let mut collector = collector("M8RefSvr_came");

@@ -1,4 +1,4 @@
-//! What processes had that have ended, as the kernel tells whoever waits for them.
+//! What processes had that have ended, as the kernel reports it to whoever waits for them.
 
 use std::{
     io::{self, Read as _},

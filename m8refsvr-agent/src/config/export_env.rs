@@ -29,11 +29,12 @@ const LONGEST_TIMEOUT: u64 = 86_400_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 
-/// A standard variable without effect: its name, values that ask for what the agent does anyway, and a note for the user.
+/// A standard variable without effect: its name, values that ask for what the agent does anyway, and a note for the
+/// user.
 type Ignored = (&'static str, &'static [&'static str], &'static str);
 
-/// Variables about metrics and about the SDK as a whole. Those about traces are left out: they are for other programs on
-/// the same machine.
+/// Variables about metrics and about the SDK as a whole. Those about traces are left out: they are for other programs
+/// on the same machine.
 const IGNORED: &[Ignored] = &[
     ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
     ("OTEL_EXPORTER_OTLP_TEMPORALITY_PREFERENCE", &["cumulative"], "totals are always cumulative"),
@@ -82,8 +83,8 @@ impl<F: Fn(&str) -> Option<OsString>> ExportEnv<F> {
         value.transpose().map_err(|_| wrong(name, "it is not UTF-8"))
     }
 
-    /// The value of a variable of OTLP, by the end of its name, and the whole name. The one for metrics wins over the one for
-    /// all signals.
+    /// The value of a variable of OTLP, by the end of its name, and the whole name. The one for metrics wins over the
+    /// one for all signals.
     pub(super) fn otlp(&self, end: &str) -> Result<Option<(String, String)>, ExportSettingsError> {
         for name in [format!("OTEL_EXPORTER_OTLP_METRICS_{end}"), format!("OTEL_EXPORTER_OTLP_{end}")] {
             if let Some(value) = self.get(&name)? {
@@ -111,7 +112,8 @@ impl<F: Fn(&str) -> Option<OsString>> ExportEnv<F> {
         Ok(metrics.clone())
     }
 
-    /// The variable, with its value, that turns the export of metrics off; and a remark about a value that is not known.
+    /// The variable, with its value, that turns the export of metrics off; and a remark about a value that is not
+    /// known.
     pub(super) fn off_by(&self) -> Result<(Option<&'static str>, Option<String>), ExportSettingsError> {
         let possible = "metrics are exported by OTLP, or not at all";
         let is_none = self.is_none("OTEL_METRICS_EXPORTER", possible)? == Some(true);

@@ -1,6 +1,6 @@
-//! Escapes text from outside for people and logs. The name of a process may hold anything: escape sequences that move a
-//! terminal's cursor, characters that turn the direction of writing, newlines followed by a forged line of the log. So all
-//! text is escaped where it is written, and not where it comes from.
+//! Escapes text from outside for people and logs. The name of a process may hold anything: escape sequences that move
+//! a terminal's cursor, characters that turn the direction of writing, newlines followed by a forged line of the log.
+//! So all text is escaped where it is written, and not where it comes from.
 
 use std::fmt::Write as _;
 

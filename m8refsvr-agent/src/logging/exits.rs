@@ -1,5 +1,5 @@
-//! Exits of processes as lines of the log: one for each, but at most [`MOST`] within [`WINDOW`]. Decides what is logged;
-//! the time is a parameter.
+//! Exits of processes as lines of the log: one for each, but at most [`MOST`] within [`WINDOW`]. Decides what is
+//! logged; the time is a parameter.
 
 use std::time::{Duration, Instant};
 

@@ -154,7 +154,8 @@ fn targets(level: LogLevel) -> Targets {
     let targets = Targets::new().with_default(level).with_target("opentelemetry-otlp", LevelFilter::OFF);
     // It logs its own start and end at `info`.
     let targets = targets.with_target("opentelemetry_sdk", level.min(LevelFilter::WARN));
-    // It warns of a limit that it can't raise, by the version of the kernel. The agent reports what fails because of it.
+    // It warns of a limit that it can't raise, by the version of the kernel. The agent reports what fails because of
+    // it.
     let of_aya = level.min(LevelFilter::ERROR);
     if level == LevelFilter::TRACE {
         return targets;

@@ -1,5 +1,5 @@
-//! Errors that repeat: logged when they begin, every ten minutes with how often they occurred, and when they end. Decides
-//! what is logged; the time is a parameter.
+//! Errors that repeat: logged when they begin, every ten minutes with how often they occurred, and when they end.
+//! Decides what is logged; the time is a parameter.
 
 use std::time::{Duration, Instant};
 

@@ -15,8 +15,8 @@ use crate::proc::process_attributes::{AttributeSet, ProcessAttributes};
 impl ProcessAttributes {
     /// `stat` is the process's. `invocation` is what was already read of its program, if it was.
     ///
-    /// An error where the process has exited, or the agent has no file descriptors or memory left. All else that can't be
-    /// read is `None`.
+    /// An error where the process has exited, or the agent has no file descriptors or memory left. All else that can't
+    /// be read is `None`.
     pub fn read(
         process: &Process,
         stat: &Stat,

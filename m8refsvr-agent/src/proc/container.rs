@@ -7,9 +7,9 @@ const LENGTH: usize = 64;
 
 /// The id in the path of a cgroup; of nested containers that of the innermost.
 ///
-/// Runtimes name the cgroup after the container: `<id>` itself, or `<runtime>-<id>.scope` where systemd makes it. Older
-/// versions of containerd have `<slice>:cri-containerd:<id>`. The monitor of a container (`conmon`) has its id in its name
-/// too, but runs outside of it.
+/// Runtimes name the cgroup after the container: `<id>` itself, or `<runtime>-<id>.scope` where systemd makes it.
+/// Older versions of containerd have `<slice>:cri-containerd:<id>`. The monitor of a container (`conmon`) has its id
+/// in its name too, but runs outside of it.
 pub fn id(cgroup: &(impl AsRef<OsStr> + ?Sized)) -> Option<&str> {
     let components = cgroup.as_ref().as_encoded_bytes().rsplit(|&byte| byte == b'/');
     components.filter_map(|component| std::str::from_utf8(component).ok()).find_map(|component| {

@@ -12,8 +12,8 @@ const CPUCLOCK_SCHED: i32 = 2;
 
 /// The CPU time so far; `None` where no process has the id. A running thread counts up to its last tick.
 ///
-/// The kernel is asked by id, which another process may have by now. The result is of `process` if something that is read
-/// through `process` afterwards says that it has not exited.
+/// The kernel is asked by id, which another process may have by now. The result is of `process` if something that is
+/// read through `process` afterwards says that it has not exited.
 pub fn read(process: &Process) -> Option<Duration> {
     // The number of a process's clock is the complement of its id, shifted by three bits (`MAKE_PROCESS_CPUCLOCK`).
     let pid = i32::try_from(process.pid()).ok()?;

@@ -12,8 +12,8 @@ const COMM_LENGTH: usize = 15;
 /// The kernel adds this to the link of an executable that was removed or replaced.
 const DELETED: &[u8] = b" (deleted)";
 
-/// `exe` and `cmdline` of a process. To read `cmdline` waits for a thread that holds the lock of the process's memory map,
-/// which can take seconds: so both are read once for all uses.
+/// `exe` and `cmdline` of a process. To read `cmdline` waits for a thread that holds the lock of the process's memory
+/// map, which can take seconds: so both are read once for all uses.
 pub struct ProgramFiles<'a> {
     /// The target of the link `exe`.
     link: Result<Vec<u8>, Unreadable>,

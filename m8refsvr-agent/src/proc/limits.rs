@@ -38,8 +38,8 @@ impl From<LimitValue> for Limit {
     }
 }
 
-/// The used part of a limit, 1 when it is used up. More than 1 where the limit was lowered below what is in use. A limit
-/// of 0 is always used up.
+/// The used part of a limit, 1 when it is used up. More than 1 where the limit was lowered below what is in use. A
+/// limit of 0 is always used up.
 pub fn ratio(used: u64, limit: u64) -> f64 {
     if limit == 0 { 1.0 } else { float(used) / float(limit) }
 }
@@ -47,8 +47,8 @@ pub fn ratio(used: u64, limit: u64) -> f64 {
 /// Soft limits of a process. The layout of the file is that of `proc_pid_limits` in `fs/proc/base.c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `RLIMIT_NOFILE`: file descriptors of the process. It limits the highest number of a descriptor; the kernel assigns
-    /// the lowest free number.
+    /// `RLIMIT_NOFILE`: file descriptors of the process. It limits the highest number of a descriptor; the kernel
+    /// assigns the lowest free number.
     pub open_files: Limit,
     /// `RLIMIT_NPROC`: threads of all processes of the same real user.
     pub processes: Limit,
@@ -68,7 +68,8 @@ impl Limits {
 
     /// `None` for text that no kernel writes.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        // procfs counts words from the end of a line, and panics where there are too few. It accepts numbers with a sign.
+        // procfs counts words from the end of a line, and panics where there are too few. It accepts numbers with a
+        // sign.
         let mut lines = std::str::from_utf8(text).ok()?.lines();
         if text.contains(&b'+') || lines.any(|line| line.split_whitespace().nth(FEWEST_WORDS - 1).is_none()) {
             return None;

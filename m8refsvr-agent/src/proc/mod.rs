@@ -1,17 +1,17 @@
-//! The files of /proc, below a root that is a parameter: a folder of fixtures is a /proc too. The only module that reads
-//! them. It knows neither BPF nor what becomes of the values.
+//! The files of /proc, below a root that is a parameter: a folder of fixtures is a /proc too. The only module that
+//! reads them. It knows neither BPF nor what becomes of the values.
 //!
 //! What is read of every process at every collection has parsers of its own, which work on the bytes in place: `stat`,
 //! `statm`, `io`, and the threads' `status` where the kernel does not count for the agent. The procfs crate parses the
-//! rest: mounts, cgroups, limits, the machine's memory. It makes strings and maps of a whole file for the few values that
-//! are wanted, which costs ten times as much and more (`cargo bench -p m8refsvr-agent --bench parsers`). Where a file is
-//! read once, or once a minute, that does not matter.
+//! rest: mounts, cgroups, limits, the machine's memory. It makes strings and maps of a whole file for the few values
+//! that are wanted, which costs ten times as much and more (`cargo bench -p m8refsvr-agent --bench parsers`). Where a
+//! file is read once, or once a minute, that does not matter.
 //!
 //! procfs gets bytes, and opens no file. It would open each file by its path, so that two files could be of two
-//! processes with the same id. Here a process is held by a descriptor of its folder, and each file is read up to a limit.
-//! Text that procfs can't parse is dealt with first: bytes that are not UTF-8, for which it refuses a whole file; a file
-//! that was cut off; and text that no kernel writes, at which it panics. procfs has no reader for `fd`, the descriptors of
-//! BPF programs, `timens_offsets` and /sys.
+//! processes with the same id. Here a process is held by a descriptor of its folder, and each file is read up to a
+//! limit. Text that procfs can't parse is dealt with first: bytes that are not UTF-8, for which it refuses a whole
+//! file; a file that was cut off; and text that no kernel writes, at which it panics. procfs has no reader for `fd`,
+//! the descriptors of BPF programs, `timens_offsets` and /sys.
 
 mod attributes;
 pub mod cgroup;

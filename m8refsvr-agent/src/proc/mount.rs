@@ -1,8 +1,8 @@
 //! `/proc/self/mountinfo`: where file systems are mounted, and with which options.
 //!
-//! The procfs crate parses single lines. It would refuse a whole file for one line that it can't parse, or for one byte
-//! that is not UTF-8, and leaves the kernel's escapes as they are. So each line is parsed alone, with all bytes beyond ASCII
-//! escaped too, and the escapes are undone afterwards.
+//! The procfs crate parses single lines. It would refuse a whole file for one line that it can't parse, or for one
+//! byte that is not UTF-8, and leaves the kernel's escapes as they are. So each line is parsed alone, with all bytes
+//! beyond ASCII escaped too, and the escapes are undone afterwards.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +18,8 @@ use super::{
     text::{escape, unescape},
 };
 
-/// Bytes that are read: those of as many mounts as a kernel allows by default (`fs.mount-max`, 100,000), with long lines.
+/// Bytes that are read: those of as many mounts as a kernel allows by default (`fs.mount-max`, 100,000), with long
+/// lines.
 const LIMIT: u64 = 32 << 20;
 
 /// A visible mount: no other one covers it.

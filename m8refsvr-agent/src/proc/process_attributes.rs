@@ -14,9 +14,9 @@ pub enum AttributeSet {
     WithCommandLine,
 }
 
-/// Attributes of a tracked process, read once, at the first collection that could read them. They stay the same while the
-/// process is tracked, even if it changes its user or cgroup, or executes another program that matches: they identify
-/// series, and a change would break these off. `None` is what could not be read.
+/// Attributes of a tracked process, read once, at the first collection that could read them. They stay the same while
+/// the process is tracked, even if it changes its user or cgroup, or executes another program that matches: they
+/// identify series, and a change would break these off. `None` is what could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessAttributes {
     /// `None` also for a parent outside the PID namespace of that /proc.

@@ -1,6 +1,6 @@
 //! `/proc/PID/fdinfo/FD` of a BPF program: how often it ran and for how long (`bpf_prog_show_fdinfo` in
-//! `kernel/bpf/syscall.c`). `BPF_OBJ_GET_INFO_BY_FD` has the same values, but needs unsafe code, and aya's type for it has
-//! no recursion misses.
+//! `kernel/bpf/syscall.c`). `BPF_OBJ_GET_INFO_BY_FD` has the same values, but needs unsafe code, and aya's type for it
+//! has no recursion misses.
 
 use std::{os::fd::RawFd, time::Duration};
 

@@ -40,8 +40,8 @@ impl Proc {
         Ok(pids.filter_map(|pid| u32::try_from(pid).ok()).collect())
     }
 
-    /// Whether not even process 1 can be seen: /proc is mounted with `hidepid`, and the agent lacks the permission to see
-    /// processes of others.
+    /// Whether not even process 1 can be seen: /proc is mounted with `hidepid`, and the agent lacks the permission to
+    /// see processes of others.
     pub fn hides_processes(&self) -> bool {
         self.root.join("self").exists() && !self.root.join("1").exists()
     }

@@ -1,7 +1,7 @@
-//! `/proc/PID/statm`: the memory of a process. `stat` has it too, but since Linux 6.2 its number of resident pages is an
-//! estimate: each CPU may hold back 32 or more pages of a kind (`get_mm_rss`), so that a small process on a large machine
-//! can have 0. For `statm` the kernel adds them up since commit 82241a83cd15 (`get_mm_counter_sum`), which takes longer
-//! with more CPUs.
+//! `/proc/PID/statm`: the memory of a process. `stat` has it too, but since Linux 6.2 its number of resident pages is
+//! an estimate: each CPU may hold back 32 or more pages of a kind (`get_mm_rss`), so that a small process on a large
+//! machine can have 0. For `statm` the kernel adds them up since commit 82241a83cd15 (`get_mm_counter_sum`), which
+//! takes longer with more CPUs.
 
 use rustix::param::page_size;
 

@@ -1,5 +1,5 @@
-//! `/proc/PID/status` and `/proc/PID/task/TID/status`: lines of a name, a colon, a tab and values. Any user may read the
-//! file of any process that they see. The kernel writes the whole file whatever is read of it.
+//! `/proc/PID/status` and `/proc/PID/task/TID/status`: lines of a name, a colon, a tab and values. Any user may read
+//! the file of any process that they see. The kernel writes the whole file whatever is read of it.
 
 use rustix::process::Signal;
 
@@ -36,8 +36,8 @@ impl<'a> Status<'a> {
         Self::parse(buffer).ok_or(Unreadable::Unknown)
     }
 
-    /// `None` for a text that was cut off within a line. A line can't be mistaken for another one: the name of a process
-    /// may have any bytes, but the kernel escapes newlines in it (`proc_task_name` in `fs/proc/array.c`).
+    /// `None` for a text that was cut off within a line. A line can't be mistaken for another one: the name of a
+    /// process may have any bytes, but the kernel escapes newlines in it (`proc_task_name` in `fs/proc/array.c`).
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         text.ends_with(b"\n").then_some(Self(text))
     }

@@ -1,9 +1,10 @@
 //! The machine: its names, memory, CPUs and users.
 //!
-//! The procfs crate parses `meminfo`, and nothing else here. The number of online CPUs is read at every collection, from a
-//! file of a few bytes in /sys. procfs would take it from `/proc/stat` or `/proc/cpuinfo`, which grow with each CPU and cost
-//! six and twelve times as much on a machine with two. The time of the machine's start has to be exact to a clock tick, as
-//! the starts of processes are ([`Boot`](crate::sys::boot_clock::Boot)); `/proc/stat` has whole seconds.
+//! The procfs crate parses `meminfo`, and nothing else here. The number of online CPUs is read at every collection,
+//! from a file of a few bytes in /sys. procfs would take it from `/proc/stat` or `/proc/cpuinfo`, which grow with each
+//! CPU and cost six and twelve times as much on a machine with two. The time of the machine's start has to be exact to
+//! a clock tick, as the starts of processes are ([`Boot`](crate::sys::boot_clock::Boot)); `/proc/stat` has whole
+//! seconds.
 
 use std::{
     fs::{self, File},
@@ -96,8 +97,8 @@ pub fn numbered_cpus(list: &str) -> Option<u32> {
     list.rsplit(['-', ',']).next()?.parse::<u32>().ok()?.checked_add(1)
 }
 
-/// Whether a process's clock since boot differs from the machine's, by the text of its `timens_offsets`: a line for each
-/// clock, with the offset in seconds and nanoseconds.
+/// Whether a process's clock since boot differs from the machine's, by the text of its `timens_offsets`: a line for
+/// each clock, with the offset in seconds and nanoseconds.
 pub fn has_boot_offset(offsets: &str) -> bool {
     let mut lines = offsets.lines().map(|line| line.split_whitespace());
     lines.any(|mut words| words.next() == Some("boottime") && words.any(|word| word != "0"))

@@ -8,7 +8,8 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok().filter(|_| text.iter().all(u8::is_ascii_digit))?.parse().ok()
 }
 
-/// The number at the start of `text`. `None` unless a space or a newline follows it: without one, digits may be missing.
+/// The number at the start of `text`. `None` unless a space or a newline follows it: without one, digits may be
+/// missing.
 pub(super) fn leading_number(text: &[u8]) -> Option<u64> {
     let mut value: u64 = 0;
     for (at, &byte) in text.iter().enumerate() {

@@ -1,9 +1,11 @@
-//! Capabilities: which ones a thread has, which ones are missing, and which ones it gives up once it no longer needs them.
-//! Capabilities belong to threads, so each thread gives up its own. A thread without a capability gives up nothing.
+//! Capabilities: which ones a thread has, which ones are missing, and which ones it gives up once it no longer needs
+//! them. Capabilities belong to threads, so each thread gives up its own. A thread without a capability gives up
+//! nothing.
 //!
-//! Slots are taken from the free list and returned to it by bpf calls. Before Linux 5.19 each bpf call needs `CAP_BPF` once
-//! `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the capability no more
-//! processes could be tracked. So the capability is kept there, unless calls succeeded without it while that was set.
+//! Slots are taken from the free list and returned to it by bpf calls. Before Linux 5.19 each bpf call needs `CAP_BPF`
+//! once `kernel.unprivileged_bpf_disabled` is set, which may be long after the agent was started: without the
+//! capability no more processes could be tracked. So the capability is kept there, unless calls succeeded without it
+//! while that was set.
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 

@@ -37,8 +37,8 @@ struct Paths {
 }
 
 impl Membership {
-    /// Reads the file. For a process whose leader thread has exited, pass [`Process::living_thread`]: version 1 shows the
-    /// root cgroup for an exited thread (`proc_cgroup_show`).
+    /// Reads the file. For a process whose leader thread has exited, pass [`Process::living_thread`]: version 1 shows
+    /// the root cgroup for an exited thread (`proc_cgroup_show`).
     pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<Self, Unreadable> {
         process.read("cgroup", FILE_LIMIT, buffer)?;
         Self::parse(buffer).ok_or(Unreadable::Unknown)
@@ -82,8 +82,8 @@ impl Membership {
         self.paths().next()
     }
 
-    /// That path, and where both versions are mounted also the one of the memory controller: a container runtime may use
-    /// version 1 alone.
+    /// That path, and where both versions are mounted also the one of the memory controller: a container runtime may
+    /// use version 1 alone.
     pub fn paths(&self) -> impl Iterator<Item = &OsStr> {
         let Paths { unified, memory, .. } = &*self.0;
         let paths = [unified.as_deref(), memory.as_deref()].into_iter().flatten();

@@ -21,8 +21,8 @@ pub struct Hierarchies {
 }
 
 impl Hierarchies {
-    /// From `self/mountinfo` of a /proc. That is what the agent itself sees, also where that /proc is the host's and the
-    /// agent runs in a container. Mount points are below `root`, usually `/`.
+    /// From `self/mountinfo` of a /proc. That is what the agent itself sees, also where that /proc is the host's and
+    /// the agent runs in a container. Mount points are below `root`, usually `/`.
     pub fn read(proc: &Proc, root: &Path) -> io::Result<Self> {
         Ok(Self::of(mount::mounts_of(proc, FILE_SYSTEMS)?, root))
     }
@@ -79,8 +79,8 @@ impl HierarchyMount {
         (!hierarchies.is_empty()).then_some(Self { hierarchies, root: mount.root, point })
     }
 
-    /// The path of a cgroup relative to the mount point; `None` where it is not below it. Both `path` and the root of the
-    /// mount start at the root of the agent's cgroup namespace, and lead out of it by `/..`.
+    /// The path of a cgroup relative to the mount point; `None` where it is not below it. Both `path` and the root of
+    /// the mount start at the root of the agent's cgroup namespace, and lead out of it by `/..`.
     fn below<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let below = path.strip_prefix(&self.root).ok()?;
         below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)

@@ -25,8 +25,8 @@ use super::{
     tls_error::{AUTHORITIES, KEY, TlsError},
 };
 
-/// The authorities in the text of a PEM file. Those that are expired are left out; an error where none is valid now. The path
-/// is for errors.
+/// The authorities in the text of a PEM file. Those that are expired are left out; an error where none is valid now.
+/// The path is for errors.
 pub fn authorities_in(text: &[u8], path: &Path, now: SystemTime) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     let mut any_is_valid = false;

@@ -122,8 +122,8 @@ fn channel(receiver: &Receiver, connector: Connector, connections: Connections) 
     endpoint.connect_with_connector_lazy(connector)
 }
 
-/// An interceptor that replaces all headers by these. The exporter adds headers from the environment. It would use a variable
-/// that is empty, and its values would not be marked as sensitive.
+/// An interceptor that replaces all headers by these. The exporter adds headers from the environment. It would use a
+/// variable that is empty, and its values would not be marked as sensitive.
 fn only(metadata: MetadataMap) -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
     move |mut request| {
         *request.metadata_mut() = metadata.clone();

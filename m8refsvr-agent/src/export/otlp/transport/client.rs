@@ -49,15 +49,15 @@ enum Wire {
 }
 
 impl Client {
-    /// A client of metrics, which connects when it sends. An error where a file for TLS can't be used. A certificate that is
-    /// expired or not valid yet is no error here, but fails each request. Must be called within a tokio runtime: tonic
-    /// spawns a task for each channel.
+    /// A client of metrics, which connects when it sends. An error where a file for TLS can't be used. A certificate
+    /// that is expired or not valid yet is no error here, but fails each request. Must be called within a tokio
+    /// runtime: tonic spawns a task for each channel.
     pub fn new(receiver: Receiver) -> Result<Self, TlsError> {
         Self::with(receiver, None)
     }
 
-    /// A client of log records, as [`Self::new`]. They have a connection of their own, as the one of metrics is closed when
-    /// it hangs, with all requests on it.
+    /// A client of log records, as [`Self::new`]. They have a connection of their own, as the one of metrics is closed
+    /// when it hangs, with all requests on it.
     pub fn for_logs(receiver: &Receiver, resource: &Resource) -> Result<Self, TlsError> {
         let receiver = Receiver {
             endpoint: receiver.log_endpoint(),
@@ -101,8 +101,8 @@ impl Client {
         self.unusable.as_ref()
     }
 
-    /// Uses files that were renewed, and certificates that have become valid. Where they can't be used, as when only one of
-    /// two files has been renewed yet, the previous ones stay in use, and the next call tries again.
+    /// Uses files that were renewed, and certificates that have become valid. Where they can't be used, as when only
+    /// one of two files has been renewed yet, the previous ones stay in use, and the next call tries again.
     pub async fn renew(&mut self) -> Result<(), TlsError> {
         let Some(files) = self.receiver.tls.clone() else { return Ok(()) };
         let known = self.unusable.is_none().then(|| self.stamp.clone());
@@ -156,8 +156,8 @@ impl Client {
         self.retry_if_reused(|wire| wire.export_logs(Arc::clone(records))).await
     }
 
-    /// Makes a request. If it fails on a connection that was used before, makes it once more on a new one: a receiver may
-    /// close an idle connection just when it is used again.
+    /// Makes a request. If it fails on a connection that was used before, makes it once more on a new one: a receiver
+    /// may close an idle connection just when it is used again.
     async fn retry_if_reused<F>(&mut self, request: impl Fn(Wire) -> F) -> Result<Rejected, ExportError>
     where
         F: Future<Output = Result<Rejected, ExportError>> + Send + 'static,
@@ -170,8 +170,8 @@ impl Client {
         self.explained(outcome)
     }
 
-    /// Sends a message. It is not retried: callers send it right after an export, when the connection is not idle, or as the
-    /// first request. The timeout is the caller's.
+    /// Sends a message. It is not retried: callers send it right after an export, when the connection is not idle, or
+    /// as the first request. The timeout is the caller's.
     pub async fn send(&mut self, message: ExportMetricsServiceRequest) -> Result<Rejected, ExportError> {
         let outcome = isolated(self.wire()?.send(message)).await;
         self.explained(outcome)
@@ -184,8 +184,8 @@ impl Client {
         self.wire.clone().map_err(ExportError::Broken)
     }
 
-    /// The outcome of a request. An error of the connection is replaced by the better one that the connector kept, with a
-    /// hint.
+    /// The outcome of a request. An error of the connection is replaced by the better one that the connector kept,
+    /// with a hint.
     fn explained(&mut self, outcome: Result<Rejected, ExportError>) -> Result<Rejected, ExportError> {
         let reason = match outcome {
             Err(ExportError::Connection(reason)) => reason,

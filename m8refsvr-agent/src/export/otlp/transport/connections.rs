@@ -1,5 +1,5 @@
-//! The tasks of connections. A connection's task ends by itself only when all that it was given is sent, which a receiver
-//! that reads no more can delay for ever. So tasks can be cancelled here.
+//! The tasks of connections. A connection's task ends by itself only when all that it was given is sent, which a
+//! receiver that reads no more can delay for ever. So tasks can be cancelled here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -159,7 +159,8 @@ fn authority_of(to: &Uri) -> String {
     format!("{}:{port}", to.host().unwrap_or_default())
 }
 
-/// Opens the TCP connection of an export, without TLS, for `check`: to the receiver, to the proxy, or through its tunnel.
+/// Opens the TCP connection of an export, without TLS, for `check`: to the receiver, to the proxy, or through its
+/// tunnel.
 pub async fn connect(receiver: &Receiver) -> Result<TcpStream, ExportError> {
     let connecting = Route::to(receiver).call(receiver.endpoint.clone());
     let connected = connecting.await.map(TokioIo::into_inner);

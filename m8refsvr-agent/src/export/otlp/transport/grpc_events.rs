@@ -1,6 +1,6 @@
-//! Details of failed exports that the gRPC exporters of opentelemetry-otlp only log: the receiver's message, its status
-//! details, and the number of rejected points. They may hold a secret, so the exporters keep them out of their errors. A
-//! layer of `tracing` gives these events to the export that runs in the same task.
+//! Details of failed exports that the gRPC exporters of opentelemetry-otlp only log: the receiver's message, its
+//! status details, and the number of rejected points. They may hold a secret, so the exporters keep them out of their
+//! errors. A layer of `tracing` gives these events to the export that runs in the same task.
 
 use std::{
     fmt,

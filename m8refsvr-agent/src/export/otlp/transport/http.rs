@@ -1,5 +1,5 @@
-//! Protobuf over HTTP/1.1: an HTTP client for the exporters of opentelemetry-otlp. They have none that can use our connector,
-//! and report only the status of a failed request. Ours keeps the whole outcome.
+//! Protobuf over HTTP/1.1: an HTTP client for the exporters of opentelemetry-otlp. They have none that can use our
+//! connector, and report only the status of a failed request. Ours keeps the whole outcome.
 
 use std::{
     error::Error,
@@ -158,8 +158,8 @@ struct Sender {
 }
 
 impl Sender {
-    /// Posts a request and returns a response of success. All headers but the encoding of the body are replaced by ours: the
-    /// exporter adds headers from the environment.
+    /// Posts a request and returns a response of success. All headers but the encoding of the body are replaced by
+    /// ours: the exporter adds headers from the environment.
     async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExportError> {
         let (mut parts, body) = request.into_parts();
         let encoding = parts.headers.remove(header::CONTENT_ENCODING);
@@ -195,8 +195,8 @@ impl HttpClient for Sender {
     }
 }
 
-/// Parses a response of success; the one to log records has the same fields. A web server or proxy that is no receiver may
-/// answer with success too.
+/// Parses a response of success; the one to log records has the same fields. A web server or proxy that is no receiver
+/// may answer with success too.
 fn rejected(response: &Response<Bytes>) -> Result<Rejected, ExportError> {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! One attempt to send: the exporters of opentelemetry-otlp and the generated client of opentelemetry-proto, over gRPC or
-//! HTTP. Both protocols share one connector with its TLS. A connection is kept open from one export to the next.
+//! One attempt to send: the exporters of opentelemetry-otlp and the generated client of opentelemetry-proto, over gRPC
+//! or HTTP. Both protocols share one connector with its TLS. A connection is kept open from one export to the next.
 
 mod certificates;
 mod channel;

@@ -32,8 +32,8 @@ pub struct ProxyError {
 }
 
 impl Proxy {
-    /// The proxy for this endpoint. The variable of the endpoint's scheme wins over the one for all schemes, and a name in
-    /// lower case over the same in upper case. An empty variable counts as not set.
+    /// The proxy for this endpoint. The variable of the endpoint's scheme wins over the one for all schemes, and a
+    /// name in lower case over the same in upper case. An empty variable counts as not set.
     pub fn of(
         endpoint: &Uri,
         variable: impl Fn(&str) -> Option<OsString>,

@@ -68,8 +68,8 @@ impl Receiver {
         self.shown() + &through.unwrap_or_default()
     }
 
-    /// The endpoint of log records. With gRPC it is that of metrics. With HTTP it is `/v1/logs` beside `/v1/metrics`, or at
-    /// the root if metrics have another path.
+    /// The endpoint of log records. With gRPC it is that of metrics. With HTTP it is `/v1/logs` beside `/v1/metrics`,
+    /// or at the root if metrics have another path.
     pub(super) fn log_endpoint(&self) -> Uri {
         if self.protocol == Protocol::Grpc {
             return self.endpoint.clone();
@@ -82,7 +82,8 @@ impl Receiver {
         Uri::from_parts(parts).unwrap_or_else(|_| self.endpoint.clone())
     }
 
-    /// Whether a proxy is asked for a tunnel, and not to forward requests. It can't see into TLS, and few proxies know HTTP/2.
+    /// Whether a proxy is asked for a tunnel, and not to forward requests. It can't see into TLS, and few proxies know
+    /// HTTP/2.
     pub(super) fn is_tunnelled(&self) -> bool {
         self.tls.is_some() || self.protocol == Protocol::Grpc
     }

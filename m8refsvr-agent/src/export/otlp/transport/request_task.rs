@@ -11,8 +11,8 @@ tokio::task_local! {
     static IN_REQUEST: ();
 }
 
-/// Makes a request in a task of its own, which is cancelled when the caller stops waiting. A panic of the task is an error:
-/// tonic panics at some answers, such as one whose `grpc-status-details-bin` is not base64.
+/// Makes a request in a task of its own, which is cancelled when the caller stops waiting. A panic of the task is an
+/// error: tonic panics at some answers, such as one whose `grpc-status-details-bin` is not base64.
 pub(super) async fn isolated<T: Send + 'static>(
     request: impl Future<Output = Result<T, ExportError>> + Send + 'static,
 ) -> Result<T, ExportError> {

@@ -35,8 +35,8 @@ const NO_KEY: &str =
     "it is broken, or neither of RSA (2048 to 8192 bits) nor ECDSA (P-256, P-384) nor Ed25519";
 
 impl Files {
-    /// Reads and checks all files. An expired certificate, or one that is not valid yet, is reported only if nothing else is
-    /// wrong: when time or a renewed file resolves it, no other error must remain.
+    /// Reads and checks all files. An expired certificate, or one that is not valid yet, is reported only if nothing
+    /// else is wrong: when time or a renewed file resolves it, no other error must remain.
     pub fn load(&self) -> Result<ClientConfig, TlsError> {
         let now = SystemTime::now();
         let mut given = Vec::new();

@@ -1,6 +1,6 @@
-//! Verifies the receiver's certificate by the Web PKI, with one exception. The Web PKI refuses a server's certificate that is
-//! an authority's (CA:TRUE). It is accepted if the user gave that very certificate as an authority. Servers use such
-//! certificates because `openssl req -x509` makes them, and curl and other clients accept them.
+//! Verifies the receiver's certificate by the Web PKI, with one exception. The Web PKI refuses a server's certificate
+//! that is an authority's (CA:TRUE). It is accepted if the user gave that very certificate as an authority. Servers
+//! use such certificates because `openssl req -x509` makes them, and curl and other clients accept them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -198,8 +198,8 @@ mod tests {
         }
     }
 
-    /// A handshake by each version of TLS: the server shows `shown` and has `key`, the client trusts `given`. The first error
-    /// of the client.
+    /// A handshake by each version of TLS: the server shows `shown` and has `key`, the client trusts `given`. The
+    /// first error of the client.
     fn handshake(shown: &Certificate, key: &KeyPair, given: &Certificate, host: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");

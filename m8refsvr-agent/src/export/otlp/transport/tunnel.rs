@@ -1,5 +1,5 @@
-//! A tunnel through a proxy, by CONNECT (RFC 9110, section 9.3.6). The one of hyper-util returns no status. It also takes
-//! the first bytes of an HTTP/2 receiver for a part of the proxy's response, and waits for more.
+//! A tunnel through a proxy, by CONNECT (RFC 9110, section 9.3.6). The one of hyper-util returns no status. It also
+//! takes the first bytes of an HTTP/2 receiver for a part of the proxy's response, and waits for more.
 
 use std::io;
 
@@ -27,8 +27,8 @@ pub(super) enum TunnelError {
     Io(#[from] io::Error),
 }
 
-/// Asks the proxy at the other end of `stream` for a tunnel to `authority`, a host and a port. All that follows on the stream
-/// is between the agent and the receiver.
+/// Asks the proxy at the other end of `stream` for a tunnel to `authority`, a host and a port. All that follows on the
+/// stream is between the agent and the receiver.
 pub(super) async fn open(
     stream: &mut TcpStream,
     authority: &str,

@@ -206,7 +206,8 @@ fn arrive(protocol: &str, ends: &[End]) {
     // Those that are on their way when it ends arrive too, and none comes twice.
     let last = end(&name, &ends[0], &agent);
     // The kernel may tell of it a moment later than its parent.
-    agent.wait_for(&format!("INFO {} {} ", name.text(), last.pid), 1);
+    let level = if ends[0].severity == SEVERITY_INFO { "INFO" } else { "WARN" };
+    agent.wait_for(&format!("{level} {} (pid {}) ", name.text(), last.pid), 1);
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
     let records = receiver.records();

@@ -23,10 +23,7 @@
 //! - [`logging`]: used by all
 
 #![deny(unsafe_code)]
-#![expect(
-    missing_docs,
-    reason = "a name that says it all needs no comment; every module has its opening sentence"
-)]
+#![expect(missing_docs, reason = "a comment that only repeats the name of its item helps nobody")]
 
 pub mod bpf;
 pub mod check;

@@ -9,9 +9,9 @@ use m8refsvr_agent::{cli, commands, sys::heap};
 fn main() -> ExitCode {
     let started = SystemTime::now();
     heap::begin();
-    let (cli, given) = match cli::parse() {
-        Ok(words) => words,
+    let parsed = match cli::parse() {
+        Ok(parsed) => parsed,
         Err(error) => return commands::wrong_usage(&error),
     };
-    commands::run(&cli, &given, started).unwrap_or_else(|error| commands::failed(&error))
+    commands::run(&parsed, started).unwrap_or_else(|error| commands::failed(&error))
 }

@@ -45,8 +45,8 @@ pub(crate) fn command_line(data: &[u8]) {
             return;
         }
     };
-    assert!((Duration::from_millis(100)..=DAY).contains(&cli.interval), "{:?}", cli.interval);
-    assert!((Duration::from_millis(10)..=DAY).contains(&cli.common.sample), "{:?}", cli.common.sample);
+    assert!((Duration::from_millis(100)..=DAY).contains(&cli.interval.interval), "{:?}", cli.interval);
+    assert!((Duration::from_millis(10)..=DAY).contains(&cli.sample.sample), "{:?}", cli.sample);
     assert!((1..=65535).contains(&cli.common.max_tracked_processes) && cli.export.max_series_processes > 0);
     assert!(!cli.no_export || cli.once);
     if let Ok(settings) = Settings::new(&cli, &Given::default(), |_| None) {

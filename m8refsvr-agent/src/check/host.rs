@@ -1,6 +1,10 @@
-//! The machine and the rights: the kernel, what it shows of itself, and what this process may do.
+//! The machine and the rights: the kernel, what describes it, and what this process may do.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader},
+    path::Path,
+};
 
 use rustix::{
     process::{Resource, geteuid, getrlimit},
@@ -31,37 +35,63 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
 /// Those of them that CAP_SYS_ADMIN stands for.
 const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
 
-/// Looks at the machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
+/// The machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
 pub fn host(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {
     let is_confined = !namespace::is_initial_user();
     let held = capabilities::effective().filter(|_| !is_confined).unwrap_or(CapabilitySet::empty());
-    vec![
-        kernel(),
-        btf(),
+    let btf_of_kernel = Btf::of_kernel().ok();
+    let mut findings = vec![kernel(), btf()];
+    findings.extend(ring_buffers(has_ring_buffers(btf_of_kernel.as_ref())));
+    findings.extend([
         rights(held, is_confined, Rights::of_this_process().has_no_bpf()),
-        memory_lock(Btf::of_kernel().ok().map(|btf| locks_maps(&btf)), held),
+        memory_lock(btf_of_kernel.as_ref().map(locks_maps), held),
         tracefs(),
         bpf_file_system(bpf_fs),
         hidden(proc, held),
         time(),
-    ]
+    ]);
+    findings
 }
 
-/// Which it is. Its number tells nothing of what it can do, as distributions port much of BPF back.
+/// Its version says nothing about what it can do, as distributions port much of BPF back.
 fn kernel() -> Finding {
     let system = uname();
     let (release, machine) = (system.release().to_string_lossy(), system.machine().to_string_lossy());
     Finding::ok("kernel", format!("Linux {release}, {machine}"))
 }
 
+/// Whether the kernel has BPF ring buffers (`kernel/bpf/ringbuf.c`, Linux 5.8 and later); `None` where neither its BTF
+/// nor its symbols show it.
+fn has_ring_buffers(btf: Option<&Btf>) -> Option<bool> {
+    if let Some(btf) = btf {
+        return Some(btf.member_offset("bpf_ringbuf", &["mask"]).is_some());
+    }
+    // Names are there for everybody; addresses alone are hidden.
+    let symbols = BufReader::new(fs::File::open("/proc/kallsyms").ok()?);
+    let mut lines = symbols.lines().map_while(Result::ok).peekable();
+    lines.peek()?;
+    Some(lines.any(|line| line.split_whitespace().nth(2) == Some("ringbuf_map_alloc")))
+}
+
+/// A line only where they are missing, and so is all that the kernel counts.
+fn ring_buffers(has_ring_buffers: Option<bool>) -> Option<Finding> {
+    (has_ring_buffers == Some(false)).then(|| {
+        Finding::warning(
+            "ring buffers",
+            "this kernel has no BPF ring buffers, which the BPF programs need",
+            "use Linux 5.8 or later, or a distribution's kernel that has them; on this one the agent reads /proc alone",
+        )
+    })
+}
+
 fn btf() -> Finding {
     match fs::File::open(VMLINUX) {
-        Ok(_) => Finding::ok("BTF", format!("{VMLINUX} tells how the kernel's structures look")),
+        Ok(_) => Finding::ok("BTF", format!("{VMLINUX} describes the kernel's structures")),
         Err(error) => Finding::warning(
             "BTF",
             format!("cannot open {VMLINUX}: {error}"),
             "without it (CONFIG_DEBUG_INFO_BTF) the agent counts by classic tracepoints, for which it needs tracefs, and \
-             is not told when processes start and end",
+             sees processes that start and exit only at its collections",
         ),
     }
 }
@@ -118,7 +148,7 @@ fn locks_maps(btf: &Btf) -> bool {
     btf.member_offset("bpf_map", &["memory"]).is_some()
 }
 
-/// `locks_maps` is `None` where the kernel does not tell.
+/// `locks_maps` is `None` where it is not known.
 fn memory_lock(locks_maps: Option<bool>, held: CapabilitySet) -> Finding {
     const CHECK: &str = "locked memory";
     if locks_maps == Some(false) {
@@ -206,10 +236,12 @@ fn time() -> Finding {
         }
         Ok(_) => Finding::warning(
             CHECK,
-            "nobody tells the kernel that the clock is right",
-            "let chrony, systemd-timesyncd or the like keep it: receivers place figures by it",
+            "not synchronized, as far as the kernel knows",
+            "run chrony, systemd-timesyncd or the like: receivers order values by its time",
         ),
-        Err(error) => Finding::warning(CHECK, format!("its state can't be had: {error}"), "check it by hand"),
+        Err(error) => {
+            Finding::warning(CHECK, format!("its state can't be read: {error}"), "check it by hand")
+        }
     }
 }
 
@@ -234,6 +266,16 @@ mod tests {
         assert_eq!(missing(CapabilitySet::SYS_ADMIN), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
         assert_eq!(missing(CapabilitySet::all()), [""; 0]);
         assert_eq!(missing(CapabilitySet::empty()).len(), 4);
+    }
+
+    #[test]
+    fn ring_buffers_are_a_line_where_they_are_missing() {
+        assert_eq!(ring_buffers(Some(false)).unwrap().mark, Mark::Warning);
+        assert!(ring_buffers(Some(true)).is_none() && ring_buffers(None).is_none());
+        // These tests run on kernels that have them.
+        let by_btf = Btf::of_kernel().ok().map(|btf| has_ring_buffers(Some(&btf)));
+        assert!(by_btf.is_none_or(|found| found == Some(true)));
+        assert!(has_ring_buffers(None).is_none_or(|found| found));
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! What the agent needs, tried one thing after the other, with what to do where it is not to be had. Each file looks at
-//! one side; none prints.
+//! What the agent needs, tried one thing after the other, with what to do where it is missing. Each file has one
+//! subject; none prints.
 
 mod hooks;
 mod host;
 mod processes;
 mod receiver;
+pub mod service;
+pub mod settings;
+mod verdict;
 
 pub use hooks::hooks;
 pub use host::host;
-pub use processes::processes;
+pub use processes::{Processes, processes};
 pub use receiver::{Exports, receiver};
+pub use verdict::{Exported, verdict};
 
 use serde::Serialize;
 
-/// How it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
@@ -39,13 +42,9 @@ impl Mark {
 /// What was found of one thing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at.
     pub check: &'static str,
-    /// How it stands.
     pub mark: Mark,
-    /// What was seen.
     pub found: String,
-    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -55,7 +54,7 @@ impl Finding {
         Self { check, mark: Mark::Ok, found: found.into(), advice: None }
     }
 
-    fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { check, mark: Mark::Warning, found: found.into(), advice: Some(advice.into()) }
     }
 

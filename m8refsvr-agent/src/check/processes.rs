@@ -10,21 +10,38 @@ use crate::{
 };
 
 const CHECK: &str = "process";
-/// So many are shown one by one.
+/// More than these are one line.
 const SHOWN: usize = 20;
 
-/// Looks for processes that `selector` selects in `proc`.
-pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
+/// The processes that match.
+#[derive(Debug)]
+pub struct Processes {
+    /// How many match, in words.
+    pub matching: String,
+    pub findings: Vec<Finding>,
+}
+
+/// Finds the processes that `selector` selects in `proc`.
+pub fn processes(proc: Proc, selector: Selector) -> Processes {
     let words = selector.in_words();
     let mut collector = Collector::new(proc, selector, None);
     let sample = match collector.collect() {
         Ok(sample) => sample,
-        Err(error) => return vec![Finding::failure(CHECK, format!("cannot read /proc: {error}"))],
+        Err(error) => {
+            let failure = Finding::failure(CHECK, format!("cannot read /proc: {error}"));
+            return Processes { matching: "/proc can't be read".into(), findings: vec![failure] };
+        }
+    };
+    let matching = match sample.processes.len() {
+        0 => format!("no process matches {words} yet"),
+        1 => "1 process matches".to_owned(),
+        count => format!("{count} processes match"),
     };
     if sample.processes.is_empty() {
         let found = format!("No processes found matching {words}");
-        let advice = "the agent goes on and waits for them; if they run, give their name by --process";
-        return vec![Finding::warning(CHECK, found, advice)];
+        let advice =
+            "the agent runs on and waits for them; if they run already, give their name by --process";
+        return Processes { matching, findings: vec![Finding::warning(CHECK, found, advice)] };
     }
     let mut findings: Vec<Finding> =
         sample.processes.iter().take(SHOWN).map(|process| finding(collector.proc(), process)).collect();
@@ -32,7 +49,7 @@ pub fn processes(proc: Proc, selector: Selector) -> Vec<Finding> {
     if others > 0 {
         findings.push(Finding::ok(CHECK, format!("{others} more match")));
     }
-    findings
+    Processes { matching, findings }
 }
 
 fn finding(proc: &Proc, process: &ProcessSample) -> Finding {

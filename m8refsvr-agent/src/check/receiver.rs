@@ -1,4 +1,4 @@
-//! The way to the receiver, one step after the other: its name, a connection, TLS, an export without figures.
+//! The way to the receiver, one step after the other: its name, a connection, TLS, an export without metrics.
 
 use std::{
     net::SocketAddr,
@@ -19,14 +19,11 @@ use crate::export::otlp::{
 /// A certificate that is valid for less is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// What is exported to a receiver.
 #[derive(Debug)]
 pub struct Exports {
-    /// Where metrics go, or would.
+    /// Of metrics, whether or not they are exported.
     pub client: Client,
-    /// Whether they do.
     pub metrics: bool,
-    /// Where log records go.
     pub logs: Option<Client>,
 }
 
@@ -66,7 +63,7 @@ async fn steps(exports: Exports, resource: Resource, findings: &mut Vec<Finding>
         // The first one made the connection.
         let took = export(&mut client, &resource, limit).await.map_err(|error| failed(error.to_string()))?;
         let took = milliseconds(took);
-        let found = format!("one without figures is accepted over {protocol}, round trip {took}");
+        let found = format!("one without metrics is accepted over {protocol}, round trip {took}");
         findings.push(Finding::ok("export", found));
     }
     if let Some(mut logs) = logs {
@@ -111,7 +108,9 @@ async fn resolved(receiver: &Receiver) -> Result<Vec<SocketAddr>, String> {
     let addresses: Vec<SocketAddr> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Err(format!("{host} can't be resolved: {error}; {advice}")),
-        Err(_) => return Err(format!("nobody says within {:?} where {host} is; {advice}", receiver.timeout)),
+        Err(_) => {
+            return Err(format!("no answer within {:?} to where {host} is; {advice}", receiver.timeout));
+        }
     };
     if addresses.is_empty() { Err(format!("{host} has no address; {advice}")) } else { Ok(addresses) }
 }
@@ -141,13 +140,12 @@ async fn tls(receiver: &Receiver) -> Result<Finding, String> {
     let found = format!("{}, the receiver's certificate is valid until {words}", shown.version);
     let left = until.duration_since(SystemTime::now()).unwrap_or_default();
     Ok(if left < SOON {
-        Finding::warning("TLS", found, "have it renewed: afterwards exports fail")
+        Finding::warning("TLS", found, "renew it: exports fail afterwards")
     } else {
         Finding::ok("TLS", found)
     })
 }
 
-/// How long it took.
 async fn export(client: &mut Client, resource: &Resource, limit: Duration) -> Result<Duration, ExportError> {
     let began = Instant::now();
     let sent = timeout(limit, client.send(ProcessMessages::without_metrics(resource))).await;

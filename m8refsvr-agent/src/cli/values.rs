@@ -44,6 +44,15 @@ pub(super) fn capacity(text: &str) -> Result<u32, String> {
     capacity.ok_or_else(|| format!("give a whole number from 1 to {}", m8refsvr_common::slot::MAX_CAPACITY))
 }
 
+/// A name for `service.instance.id`.
+pub(super) fn instance(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("give a name without control characters".into());
+    }
+    Ok(name.to_owned())
+}
+
 /// A truth value, as the earlier plugin took it.
 pub(super) fn truth(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
@@ -97,6 +106,14 @@ mod tests {
         assert_eq!((capacity("1"), capacity("65535")), (Ok(1), Ok(65535)));
         for wrong in ["0", "65536", "-1", "4k", ""] {
             assert!(capacity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_instance_has_a_name_that_can_be_read() {
+        assert_eq!(instance(" blue-1 "), Ok("blue-1".to_owned()));
+        for wrong in ["", " ", "a\nb", "a\u{1b}[31m"] {
+            assert!(instance(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -1,13 +1,8 @@
-//! The environment variables behind the flags, once, as data: README's table and `--help` say the same. And where a value
-//! came from, so that an error names what the user wrote.
+//! The environment variables that stand in for flags, once, as data: README's table and `--help` have the same.
 
-use std::{collections::BTreeMap, error::Error as _, ffi::OsString};
+use std::{error::Error as _, ffi::OsString};
 
-use clap::{
-    ArgMatches, Command,
-    error::{ContextKind, ContextValue, ErrorKind},
-    parser::ValueSource,
-};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::logging::escape::in_line;
 
@@ -48,29 +43,14 @@ pub(crate) const METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 /// By which exporter process exits leave.
 pub(crate) const LOGS_EXPORTER: &str = "OTEL_LOGS_EXPORTER";
 
-/// Variables whose values are written otherwise than their flags': `settings` reads them.
-const WRITTEN_OTHERWISE: [&str; 2] = [METRIC_EXPORT_INTERVAL, LOGS_EXPORTER];
+/// Variables whose values are written otherwise than their flags': `config` reads them.
+pub(super) const WRITTEN_OTHERWISE: [&str; 2] = [METRIC_EXPORT_INTERVAL, LOGS_EXPORTER];
 
-/// Has each flag take the first of its variables that is set, and name them all in its help. One that is empty is not
-/// set, as the specification of OpenTelemetry wants it.
-pub(super) fn bind(command: Command, variable: impl Fn(&str) -> Option<OsString>) -> Command {
-    VARIABLES.iter().fold(command, |command, (flag, names)| {
-        command.mut_arg(flag, |arg| {
-            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            let arg = arg.help(format!("{help} [env: {}]", names.join(", "))).hide_env(true);
-            match first_set(flag, &variable) {
-                Some(name) if !WRITTEN_OTHERWISE.contains(&name) => arg.env(name),
-                _ => arg,
-            }
-        })
-    })
-}
-
-fn names_of(flag: &str) -> &'static [&'static str] {
+pub(super) fn names_of(flag: &str) -> &'static [&'static str] {
     VARIABLES.iter().find(|(known, _)| *known == flag).map(|(_, names)| *names).unwrap_or_default()
 }
 
-fn first_set(flag: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
+pub(super) fn first_set(flag: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
     let is_set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
     names_of(flag).iter().copied().find(is_set)
 }
@@ -103,100 +83,4 @@ pub(super) fn reworded(error: clap::Error, variable: impl Fn(&str) -> Option<OsS
     });
     let message = in_line(&format!("{name}{}: {reason}", value.unwrap_or_default()));
     clap::Error::raw(error.kind(), message + "\n")
-}
-
-/// What stood for a flag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Flag,
-    Variable(&'static str),
-}
-
-/// Where the values of flags that have variables came from; of those that are not in it, from nowhere.
-#[derive(Clone, Debug, Default)]
-pub struct Given(BTreeMap<&'static str, Origin>);
-
-impl Given {
-    /// A flag wins over its variables, as [`bind`] has it.
-    pub fn new(matches: &ArgMatches, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let origin = |flag| match matches.value_source(flag) {
-            Some(ValueSource::CommandLine) => Some(Origin::Flag),
-            _ => first_set(flag, &variable).map(Origin::Variable),
-        };
-        Self(VARIABLES.iter().filter_map(|&(flag, _)| Some((flag, origin(flag)?))).collect())
-    }
-
-    /// Whether it was on the command line.
-    pub(crate) fn is_flag(&self, flag: &str) -> bool {
-        self.0.get(flag) == Some(&Origin::Flag)
-    }
-
-    /// The variable that stood for it.
-    pub(crate) fn variable(&self, flag: &str) -> Option<&'static str> {
-        match self.0.get(flag) {
-            Some(Origin::Variable(name)) => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Its name, as the user gave it.
-    pub(crate) fn name(&self, flag: &str) -> String {
-        self.variable(flag).map_or_else(|| as_typed(flag), str::to_owned)
-    }
-
-    /// The name of another flag, as the user would have given it who gave this one.
-    pub(crate) fn name_beside(&self, flag: &str, of: &str) -> String {
-        match self.variable(flag).and_then(|name| names_of(flag).iter().position(|known| *known == name)) {
-            Some(place) => names_of(of).get(place).map_or_else(|| as_typed(of), |&name| name.to_owned()),
-            None => as_typed(of),
-        }
-    }
-}
-
-fn as_typed(flag: &str) -> String {
-    format!("--{}", flag.replace('_', "-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-    use crate::cli::Cli;
-
-    fn given(arguments: &[&str], variables: &[(&str, &str)]) -> Given {
-        let matches = Cli::command().get_matches_from(["agent"].iter().chain(arguments));
-        Given::new(&matches, |name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-        })
-    }
-
-    #[test]
-    fn a_setting_is_named_as_the_user_gave_it() {
-        let both = [("USE_TLS", "true"), ("CA_CERT_PATH", ""), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/a")];
-        let by_variables = given(&[], &both);
-        assert_eq!(by_variables.name("tls"), "USE_TLS");
-        assert_eq!(by_variables.name("ca_cert"), "OTEL_EXPORTER_OTLP_CERTIFICATE");
-        assert_eq!(by_variables.name("agent_host"), "--agent-host");
-        let by_flag = given(&["--tls"], &both);
-        assert_eq!((by_flag.name("tls").as_str(), by_flag.is_flag("tls")), ("--tls", true));
-    }
-
-    #[test]
-    fn what_is_missing_beside_a_setting_is_named_in_the_same_way() {
-        let named = |variable| given(&[], &[(variable, "/a")]).name_beside("client_cert", "client_key");
-        assert_eq!(named("CLIENT_CERT_PATH"), "CLIENT_KEY_PATH");
-        let of_metrics = named("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE");
-        assert_eq!(of_metrics, "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY");
-        let by_flag = given(&["--client-cert", "/a"], &[]);
-        assert_eq!(by_flag.name_beside("client_cert", "client_key"), "--client-key");
-    }
-
-    #[test]
-    fn a_value_that_is_written_otherwise_is_not_given_to_clap() {
-        let set = |name: &str| (name == METRIC_EXPORT_INTERVAL).then(|| "1000".into());
-        let command = bind(Cli::command(), set);
-        assert_eq!(command.get_arguments().filter_map(clap::Arg::get_env).count(), 0);
-        assert_eq!(given(&[], &[(METRIC_EXPORT_INTERVAL, "1000")]).name("interval"), METRIC_EXPORT_INTERVAL);
-    }
 }

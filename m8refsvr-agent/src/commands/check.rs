@@ -1,35 +1,42 @@
-//! `check`: tries what the agent needs, and says a line of each.
+//! `check`: tries what the agent needs, and prints a verdict, a line of each, and the settings in force.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use serde::Serialize;
 
 use super::{
-    failure::{BROKEN, EXPORT_FAILED, KERNEL_FAILED, WRONG, in_words},
+    check_text::{Style, lines, table},
+    failure::{BROKEN, EXPORT_FAILED, KERNEL_FAILED, WRONG, WrongUsage, in_words},
     output::{json, print},
     setup::{named, proc_of},
 };
 use crate::{
-    check::{Exports, Finding, Mark, hooks, host, processes, receiver},
+    check::{
+        Exported, Exports, Finding, Mark, Processes, hooks, host, processes, receiver, service::Service,
+        settings::in_force, verdict,
+    },
+    cli::{self, Check, Origin, Parsed, Setting},
     config::{ExportSettingsError, Settings, export::Export},
     export::otlp::{Client, Proxy, TlsError},
-    logging::escape::in_line,
+    proc::system::Host,
 };
 
 /// The answer for programs.
 #[derive(Serialize)]
 struct Answer<'a> {
     is_ready: bool,
-    settings: InForce,
+    verdict: &'a str,
+    settings: Summary,
     checks: &'a [Finding],
+    in_force: &'a [Setting],
 }
 
-/// The settings with which everything is tried: those of the service may be others.
+/// What matters most of the settings.
 #[derive(Serialize)]
-struct InForce {
+struct Summary {
     process: Vec<String>,
     interval_seconds: f64,
-    /// Absent where they are wrong.
+    /// Absent where the settings are wrong.
     #[serde(flatten)]
     receiver: Option<Receiver>,
 }
@@ -42,7 +49,7 @@ struct Receiver {
     proxy: Option<String>,
 }
 
-impl InForce {
+impl Summary {
     fn new(settings: &Settings, export: Option<&Export>) -> Self {
         let receiver = |Export { receiver, .. }: &Export| Receiver {
             endpoint: receiver.shown(),
@@ -56,108 +63,128 @@ impl InForce {
         }
     }
 
-    /// In words.
-    fn shown(&self) -> String {
+    fn in_words(&self) -> String {
         let names = self.process.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
         let to = self.receiver.as_ref().map(|Receiver { endpoint, protocol, proxy }| {
             let through = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}"));
             format!(", to {endpoint} by {protocol}{}", through.unwrap_or_default())
         });
         let (interval, to) = (self.interval_seconds, to.unwrap_or_default());
-        format!(
-            "processes matching {names}, every {interval} s{to}; by flags and variables: agent.env is not read by itself"
-        )
+        format!("processes matching {names}, every {interval} s{to}")
     }
 }
 
 const SETTINGS: &str = "settings";
 
-/// Tries everything, and ends with the exit code that the first failure would have been to the agent.
-pub(super) async fn check(
-    settings: Settings,
-    export: Result<Export, ExportSettingsError>,
-    as_json: bool,
+/// Flags that say what `check` itself writes to its log, not what it checks.
+const OWN_LOG: [&str; 2] = ["--log-level", "--log-format"];
+
+/// Tries everything. The exit code is the one that the agent would have for the first failure.
+pub(super) async fn check(parsed: &Parsed, flags: &Check) -> anyhow::Result<ExitCode> {
+    if !flags.service {
+        return with(parsed, flags, None, cli::variable).await;
+    }
+    let is_own =
+        |setting: &&Setting| setting.origin == Origin::Flag && !OWN_LOG.contains(&setting.name.as_str());
+    if let Some(own) = parsed.settings.iter().find(is_own) {
+        let words = format!("--service takes all settings from the service: leave out {}", own.name);
+        return Err(WrongUsage(words).into());
+    }
+    let service = Service::installed().map_err(|error| WrongUsage(error.to_string()))?;
+    let of_service =
+        cli::parse_from(service.arguments.clone(), |name| service.variable(name)).map_err(|error| {
+            WrongUsage(format!("the settings of the service are wrong: {}", error.to_string().trim()))
+        })?;
+    with(&of_service, flags, Some(service.finding()), |name| service.variable(name)).await
+}
+
+async fn with(
+    parsed: &Parsed,
+    flags: &Check,
+    service: Option<Finding>,
+    variable: impl Fn(&str) -> Option<OsString> + Copy,
 ) -> anyhow::Result<ExitCode> {
+    let settings = Settings::new(&parsed.cli, &parsed.given, variable)?;
+    let export = Export::new(&parsed.cli.export, &parsed.given, &Host::this(), variable);
     let proc = proc_of(&settings)?;
-    let in_force = InForce::new(&settings, export.as_ref().ok());
-    let remarks = export.as_ref().map(|export| {
-        // Without exits, the receiver's line says it.
-        let off_by = export.off_by.filter(|_| export.exits);
-        let off_by = off_by.map(|off_by| format!("no metrics are exported: {off_by}"));
-        export.remarks.iter().cloned().chain(off_by).collect::<Vec<_>>()
-    });
-    let remarks = remarks.unwrap_or_default();
-    let mut parts = vec![(BROKEN, host(&proc, &settings.bpf_fs))];
-    parts.push((KERNEL_FAILED, hooks(&settings)));
-    parts.push((BROKEN, processes(proc, settings.selector.clone())));
-    parts.push(match export {
-        Ok(export) if export.nothing_leaves().is_some() => {
-            let nothing = export.nothing_leaves().unwrap_or_default();
-            (EXPORT_FAILED, vec![Finding::remark("receiver", format!("not tried, as {nothing}"))])
-        }
-        Ok(export) => match exports(&export) {
-            Ok(exports) => (EXPORT_FAILED, receiver(exports, export.resource).await),
-            Err(error) => (WRONG, vec![Finding::failure("TLS", in_words(&named(&settings, error)))]),
-        },
-        Err(error) => (WRONG, vec![Finding::failure("receiver", error.to_string())]),
-    });
+    let summary = Summary::new(&settings, export.as_ref().ok());
+    let remarks = parsed.warnings.iter().cloned().chain(remarks(export.as_ref().ok()));
+    let remarks: Vec<Finding> = remarks.map(|remark| Finding::remark(SETTINGS, remark)).collect();
+    let exported = exported(export.as_ref().ok());
+    let is_service = service.is_some();
+
+    let mut parts = vec![(BROKEN, host(&proc, &settings.bpf_fs)), (KERNEL_FAILED, hooks(&settings))];
+    let Processes { matching, findings } = processes(proc, settings.selector.clone());
+    parts.push((BROKEN, findings));
+    parts.push(exports(export, &settings).await);
     let failed = |findings: &[Finding]| findings.iter().any(|finding| finding.mark == Mark::Failure);
     let code =
         parts.iter().find_map(|(code, findings)| failed(findings).then_some(*code)).unwrap_or_default();
-    let remarks = remarks.into_iter().map(|remark| Finding::remark(SETTINGS, remark));
+    let first = service.into_iter().chain(remarks);
     let mut findings: Vec<Finding> =
-        remarks.chain(parts.into_iter().flat_map(|(_, findings)| findings)).collect();
-    print(&if as_json {
-        json(&Answer { is_ready: code == 0, settings: in_force, checks: &findings })?
+        first.chain(parts.into_iter().flat_map(|(_, findings)| findings)).collect();
+    let verdict = verdict(&findings, &matching, &exported);
+    let in_force = in_force(&parsed.settings, variable);
+    print(&if flags.json {
+        json(&Answer {
+            is_ready: code == 0,
+            verdict: &verdict,
+            settings: summary,
+            checks: &findings,
+            in_force: &in_force,
+        })?
     } else {
-        findings.insert(0, Finding::ok(SETTINGS, in_force.shown()));
-        lines(&findings)
+        findings.insert(0, Finding::ok(SETTINGS, summary.in_words()));
+        let style = Style::of_stdout(flags.color);
+        let whose = if is_service {
+            "the service"
+        } else {
+            "this call; `check --service` tries the installed service"
+        };
+        let (lines, table) = (lines(&findings, style), table(&in_force));
+        format!("{}\n\n{lines}\nSettings of {whose}:\n{table}", style.verdict(&verdict, code == 0))
     })?;
     Ok(ExitCode::from(code))
 }
 
-/// What is exported, as the running agent would.
-fn exports(export: &Export) -> Result<Exports, TlsError> {
+/// What is odd about the settings.
+fn remarks(export: Option<&Export>) -> Vec<String> {
+    let Some(export) = export else { return Vec::new() };
+    // Where exits are not exported either, the receiver's line says it.
+    let off_by = export.off_by.filter(|_| export.exits);
+    let off_by = off_by.map(|off_by| format!("no metrics are exported: {off_by}"));
+    export.remarks.iter().cloned().chain(off_by).collect()
+}
+
+fn exported(export: Option<&Export>) -> Exported {
+    match export.map(|export| (export.nothing_leaves(), export.receiver.shown())) {
+        Some((None, place)) => Exported::To(place),
+        Some((Some(nothing), _)) => Exported::Nothing(nothing),
+        None => Exported::Nothing("nothing is exported".into()),
+    }
+}
+
+/// The way to the receiver, with the exit code for its failures.
+async fn exports(export: Result<Export, ExportSettingsError>, settings: &Settings) -> (u8, Vec<Finding>) {
+    let export = match export {
+        Ok(export) => export,
+        Err(error) => return (WRONG, vec![Finding::failure("receiver", error.to_string())]),
+    };
+    if let Some(nothing) = export.nothing_leaves() {
+        return (EXPORT_FAILED, vec![Finding::remark("receiver", format!("not tried, as {nothing}"))]);
+    }
+    match clients(&export) {
+        Ok(exports) => (EXPORT_FAILED, receiver(exports, export.resource).await),
+        Err(error) => (WRONG, vec![Finding::failure("TLS", in_words(&named(settings, error)))]),
+    }
+}
+
+/// What exports, as in the running agent.
+fn clients(export: &Export) -> Result<Exports, TlsError> {
     let logs = export.exits.then(|| Client::for_logs(&export.receiver, &export.resource));
     Ok(Exports {
         client: Client::new(export.receiver.clone())?,
         metrics: export.metrics,
         logs: logs.transpose()?,
     })
-}
-
-/// A line for each.
-fn lines(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
-    findings.iter().fold(String::new(), |mut text, Finding { check, mark, found, advice }| {
-        let advice = advice.iter().map(|advice| format!("; {advice}")).collect::<String>();
-        let line = format!("{}  {check:width$}  {found}{advice}", mark.word());
-        // One line, whatever somebody else wrote into it.
-        let line = in_line(&line);
-        // A string takes everything.
-        let _ = writeln!(text, "{line}");
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_finding_is_one_line_with_what_to_do_behind_it() {
-        let finding = |mark, found: &str, advice: Option<&str>| Finding {
-            check: "thing",
-            mark,
-            found: found.into(),
-            advice: advice.map(str::to_owned),
-        };
-        let findings = [
-            finding(Mark::Ok, "fine", None),
-            finding(Mark::Warning, "odd\nok       other", Some("mend it")),
-            finding(Mark::Failure, "\u{1b}[31mbroken", None),
-        ];
-        let text = "ok       thing  fine\nwarning  thing  odd\\nok       other; mend it\nFAILURE  thing  \\u{1b}[31mbroken\n";
-        assert_eq!(lines(&findings), text);
-    }
 }

@@ -1,6 +1,7 @@
-//! What the agent can be told to do, a file each.
+//! What a user can start, a file each.
 
 mod check;
+mod check_text;
 mod dump;
 mod failure;
 mod once;
@@ -16,23 +17,27 @@ pub use failure::{failed, wrong_usage};
 use tracing_subscriber::Layer as _;
 
 use crate::{
-    cli::{Cli, Command, Debug, Given},
+    cli::{Command, Debug, Parsed, variable},
     config::{Settings, export::Export},
     export::otlp::grpc_events,
     logging::Log,
     proc::system::Host,
 };
-use failure::{WrongUsage, exit_code, in_words};
+use failure::{exit_code, in_words};
 
-/// Does what the command line says, and tells how it ended.
-pub fn run(cli: &Cli, given: &Given, started: SystemTime) -> Result<ExitCode> {
-    let common = &cli.common;
+/// Does what the command line says; returns how it ended.
+pub fn run(parsed: &Parsed, started: SystemTime) -> Result<ExitCode> {
+    let cli = &parsed.cli;
+    let flags = &cli.log;
     // `check` runs with the service's flags as another user, whose new file would be closed to the service.
-    let is_check = matches!(cli.command, Some(Command::Check { .. }));
-    let log_file = common.log_file.as_deref().filter(|_| !is_check);
-    let log = Log::start(common.log_level, common.log_format, log_file, grpc_events::layer().boxed())?;
+    let is_check = matches!(cli.command, Some(Command::Check(_)));
+    let log_file = flags.log_file.as_deref().filter(|_| !is_check);
+    let log = Log::start(flags.log_level, flags.log_format, log_file, grpc_events::layer().boxed())?;
+    for warning in parsed.warnings.iter().filter(|_| !is_check) {
+        tracing::warn!("{warning}");
+    }
     let runtime = setup::runtime()?;
-    let outcome = runtime.block_on(dispatch(cli, given, started, log.clone()));
+    let outcome = runtime.block_on(dispatch(parsed, started, log.clone()));
     // The resolution of a name may hang in a thread of its own.
     runtime.shutdown_background();
     // A service is followed by its log alone.
@@ -48,18 +53,15 @@ pub fn run(cli: &Cli, given: &Given, started: SystemTime) -> Result<ExitCode> {
     outcome
 }
 
-async fn dispatch(cli: &Cli, given: &Given, started: SystemTime, log: Log) -> Result<ExitCode> {
-    let variable = |name: &str| std::env::var_os(name);
-    let settings = Settings::new(cli, given, variable)?;
+async fn dispatch(parsed: &Parsed, started: SystemTime, log: Log) -> Result<ExitCode> {
+    let Parsed { cli, given, .. } = parsed;
+    let settings = || Settings::new(cli, given, variable);
     let export = || Export::new(&cli.export, given, &Host::this(), variable);
     match &cli.command {
-        Some(_) if cli.once => {
-            Err(WrongUsage("--once and a command exclude each other: give one of them".into()).into())
-        }
-        Some(Command::Check { json }) => check::check(settings, export(), *json).await,
-        Some(Command::Debug(Debug::Dump { json, agent })) => dump::dump(settings, *json, *agent).await,
-        None if cli.no_export => once::once(settings, None, started).await,
-        None if cli.once => once::once(settings, Some(export()?), started).await,
-        None => run::monitor(settings, export()?, started, log).await,
+        Some(Command::Check(flags)) => check::check(parsed, flags).await,
+        Some(Command::Debug(Debug::Dump(flags))) => dump::dump(settings()?, flags.json, flags.agent).await,
+        None if cli.no_export => once::once(settings()?, None, started).await,
+        None if cli.once => once::once(settings()?, Some(export()?), started).await,
+        None => run::monitor(settings()?, export()?, started, log).await,
     }
 }

@@ -121,7 +121,12 @@ impl Export {
                 (true, false) => AttributeSet::Standard,
                 (true, true) => AttributeSet::WithCommandLine,
             },
-            resource: resource(host, attributes.as_deref(), service_name.as_deref())?,
+            resource: resource(
+                host,
+                attributes.as_deref(),
+                service_name.as_deref(),
+                cli.instance.as_deref(),
+            )?,
             masked_headers,
             remarks,
         })

@@ -48,7 +48,7 @@ impl Settings {
         let common = &cli.common;
         let selector = selector(common, given)?;
         Ok(Self {
-            sample: common.sample,
+            sample: cli.sample.sample,
             interval: interval(cli, given, variable)?,
             ebpf: common.ebpf,
             kernel: Options {
@@ -105,7 +105,7 @@ fn interval(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Duration, SettingsError> {
     if given.variable("interval") != Some(METRIC_EXPORT_INTERVAL) {
-        return Ok(cli.interval);
+        return Ok(cli.interval.interval);
     }
     let text = variable(METRIC_EXPORT_INTERVAL).unwrap_or_default();
     let text = text.to_string_lossy();

@@ -107,7 +107,7 @@ fn where_nothing_is_exported_it_is_said_and_nothing_is_tried() {
         let pid = rustix::process::Pid::from_child(&running);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_eq!(running.wait().unwrap().code(), Some(0), "{}", said());
-        assert!(!said().contains(" processes in ") && said().contains("ended"), "{}", said());
+        assert!(!said().contains(" processes in ") && said().contains("stopped"), "{}", said());
     }
 }
 

@@ -93,7 +93,7 @@ fn flags_of_readme() -> Vec<Flag> {
         flags.push(Flag {
             values: if choice.len() > 1 { choice } else { Vec::new() },
             usage: usage
-                .split_once(' ')
+                .rsplit_once(' ')
                 .filter(|_| usage.contains('|'))
                 .map_or(usage.clone(), |it| it.0.into()),
             variables: cells[2]

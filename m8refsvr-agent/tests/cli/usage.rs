@@ -1,6 +1,6 @@
 //! Wrong usage: exit code 2, and what would be right.
 
-use crate::{agent, run};
+use crate::{NOBODY, agent, run};
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
@@ -26,7 +26,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
         (&["--once", "--ebpf", "maybe"], "auto, require, off"),
         (&["--once", "--log-level", "loud"], "trace, debug, info, warning, error, critical"),
         (&["--no-export"], "--once"),
-        (&["debug", "dump", "--ebpf", "off", "--bpf-fs", "/nowhere"], "--ebpf off loads no programs"),
+        (&["debug", "dump", "--ebpf", "off", "--bpf-fs", "/nowhere"], "--ebpf off loads no BPF programs"),
     ];
     for (arguments, right) in cases {
         let (code, out, said) = run(arguments);
@@ -51,4 +51,39 @@ fn a_name_that_is_no_text_is_wrong_usage() {
     let output = agent(&["--once", "--process"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("UTF-8"));
+}
+
+#[test]
+fn a_flag_by_its_earlier_name_is_taken_with_a_warning_that_names_the_new_one() {
+    let flags = ["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY];
+    let (code, _, said) = run(&[&flags[..], &["--capacity=7", "--max-processes", "3"]].concat());
+    assert_eq!(code, Some(1), "{said}");
+    for (old, new) in
+        [("--capacity", "--max-tracked-processes"), ("--max-processes", "--max-series-processes")]
+    {
+        assert!(said.contains(&format!(" WARN {old} was renamed to {new}: ")), "{said}");
+    }
+    assert!(!run(&["--help"]).1.contains("--capacity"));
+}
+
+#[test]
+fn each_command_s_help_lists_its_own_flags_and_ends_with_examples() {
+    let help = |words: &[&str]| run(&[words, &["--help"]].concat()).1;
+    let (all, check, dump) = (help(&[]), help(&["check"]), help(&["debug", "dump"]));
+    let lists = |help: &str, flag: &str| help.lines().any(|line| line.trim_start().starts_with(flag));
+    for (flag, of_all, of_check, of_dump) in [
+        ("--process ", true, true, true),
+        ("--endpoint ", true, true, false),
+        ("--sample ", true, false, true),
+        ("--interval ", true, false, false),
+        ("--names ", true, false, false),
+        ("--service", false, true, false),
+        ("--agent ", false, false, true),
+    ] {
+        let listed = [&all, &check, &dump].map(|help| lists(help, flag));
+        assert_eq!(listed, [of_all, of_check, of_dump], "{flag}");
+    }
+    for help in [all, check, dump] {
+        assert!(help.rsplit("\n\n").next().unwrap().starts_with("Examples:\n"), "{help}");
+    }
 }

@@ -45,11 +45,13 @@ impl Resource {
 }
 
 /// What the agent knows of itself and its machine, unless the user says otherwise: `attributes` as in
-/// `OTEL_RESOURCE_ATTRIBUTES`, `service_name` as in `OTEL_SERVICE_NAME`, which wins over it.
+/// `OTEL_RESOURCE_ATTRIBUTES`, `service_name` as in `OTEL_SERVICE_NAME` and `instance_name` as in `--instance`, which win over
+/// it.
 pub fn resource(
     host: &Host,
     attributes: Option<&str>,
     service_name: Option<&str>,
+    instance_name: Option<&str>,
 ) -> Result<Resource, NoAttribute> {
     let mut all: Vec<(String, String)> = vec![
         ("service.name".into(), SERVICE.into()),
@@ -70,6 +72,9 @@ pub fn resource(
     }
     if let Some(service_name) = service_name {
         set(&mut all, "service.name".into(), service_name.into());
+    }
+    if let Some(name) = instance_name {
+        set(&mut all, "service.instance.id".into(), name.into());
     }
     Ok(Resource(all))
 }
@@ -113,7 +118,7 @@ mod tests {
 
     fn attributes(given: Option<&str>, service_name: Option<&str>) -> Vec<(String, String)> {
         let host = Host { name: "box".into(), id: Some("0123".into()) };
-        resource(&host, given, service_name).unwrap().0
+        resource(&host, given, service_name, None).unwrap().0
     }
 
     fn get(attributes: &[(String, String)], name: &str) -> String {
@@ -151,12 +156,15 @@ mod tests {
         assert_eq!(get(&given, "host.name"), "my box");
         assert_eq!(get(&given, "team"), "x,y");
         assert_eq!(get(&attributes(Some("service.name=a"), Some("b")), "service.name"), "b");
+        let host = Host { name: "box".into(), id: None };
+        let named = resource(&host, Some("service.instance.id=a"), None, Some("b")).unwrap();
+        assert_eq!(get(&named.0, "service.instance.id"), "b");
     }
 
     #[test]
     fn both_forms_have_each_attribute_once_and_those_of_a_process_win() {
         let host = Host { name: "box".into(), id: None };
-        let own = resource(&host, Some("process.owner=a,team=x"), None).unwrap();
+        let own = resource(&host, Some("process.owner=a,team=x"), None, None).unwrap();
         let message = own.message(vec![text("process.owner", "b"), int("process.pid", 7)]);
         let owners: Vec<_> = message.attributes.iter().filter(|it| it.key == "process.owner").collect();
         assert_eq!(owners, [&text("process.owner", "b")]);
@@ -168,7 +176,7 @@ mod tests {
     fn nonsense_is_named() {
         let host = Host { name: "box".into(), id: None };
         for nonsense in ["a", "=b", "a=%ff"] {
-            let error = resource(&host, Some(nonsense), None).unwrap_err().to_string();
+            let error = resource(&host, Some(nonsense), None, None).unwrap_err().to_string();
             assert!(error.contains("OTEL_RESOURCE_ATTRIBUTES") && error.contains(nonsense), "{error}");
         }
     }

@@ -58,7 +58,7 @@ impl Delivery {
             let _within = runtime.enter();
             Client::new(to).unwrap()
         };
-        let resource = resource(&Host::this(), None, None).unwrap();
+        let resource = resource(&Host::this(), None, None, None).unwrap();
         let instruments = Instruments::new(names, &resource, 1);
         let exporter = Exporter::new(
             client,

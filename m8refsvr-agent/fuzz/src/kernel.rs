@@ -133,10 +133,10 @@ pub(crate) fn maps(data: &[u8]) {
     // Baselines wrap, so that what is taken away can be given back.
     assert_eq!(slot.totals().minus(&process.baseline), slot.sum());
     let ended = vec![EndedSlot { slot: number(2), process, exit: record }];
-    let dump = Dump::new(&Snapshot { settings, tracked: vec![slot], ended, drops }, 1, true);
+    let dump = Dump::new(&Snapshot { settings, tracked: vec![slot], ended, drops }, 1, true, |_| None);
     assert!(dump.to_string().lines().all(|line| !line.chars().any(char::is_control)));
     let json = serde_json::to_value(&dump).expect("a dump is JSON");
-    assert_eq!(json["over"][0]["status"], record.status);
+    assert_eq!(json["pending"][0]["status"], record.status);
 
     let exit = Exit::of_status(record.status);
     assert_eq!(exit.code().is_some(), exit.reason() == "error");

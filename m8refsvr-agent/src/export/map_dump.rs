@@ -4,13 +4,15 @@ use std::fmt::{self, Display, Formatter};
 
 use m8refsvr_common::{
     accounting::Accounting,
-    record::{Counts, ProcessState},
+    comm,
+    record::{Counts, ProcessRecord, ProcessState},
     signal::Variant,
 };
 use serde::Serialize;
 
 use crate::{
     bpf::{EndedSlot, Snapshot},
+    logging::escape::in_line,
     model::source::Source,
 };
 
@@ -19,10 +21,10 @@ use crate::{
 pub struct Dump {
     agent: AgentFields,
     settings: SettingFields,
-    targets: Vec<TargetFields>,
-    /// Slots whose holders are over, and of which the last figures are still to be taken.
-    over: Vec<OverFields>,
-    losses: LossFields,
+    tracked_processes: Vec<ProcessFields>,
+    /// Processes that exited or no longer match, and whose final values the agent has not collected yet.
+    pending: Vec<PendingFields>,
+    drops: DropFields,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -35,7 +37,7 @@ struct AgentFields {
 #[derive(Clone, Debug, Serialize)]
 struct SettingFields {
     layout: u64,
-    capacity: u64,
+    max_tracked_processes: u64,
     cpus: u64,
     pid_max: u64,
     context_switches: &'static str,
@@ -44,11 +46,12 @@ struct SettingFields {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct TargetFields {
-    tgid: u32,
+struct ProcessFields {
+    pid: u32,
+    name: String,
     slot: u32,
-    /// As the agent noted it; differs from `tgid` only when something is wrong.
-    noted_tgid: u64,
+    /// As the slot's record has it; differs from `pid` only when something is wrong.
+    recorded_pid: u64,
     start_ticks: u64,
     /// Counters of the slot, of each CPU that counted anything.
     cpus: Vec<CpuFields>,
@@ -59,20 +62,21 @@ struct TargetFields {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct OverFields {
-    tgid: u64,
+struct PendingFields {
+    pid: u64,
+    name: String,
     slot: u32,
     start_ticks: u64,
-    /// `ended`, or `left` for another program.
+    /// `exited`, or `deselected` by the name of another program.
     state: &'static str,
-    /// As `wait` tells.
+    /// As `wait` has it.
     status: u64,
-    /// What the kernel's accounting had of it.
-    figures: FigureFields,
+    /// The final values of the kernel's accounting.
+    accounting: AccountingFields,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct FigureFields {
+struct AccountingFields {
     /// Nanoseconds.
     cpu_time: u64,
     minor_page_faults: u64,
@@ -83,24 +87,29 @@ struct FigureFields {
     nonvoluntary_ctx_switches: u64,
 }
 
-impl OverFields {
-    fn new(over: &EndedSlot) -> Self {
-        let Accounting { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } =
-            over.exit.accounting_at_end;
+impl PendingFields {
+    fn new(ended: &EndedSlot) -> Self {
+        let at_end = ended.exit.accounting_at_end;
+        let Accounting { runtime, minor_faults, major_faults, read_bytes, write_bytes, .. } = at_end;
         Self {
-            tgid: over.process.tgid,
-            slot: over.slot.number(),
-            start_ticks: over.process.start_ticks,
-            state: if over.process.state == ProcessState::Deselected as u64 { "left" } else { "ended" },
-            status: over.exit.status,
-            figures: FigureFields {
+            pid: ended.process.tgid,
+            name: name(&ended.process),
+            slot: ended.slot.number(),
+            start_ticks: ended.process.start_ticks,
+            state: if ended.process.state == ProcessState::Deselected as u64 {
+                "deselected"
+            } else {
+                "exited"
+            },
+            status: ended.exit.status,
+            accounting: AccountingFields {
                 cpu_time: runtime,
                 minor_page_faults: minor_faults,
                 major_page_faults: major_faults,
                 disk_read_bytes: read_bytes,
                 disk_write_bytes: write_bytes,
-                voluntary_ctx_switches: over.exit.accounting_at_end.voluntary,
-                nonvoluntary_ctx_switches: over.exit.accounting_at_end.involuntary,
+                voluntary_ctx_switches: at_end.voluntary,
+                nonvoluntary_ctx_switches: at_end.involuntary,
             },
         }
     }
@@ -138,15 +147,20 @@ impl<T> CountFields<T> {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct LossFields {
+struct DropFields {
     no_free_slot: u64,
     tgid_out_of_range: u64,
     events: u64,
 }
 
 impl Dump {
-    /// Of the maps of the agent `pid`.
-    pub fn new(snapshot: &Snapshot, pid: u32, running: bool) -> Self {
+    /// Of the maps of the agent `pid`. `name_of` gives the names of living processes.
+    pub fn new(
+        snapshot: &Snapshot,
+        pid: u32,
+        running: bool,
+        name_of: impl Fn(u32) -> Option<String>,
+    ) -> Self {
         let settings = &snapshot.settings;
         let variants = settings.variants.map(|number| match Variant::from_number(number) {
             Some(Variant::RawTracepoint) => Source::RawTracepoint.name(),
@@ -154,10 +168,11 @@ impl Dump {
             Some(Variant::None) => Source::None.name(),
             None => "unknown",
         });
-        let targets = snapshot.tracked.iter().map(|slot| TargetFields {
-            tgid: slot.tgid.0,
+        let tracked_processes = snapshot.tracked.iter().map(|slot| ProcessFields {
+            pid: slot.tgid.0,
+            name: name_of(slot.tgid.0).unwrap_or_else(|| name(&slot.process)),
             slot: slot.slot.number(),
-            noted_tgid: slot.process.tgid,
+            recorded_pid: slot.process.tgid,
             start_ticks: slot.process.start_ticks,
             cpus: slot
                 .cpus
@@ -174,16 +189,16 @@ impl Dump {
             agent: AgentFields { pid, running },
             settings: SettingFields {
                 layout: settings.layout,
-                capacity: settings.capacity,
+                max_tracked_processes: settings.capacity,
                 cpus: settings.cpus,
                 pid_max: settings.pid_max,
                 context_switches: variants.context_switches,
                 block_io: variants.block_io,
                 lifecycle: variants.lifecycle,
             },
-            targets: targets.collect(),
-            over: snapshot.ended.iter().map(OverFields::new).collect(),
-            losses: LossFields {
+            tracked_processes: tracked_processes.collect(),
+            pending: snapshot.ended.iter().map(PendingFields::new).collect(),
+            drops: DropFields {
                 no_free_slot: snapshot.drops.no_free_slot,
                 tgid_out_of_range: snapshot.drops.tgid_out_of_range,
                 events: snapshot.drops.events,
@@ -192,38 +207,50 @@ impl Dump {
     }
 }
 
+/// The name that BPF programs noted as the process got its slot, up to 15 bytes; "?" where the agent gave it the slot.
+fn name(record: &ProcessRecord) -> String {
+    let (bytes, length) = comm::bytes(record.comm);
+    if length == 0 { "?".to_owned() } else { String::from_utf8_lossy(&bytes[..length]).into_owned() }
+}
+
 impl Display for Dump {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { agent, settings, targets, over, losses } = self;
+        let Self { agent, settings, tracked_processes, pending, drops } = self;
         let how = if agent.running { "running" } else { "loaded for this dump" };
-        writeln!(out, "agent     {} ({how})", agent.pid)?;
+        let most = settings.max_tracked_processes;
+        writeln!(out, "agent              {} ({how})", agent.pid)?;
         writeln!(
             out,
-            "settings  capacity {}, cpus {}, pid_max {}",
-            settings.capacity, settings.cpus, settings.pid_max
+            "settings           at most {most} tracked processes, {} CPUs, pid_max {}, layout {}",
+            settings.cpus, settings.pid_max, settings.layout
         )?;
         writeln!(
             out,
-            "          context switches by {}, block I/O by {}, lifecycle by {}, layout {}",
-            settings.context_switches, settings.block_io, settings.lifecycle, settings.layout
+            "sources            context switches {}, block I/O {}, lifecycle {}",
+            settings.context_switches, settings.block_io, settings.lifecycle
         )?;
         writeln!(
             out,
-            "losses    no free slot {}, process id out of range {}, events {}",
-            losses.no_free_slot, losses.tgid_out_of_range, losses.events
+            "drops              no free slot {}, process id out of range {}, events {}",
+            drops.no_free_slot, drops.tgid_out_of_range, drops.events
         )?;
-        writeln!(out, "targets   {} of {} slots", targets.len(), settings.capacity)?;
-        for OverFields { tgid, slot, state, status, .. } in over {
-            writeln!(out, "over      {tgid} in slot {slot} {state}, status {status:#x}; not yet taken")?;
+        writeln!(out, "tracked processes  {} of at most {most}", tracked_processes.len())?;
+        for PendingFields { pid, name, slot, state, status, .. } in pending {
+            let name = in_line(name);
+            writeln!(
+                out,
+                "pending            {name} (pid {pid}) {state}, status {status:#x}, slot {slot}; final values not collected yet"
+            )?;
         }
-        if targets.is_empty() {
+        if tracked_processes.is_empty() {
             return Ok(());
         }
         writeln!(out)?;
         writeln!(
             out,
-            "{:>10} {:>5} {:>6} {:>14} {:>14} {:>18} {:>18} {:>12} {:>12}",
-            "TGID",
+            "{:>10} {:15} {:>5} {:>6} {:>14} {:>14} {:>18} {:>18} {:>12} {:>12}",
+            "PID",
+            "NAME",
             "SLOT",
             "CPU",
             "VOLUNTARY",
@@ -233,16 +260,16 @@ impl Display for Dump {
             "READ OPS",
             "WRITE OPS"
         )?;
-        for target in targets {
-            let (tgid, slot) = (target.tgid, target.slot);
-            for CpuFields { cpu, counts } in &target.cpus {
-                row(out, tgid, slot, cpu, counts)?;
+        for process in tracked_processes {
+            for CpuFields { cpu, counts } in &process.cpus {
+                row(out, process, cpu, counts)?;
             }
-            row(out, tgid, slot, &"sum", &target.sum)?;
-            row(out, tgid, slot, &"offset", &target.offset)?;
-            row(out, tgid, slot, &"totals", &target.totals)?;
-            if target.noted_tgid != u64::from(tgid) {
-                writeln!(out, "{tgid:>10} {slot:>5} noted for process {}", target.noted_tgid)?;
+            row(out, process, &"sum", &process.sum)?;
+            row(out, process, &"offset", &process.offset)?;
+            row(out, process, &"totals", &process.totals)?;
+            if process.recorded_pid != u64::from(process.pid) {
+                let ProcessFields { pid, slot, recorded_pid, .. } = process;
+                writeln!(out, "{pid:>10} slot {slot} has the record of pid {recorded_pid}")?;
             }
         }
         Ok(())
@@ -251,16 +278,16 @@ impl Display for Dump {
 
 fn row<T: Display>(
     out: &mut Formatter<'_>,
-    tgid: u32,
-    slot: u32,
+    process: &ProcessFields,
     label: &dyn Display,
     counts: &CountFields<T>,
 ) -> fmt::Result {
+    let ProcessFields { pid, name, slot, .. } = process;
     // A label has no width of its own when it is shown through a trait object.
-    let label = label.to_string();
+    let (name, label) = (in_line(name), label.to_string());
     writeln!(
         out,
-        "{tgid:>10} {slot:>5} {label:>6} {:>14} {:>14} {:>18} {:>18} {:>12} {:>12}",
+        "{pid:>10} {name:15} {slot:>5} {label:>6} {:>14} {:>14} {:>18} {:>18} {:>12} {:>12}",
         counts.voluntary_ctx_switches,
         counts.nonvoluntary_ctx_switches,
         counts.block_read_bytes,
@@ -301,6 +328,7 @@ mod tests {
             slot: Slot::new(5).unwrap(),
             process: ProcessRecord {
                 tgid: 4713,
+                comm: [u64::from_le_bytes(*b"M8RefSvr"), 0],
                 state: ProcessState::Exited as u64,
                 ..ProcessRecord::default()
             },
@@ -310,33 +338,35 @@ mod tests {
                 ..ExitRecord::default()
             },
         };
-        Dump::new(&Snapshot { settings, tracked, ended: vec![ended], drops }, 42, true)
+        Dump::new(&Snapshot { settings, tracked, ended: vec![ended], drops }, 42, true, |pid| {
+            (pid == 4711).then(|| "M8Ref\nX".to_owned())
+        })
     }
 
     #[test]
     fn the_table_shows_each_cpu_the_sum_and_the_totals() {
         let text = dump().to_string();
         let row = |label: &str| {
-            let line = text.lines().find(|line| line.split_whitespace().nth(2) == Some(label)).unwrap();
+            let line = text.lines().find(|line| line.split_whitespace().nth(3) == Some(label)).unwrap();
             line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(row("1")[..4], ["4711", "3", "1", "7"]);
-        assert_eq!(row("sum")[3], "7");
-        assert_eq!(row("offset")[3], "-2");
-        assert_eq!(row("totals")[3..7], ["5", "0", "0", "512"]);
-        assert!(text.contains("noted for process 4712"), "{text}");
-        assert!(text.contains("block I/O by unknown"), "{text}");
+        assert_eq!(row("1")[..5], ["4711", r"M8Ref\nX", "3", "1", "7"]);
+        assert_eq!(row("sum")[4], "7");
+        assert_eq!(row("offset")[4], "-2");
+        assert_eq!(row("totals")[4..8], ["5", "0", "0", "512"]);
+        assert!(text.contains("slot 3 has the record of pid 4712"), "{text}");
+        assert!(text.contains("block I/O unknown"), "{text}");
         assert!(text.contains("no free slot 1"), "{text}");
-        assert!(text.contains("4713 in slot 5 ended, status 0x8b"), "{text}");
+        assert!(text.contains("M8RefSvr (pid 4713) exited, status 0x8b, slot 5"), "{text}");
     }
 
     #[test]
-    fn the_json_has_the_same_figures() {
+    fn the_json_has_the_same_values() {
         let json = serde_json::to_value(dump()).unwrap();
-        assert_eq!(json["targets"][0]["totals"]["voluntary_ctx_switches"], 5);
-        assert_eq!(json["targets"][0]["offset"]["voluntary_ctx_switches"], -2);
-        assert_eq!(json["targets"][0]["cpus"][0]["cpu"], 1);
-        assert_eq!(json["over"][0]["figures"]["cpu_time"], 7);
+        assert_eq!(json["tracked_processes"][0]["totals"]["voluntary_ctx_switches"], 5);
+        assert_eq!(json["tracked_processes"][0]["offset"]["voluntary_ctx_switches"], -2);
+        assert_eq!(json["tracked_processes"][0]["cpus"][0]["cpu"], 1);
+        assert_eq!(json["pending"][0]["accounting"]["cpu_time"], 7);
         assert_eq!(json["agent"]["running"], true);
     }
 }

@@ -64,11 +64,11 @@ fn agrees() {
         })
         .expect("the process is idle");
     assert_eq!(dumped["agent"]["running"], true);
-    assert_eq!(dumped["settings"]["capacity"], 16);
+    assert_eq!(dumped["settings"]["max_tracked_processes"], 16);
     assert_eq!(dumped["settings"]["context_switches"], document["agent"]["sources"]["context_switches"]);
-    let target = &dumped["targets"][0];
-    assert_eq!(target["tgid"], load.pid());
-    assert_eq!(target["noted_tgid"], load.pid());
+    let target = &dumped["tracked_processes"][0];
+    assert_eq!(target["pid"], load.pid());
+    assert_eq!((&target["recorded_pid"], &target["name"]), (&load.pid().into(), &"M8RefSvr_dump".into()));
     let shown = metrics(&document, load.pid());
     for (name, total) in target["totals"].as_object().unwrap() {
         assert_eq!(*total, shown[name], "{name}");
@@ -80,6 +80,7 @@ fn agrees() {
     let table = dump(&["--agent", &std::process::id().to_string()]);
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains(&format!("{}", 10 << 20)), "{table}");
+    assert!(table.contains(&format!("{} M8RefSvr_dump ", load.pid())), "{table}");
 }
 
 const ALONE: Case =
@@ -90,7 +91,7 @@ fn alone() {
     let output = dump(&["--json", "--process", "M8RefSvr_alone", "--sample", "0.1"]);
     let dumped = json(&output);
     assert_eq!(dumped["agent"]["running"], false);
-    assert_eq!(dumped["targets"][0]["tgid"], load.pid());
+    assert_eq!(dumped["tracked_processes"][0]["pid"], load.pid());
     assert_eq!(dumped["drops"]["no_free_slot"], 0);
     assert_eq!(dump(&["--agent", "1"]).status.code(), Some(2));
 }
@@ -105,7 +106,8 @@ fn without_bpf_fs() {
     let output = dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1", "--bpf-fs", "/proc"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("mount -t bpf -o mode=0700 bpf /proc"), "{said}");
-    assert_eq!(json(&output)["targets"], serde_json::json!([]));
+    assert!(said.contains("can't be found") && !said.contains("no agent is running"), "{said}");
+    assert_eq!(json(&output)["tracked_processes"], serde_json::json!([]));
 }
 
 /// Starts an agent that samples for a minute, and returns once it has collected.

@@ -1,4 +1,4 @@
-//! Without a command: looks and exports until SIGTERM or SIGINT.
+//! Without a command: collects and exports until SIGTERM or SIGINT.
 
 use std::{
     path::PathBuf,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGINT};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     bpf::Kernel,
+    cli::Ebpf,
     collector::Collector,
     config::{Settings, export::Export},
     export::otlp::{
@@ -37,6 +38,10 @@ const END: Duration = Duration::from_millis(4600);
 /// What failed where the task that exports ended by itself.
 const BROKE_OFF: &str = "exporting broke off";
 
+/// What /proc alone does not have.
+const NOT_COUNTED: &str = "not counted are requests to block devices (m8refsvr.block.*), context switches of threads that \
+    exited, and processes that start and exit between two collections; how processes exited is not known";
+
 /// A signal that follows another so soon is the same.
 const REPEATED: Duration = Duration::from_secs(1);
 
@@ -52,9 +57,8 @@ pub(super) async fn monitor(
     // From here on, whatever hangs: also the files that are read now.
     let of_signals = Arc::clone(&pins);
     let nothing = export.nothing_leaves();
-    let what_follows =
-        if nothing.is_some() { "told to end" } else { "told to end: looking and exporting once more" };
-    signals.follow(move |signal| follow(signal, &stop, &log, &of_signals, what_follows))?;
+    let last = if nothing.is_some() { "" } else { " after a last collection and export" };
+    signals.follow(move |signal| follow(signal, &stop, &log, &of_signals, last))?;
     if let Some(nothing) = nothing {
         return idle(&nothing, &export, stopped).await;
     }
@@ -65,7 +69,7 @@ pub(super) async fn monitor(
         pins.get_or_init(|| pinned.to_owned());
     }
     capabilities::for_collections(|| collector.kernel().is_none_or(Kernel::reaches_maps));
-    tell_what_is_in_force(&settings, &export, &collector);
+    log_what_is_in_force(&settings, &export, &collector);
     let counts = Arc::new(Counts::default());
     let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let (end, ends) = watch::channel(None);
@@ -97,7 +101,7 @@ pub(super) async fn monitor(
     tokio::spawn(hand_end(stopping, end));
     let collector = tokio::select! {
         biased;
-        // An agent that looks and never exports would be of no use; one that ends is started again.
+        // An agent that collects and never exports would be of no use; one that ends is started again.
         broken = &mut delivery => {
             broken.context(BROKE_OFF)?;
             bail!(BROKE_OFF);
@@ -113,18 +117,18 @@ pub(super) async fn monitor(
     }
     // Detaches the programs and removes the pins.
     drop(collector);
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says by when all exports must be over, once the agent is to end.
+/// Hands on by when all exports must be over, once the agent is to stop.
 async fn hand_end(mut stopped: watch::Receiver<Option<Instant>>, end: watch::Sender<Option<Instant>>) {
     if let Ok(since) = stopped.wait_for(Option::is_some).await.map(|since| *since) {
         end.send_replace(since.map(|since| since + LAST_EXPORT));
     }
 }
 
-/// Where nothing is exported nothing is looked at either. Who started the agent as a service is told that it goes on.
+/// Where nothing is exported, nothing is collected either. A service manager is notified that the agent runs.
 async fn idle(
     nothing: &str,
     export: &Export,
@@ -135,7 +139,7 @@ async fn idle(
     }
     let version = env!("CARGO_PKG_VERSION");
     tracing::warn!(
-        "m8refsvr-agent {version}: {nothing}; no process is looked at until it is started without that"
+        "m8refsvr-agent {version}: {nothing}; nothing is collected until it is restarted without that"
     );
     let mut manager = Manager::of_this_process();
     manager.looked(|| nothing.to_owned());
@@ -149,18 +153,18 @@ async fn idle(
         }
     }
     manager.ends();
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what signals say. The first one to end leaves time for a last export, the second none. Nothing is logged
-/// before it is done: the log may be what hangs.
+/// Acts on a signal. The first one that stops the agent leaves time for a last export, the second none. The log may be
+/// what hangs, so nothing waits for it for long.
 fn follow(
     signal: i32,
     stop: &watch::Sender<Option<Instant>>,
     log: &Log,
     pins: &Arc<OnceLock<PathBuf>>,
-    what_follows: &'static str,
+    last: &'static str,
 ) {
     if signal == SIGHUP {
         let log = log.clone();
@@ -171,15 +175,17 @@ fn follow(
     match first {
         // Some who end a program do it twice.
         Some(first) if first.elapsed() < REPEATED => {}
-        Some(_) => end(by_signal(signal), "told to end twice: ending without a last export", pins),
+        Some(_) => end(by_signal(signal), "received a second signal: stopping without a last export", pins),
         None => {
-            stop.send_replace(Some(Instant::now()));
+            let since = Instant::now();
             let pins = Arc::clone(pins);
             aside(move || {
                 thread::sleep(END);
-                end(BROKEN, "something hangs: ending without waiting for it", &pins);
+                end(BROKEN, "something hangs: stopping without waiting for it", &pins);
             });
-            aside(move || tracing::info!("{what_follows}"));
+            // Before all that the stop brings about, so that the lines of the log are in order.
+            log_aside(move || tracing::info!("received {}: stopping{last}", name(signal)));
+            stop.send_replace(Some(since));
         }
     }
 }
@@ -190,14 +196,23 @@ fn end(code: u8, why: &'static str, pins: &OnceLock<PathBuf>) -> ! {
         // Those that stay are removed by the next agent.
         let _ = std::fs::remove_dir_all(folder);
     }
+    log_aside(move || tracing::error!("{why}"));
+    std::process::exit(code.into())
+}
+
+/// Logs, and returns once it is done, or after a short time where the log hangs.
+fn log_aside(line: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     aside(move || {
-        tracing::error!("{why}");
+        line();
         // Nobody waits any more when it took too long.
         let _ = done.send(());
     });
     let _ = is_done.recv_timeout(Duration::from_millis(100));
-    std::process::exit(code.into())
+}
+
+fn name(signal: i32) -> &'static str {
+    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
 }
 
 /// Does something that may hang, in a thread of its own. Where there can be no more threads, it is left out.
@@ -205,7 +220,7 @@ fn aside(what: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().spawn(what);
 }
 
-fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Collector) {
+fn log_what_is_in_force(settings: &Settings, export: &Export, collector: &Collector) {
     let sources = collector.sources();
     let receiver = &export.receiver;
     let compression = match receiver.compression {
@@ -252,6 +267,10 @@ fn tell_what_is_in_force(settings: &Settings, export: &Export, collector: &Colle
             shown(files.client.as_ref().map(|(certificate, _)| certificate)),
             shown(files.client.as_ref().map(|(_, key)| key)),
         );
+    }
+    if collector.kernel().is_none() {
+        let why = if settings.ebpf == Ebpf::Off { "--ebpf off" } else { "/proc alone" };
+        tracing::warn!("{why}: {NOT_COUNTED}");
     }
     for remark in &export.remarks {
         tracing::warn!("{remark}");

@@ -163,12 +163,12 @@ fn twice() {
     let mut agent = start(&name, "grpc", hanging.port(), "0.2");
     agent.wait_for_collections(1);
     agent.signal(Signal::INT);
-    agent.wait_for("told to end: looking and exporting once more", 1);
+    agent.wait_for("received SIGINT: stopping after a last collection and export", 1);
     // One that follows at once is taken for the same.
     agent.signal(Signal::INT);
     std::thread::sleep(Duration::from_millis(1100));
     assert!(agent.is_running(), "{}", agent.log());
     agent.signal(Signal::INT);
     assert_eq!(agent.wait().0, Some(130));
-    assert_eq!(agent.said("told to end twice"), 1, "{}", agent.log());
+    assert_eq!(agent.said("received a second signal"), 1, "{}", agent.log());
 }

@@ -151,7 +151,7 @@ metrics_arrive() {
 }
 
 dump_shows_load() {
-    "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) +[0-9]+ +sum " | is 2 wc -l
+    "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) M8RefSvr_x +[0-9]+ +sum " | is 2 wc -l
 }
 
 # Lists all files of the machine, without those that change by themselves.

@@ -11,10 +11,6 @@ has_its_capabilities() {
     is "$(capabilities bpf perfmon sys_ptrace dac_read_search)" status CapBnd
 }
 
-dump_shows_load() {
-    "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) M8RefSvr_x +[0-9]+ +sum " | is 2 wc -l
-}
-
 # Replaces CAP_BPF and CAP_PERFMON in the unit by unknown names, as they are unknown to an older systemd.
 with_unknown_names() {
     sed 's/=CAP_BPF CAP_PERFMON /=CAP_OF_LATER_1 CAP_OF_LATER_2 /' "/usr/lib/systemd/system/$unit" \

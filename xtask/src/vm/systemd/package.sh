@@ -65,10 +65,6 @@ run() {
     check "root sees the process in the kernel's maps" eventually dump_shows_load
 }
 
-dump_shows_load() {
-    "$binary" debug dump | grep -E "^agent +$(pid) \(running\)|^ +$(pgrep -x M8RefSvr_x) M8RefSvr_x +[0-9]+ +sum " | is 2 wc -l
-}
-
 kill_service() {
     local before programs_before
     before=$(pid)

@@ -96,8 +96,8 @@ fn btf() -> Finding {
     }
 }
 
-/// What may be done; `is_confined` says that it is in a user namespace of its own, so that whatever is held is worth
-/// nothing outside, and `has_no_bpf` that the kernel knows no CAP_BPF.
+/// What this process may do. With `is_confined` it is in a user namespace of its own, outside of which no capability
+/// counts; with `has_no_bpf` the kernel knows no CAP_BPF.
 fn rights(held: CapabilitySet, is_confined: bool, has_no_bpf: bool) -> Finding {
     let user = geteuid();
     let as_whom = match user_name(user.as_raw()) {
@@ -142,7 +142,7 @@ fn missing(held: CapabilitySet) -> Vec<&'static str> {
     capabilities::missing(held, &NEEDED)
 }
 
-/// Whether BPF maps count as locked memory, as before Linux 5.11: the kernel then keeps in each whom it counts for
+/// Whether BPF maps count as locked memory, as before Linux 5.11. Each map then records its user
 /// (`struct bpf_map` in `include/linux/bpf.h`).
 fn locks_maps(btf: &Btf) -> bool {
     btf.member_offset("bpf_map", &["memory"]).is_some()
@@ -186,7 +186,7 @@ fn bpf_file_system(bpf_fs: &Path) -> Finding {
     const CHECK: &str = "BPF file system";
     match pins::running(bpf_fs) {
         Ok(agents) if agents.is_empty() => {
-            Finding::ok(CHECK, format!("at {}; no agent is running", bpf_fs.display()))
+            Finding::ok(CHECK, format!("at {}; no running agent has its maps there", bpf_fs.display()))
         }
         Ok(agents) => {
             let pids: Vec<String> = agents.iter().map(|agent| agent.pid.to_string()).collect();

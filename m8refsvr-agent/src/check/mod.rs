@@ -58,12 +58,12 @@ impl Finding {
         Self { check, mark: Mark::Warning, found: found.into(), advice: Some(advice.into()) }
     }
 
-    /// A warning; its message says already what to do.
+    /// A warning whose message has what to do already.
     pub(crate) fn remark(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, mark: Mark::Warning, found: found.into(), advice: None }
     }
 
-    /// A failure; its message says already what to do.
+    /// A failure whose message has what to do already.
     pub(crate) fn failure(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, mark: Mark::Failure, found: found.into(), advice: None }
     }

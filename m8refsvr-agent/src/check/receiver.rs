@@ -16,7 +16,7 @@ use crate::export::otlp::{
     Client, ExportError, ProcessMessages, Protocol, Proxy, Receiver, Resource, connect, probe,
 };
 
-/// A certificate that is valid for less is worth a warning.
+/// A certificate that is valid for less than this is a warning.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 #[derive(Debug)]
@@ -27,10 +27,10 @@ pub struct Exports {
     pub logs: Option<Client>,
 }
 
-/// Goes all the way. What follows a step that failed is not tried.
+/// All steps as far as the first that fails.
 pub async fn receiver(exports: Exports, resource: Resource) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // The last one says why there are no more.
+    // The last finding is the step that failed.
     if let Err(failure) = steps(exports, resource, &mut findings).await {
         findings.push(failure);
     }
@@ -87,7 +87,7 @@ async fn through(proxy: &Proxy, receiver: &Receiver) -> Result<Finding, Finding>
     Ok(Finding::ok("proxy", format!("{} is between here and {place}, reached in {took}", proxy.shown())))
 }
 
-/// The name and a connection, where nothing is between.
+/// The name and a connection, without a proxy.
 async fn straight(receiver: &Receiver, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     let addresses = resolved(receiver).await.map_err(|why| Finding::failure("receiver's name", why))?;
     let known: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
@@ -115,7 +115,7 @@ async fn resolved(receiver: &Receiver) -> Result<Vec<SocketAddr>, String> {
     if addresses.is_empty() { Err(format!("{host} has no address; {advice}")) } else { Ok(addresses) }
 }
 
-/// The first address at which somebody listens.
+/// The first address that accepts a connection.
 async fn connected(addresses: &[SocketAddr], limit: Duration) -> Result<(SocketAddr, Duration), String> {
     let mut reasons = Vec::new();
     for &address in addresses {

@@ -38,8 +38,7 @@ pub struct Common {
 
     /// Processes that BPF programs can count for at once, up to 65535
     ///
-    /// Processes that BPF programs can count for at once, up to 65535. Each costs 296 bytes of kernel memory, and 64 more
-    /// for each possible CPU.
+    /// Each costs 296 bytes of kernel memory, and 64 more for each possible CPU.
     #[arg(
         long,
         value_name = "PROCESSES",
@@ -61,8 +60,8 @@ pub struct Common {
 pub struct Sample {
     /// Seconds between the two collections, from 0.01
     ///
-    /// Seconds between the two collections of --once and of `debug dump`, from 0.01 to 86400. /proc has CPU time in steps
-    /// of 10 ms, so the CPU usage of a short sample is coarse.
+    /// They are those of --once and of `debug dump`. /proc has CPU time in steps of 10 ms, so the CPU usage of a short
+    /// sample is coarse.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -79,8 +78,8 @@ pub struct Sample {
 pub struct Interval {
     /// Seconds from one collection to the next, from 0.1
     ///
-    /// Seconds from one collection to the next, from 0.1 to 86400. Collections are at whole multiples of it on the clock.
-    /// OTEL_METRIC_EXPORT_INTERVAL is in milliseconds.
+    /// At most 86400. Collections are at whole multiples of it on the clock. OTEL_METRIC_EXPORT_INTERVAL is in
+    /// milliseconds.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -97,8 +96,7 @@ pub struct Interval {
 pub struct Export {
     /// The receiver, such as http://collector:4317
     ///
-    /// The receiver, such as http://collector:4317. With http/protobuf, /v1/metrics is added to the path unless it ends
-    /// with that.
+    /// With http/protobuf, /v1/metrics is added to the path unless it ends with that.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
 
@@ -125,14 +123,13 @@ pub struct Export {
 
     /// Series for each process, instead of sums for each pattern
     ///
-    /// Series for each process, instead of sums for each pattern. Each process is a resource of its own.
+    /// Each process is a resource of its own.
     #[arg(long)]
     pub per_process: bool,
 
     /// With --per-process: how many processes have series of their own
     ///
-    /// With --per-process: how many processes have series of their own, at most. They are those with the most CPU time;
-    /// the others are summed in the overflow series of their group.
+    /// They are those with the most CPU time. The others are summed in the overflow series of their group.
     #[arg(
         long,
         value_name = "PROCESSES",
@@ -149,26 +146,24 @@ pub struct Export {
 
     /// With --per-process: send the command line of each process too
     ///
-    /// With --per-process: send process.command_line too. It has all arguments of a process, which can hold passwords and
-    /// other secrets.
+    /// The attribute is process.command_line. It has all arguments of a process, which can hold passwords and other
+    /// secrets.
     #[arg(long, hide_short_help = true)]
     pub with_command_line: bool,
 
     /// Send each process exit as an OTLP log record too
     ///
-    /// Send each process exit as an OTLP log record too. The variable is otlp or none.
+    /// The variable is otlp or none.
     #[arg(long)]
     pub export_exits: bool,
 
     /// Value of service.instance.id, instead of one that is computed
-    ///
-    /// Value of the resource attribute service.instance.id, instead of one that is computed.
     #[arg(long, value_name = "NAME", value_parser = instance, hide_short_help = true)]
     pub instance: Option<String>,
 
     /// Send over TLS [default: as the URL's scheme says, or else no]
     ///
-    /// Send over TLS: true, 1, yes, on, t, y, or false, 0, no, off, f, n [default: as the URL's scheme says, or else no]
+    /// Give true, 1, yes, on, t, y, or false, 0, no, off, f, n.
     #[arg(
         long,
         value_name = "WHETHER",
@@ -201,13 +196,13 @@ pub struct LogFlags {
 
     /// Append the log to a file [default: standard error]
     ///
-    /// Append the log to this file, which is opened again on SIGHUP [default: standard error]
+    /// The file is opened again on SIGHUP.
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
 
     /// Form of the log
     ///
-    /// Form of the log. Under systemd, text carries the journal's priorities.
+    /// Under systemd, text carries the journal's priorities.
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_short_help = true)]
     pub log_format: LogFormat,
 }

@@ -8,6 +8,9 @@ use serde::{Serialize, Serializer};
 use super::variables::{VARIABLES, WRITTEN_OTHERWISE, first_set, names_of};
 use crate::logging::escape::without_secrets;
 
+/// Flags about one document alone, which are no settings of the agent.
+const OF_ONE_DOCUMENT: [&str; 3] = ["once", "no_export", "sample"];
+
 /// Where the value of a flag came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -121,7 +124,8 @@ impl Given {
             let value = if flag == "endpoint" { without_secrets(&value) } else { value };
             Some(Setting { name: as_typed(flag), value, origin })
         };
-        all.get_arguments().filter_map(|arg| setting(arg.get_id().as_str())).collect()
+        let ids = all.get_arguments().map(|arg| arg.get_id().as_str());
+        ids.filter(|flag| !OF_ONE_DOCUMENT.contains(flag)).filter_map(setting).collect()
     }
 }
 

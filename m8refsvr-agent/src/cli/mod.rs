@@ -30,7 +30,7 @@ pub use given::{Given, Origin, Setting};
 pub struct Cli {
     /// Collect twice, print one JSON document, export, end
     ///
-    /// Collect twice, --sample seconds apart, print one JSON document on standard output, export once, and end.
+    /// The collections are --sample seconds apart. The document is printed on standard output.
     #[arg(long, visible_alias = "run-once")]
     pub once: bool,
 
@@ -92,8 +92,7 @@ pub struct Check {
 
     /// Check with the settings of the installed service
     ///
-    /// Check with the settings of the installed service: the flags and variables of its unit, and those of its settings
-    /// file.
+    /// They are the flags and variables of its unit, and those of its settings file.
     #[arg(long)]
     pub service: bool,
 
@@ -145,7 +144,7 @@ pub struct Parsed {
     pub given: Given,
     /// All settings that have a flag, and where they came from.
     pub settings: Vec<Setting>,
-    /// What to tell the user about flags and variables by earlier names.
+    /// About flags and variables by earlier names.
     pub warnings: Vec<String>,
 }
 

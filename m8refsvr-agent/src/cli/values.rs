@@ -1,4 +1,4 @@
-//! From the text of a value to the value; an error says what would be right.
+//! From the text of a value to the value. An error names what would be right.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn seconds(text: &str, least: f64, named: &str) -> Result<Duration, String> {
     }
 }
 
-/// Processes that can be counted for at once.
+/// How many processes BPF programs can count for at once.
 pub(super) fn capacity(text: &str) -> Result<u32, String> {
     let capacity = text.trim().parse().ok().filter(|&capacity| bpf::is_capacity(capacity));
     capacity.ok_or_else(|| format!("give a whole number from 1 to {}", m8refsvr_common::slot::MAX_CAPACITY))
@@ -53,7 +53,7 @@ pub(super) fn instance(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// A truth value, as the earlier plugin took it.
+/// A truth value as the earlier plugin took it.
 pub(super) fn truth(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),

@@ -40,7 +40,7 @@ pub(super) const VARIABLES: &[(&str, &[&str])] = &[
 pub(crate) const METRICS_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
 /// The interval in milliseconds.
 pub(crate) const METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
-/// By which exporter process exits leave.
+/// Which exporter process exits have.
 pub(crate) const LOGS_EXPORTER: &str = "OTEL_LOGS_EXPORTER";
 
 /// Variables whose values are written otherwise than their flags': `config` reads them.

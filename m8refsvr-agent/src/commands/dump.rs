@@ -7,7 +7,7 @@ use m8refsvr_common::comm;
 
 use super::{
     failure::{KernelPart, WrongUsage},
-    output::{json, print, say},
+    output::{json, notice, print},
     setup::{READING, collector, follow},
     signals::Signals,
 };
@@ -59,7 +59,9 @@ fn of_running_agent(
         return match agents.iter().find(|agent| agent.pid == wanted) {
             Some(agent) => Ok(Ok(shown(settings, &snapshot_of(agent)?, agent.pid, true))),
             None if pids.is_empty() => {
-                Err(WrongUsage("no agent is running: leave out --agent".into()).into())
+                let bpf_fs = settings.bpf_fs.display();
+                Err(WrongUsage(format!("no running agent has its maps in {bpf_fs}: leave out --agent"))
+                    .into())
             }
             None => {
                 Err(WrongUsage(format!("no agent {wanted} is running: give --agent one of {pids}")).into())
@@ -72,7 +74,7 @@ fn of_running_agent(
             snapshot => snapshot?,
         };
         if agents.len() > 1 {
-            say(&format_args!("agents {pids} are running: showing {}; --agent chooses", agent.pid));
+            notice(&format_args!("agents {pids} are running: showing {}; --agent chooses", agent.pid));
         }
         return Ok(Ok(shown(settings, &snapshot, agent.pid, true)));
     }
@@ -144,8 +146,8 @@ async fn of_own_programs(
     // Another dump shall not take this one for an agent.
     settings.kernel.bpf_fs = None;
     let mut signals = Signals::listen()?.handed_on()?;
-    let mut collector = collector(&settings, &say)?;
-    say(&format_args!("{why}; loading BPF programs for {} s instead", settings.sample.as_secs_f64()));
+    let mut collector = collector(&settings, &notice)?;
+    notice(&format_args!("{why}; loading BPF programs for {} s instead", settings.sample.as_secs_f64()));
     collector.collect().context(READING)?;
     if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
         return Ok(Err(ended));

@@ -4,7 +4,7 @@ use std::{error::Error, io::Write as _, process::ExitCode};
 
 use thiserror::Error;
 
-use super::output::say;
+use super::output::notice;
 use crate::{
     bpf::KernelError,
     config::{ExportSettingsError, SettingsError},
@@ -16,19 +16,19 @@ use crate::{
 pub(super) const NO_PROCESS: u8 = 1;
 /// Wrong usage or setting.
 pub(super) const WRONG: u8 = 2;
-/// Nothing arrived, or not all of it.
+/// The receiver did not accept the export, or not all of it.
 pub(super) const EXPORT_FAILED: u8 = 3;
-/// The kernel's side was required.
+/// Counting in the kernel was required and could not start.
 pub(super) const KERNEL_FAILED: u8 = 4;
 /// Anything that has no code of its own.
 pub(super) const BROKEN: u8 = 5;
 
-/// Words that the command line has, and that don't go together or lead nowhere here.
+/// Flags that exclude each other, or that can't be followed on this machine.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(super) struct WrongUsage(pub(super) String);
 
-/// A part of the kernel's side was required and could not start.
+/// A part of what counts in the kernel was required and could not start.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(super) struct KernelPart(pub(super) String);
@@ -38,12 +38,12 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(BROKEN)
 }
 
-/// In words: what was added on the way, and the typed error, which says itself what is worth telling of its causes.
+/// In words: the contexts that were added on the way, and the typed error, whose message has what matters of its causes.
 pub(super) fn in_words(error: &anyhow::Error) -> String {
     let mut words: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        // Some say what their cause says too.
+        // Some messages have that of their cause in them.
         if words.last().is_none_or(|last| !last.contains(&text)) {
             words.push(text);
         }
@@ -66,15 +66,15 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     (cause.is::<KernelError>() || cause.is::<KernelPart>()).then_some(KERNEL_FAILED)
 }
 
-/// Says why it failed, and gives the exit code.
+/// Prints why it failed; returns the exit code.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
-    say(&in_words(error));
+    notice(&in_words(error));
     ExitCode::from(exit_code(error))
 }
 
-/// Says what is wrong about the command line or a variable, which in the journal is an error. Help ends here too.
+/// Prints what is wrong about the command line or a variable; in the journal that is an error. Help ends here too.
 pub fn wrong_usage(error: &clap::Error) -> ExitCode {
-    // Where nobody listens, there is nobody to tell.
+    // Standard error may be closed.
     if error.use_stderr() && logging::is_journal() {
         let message = error.render().to_string();
         let lines: String = message.lines().map(|line| format!("<3>{line}\n")).collect();

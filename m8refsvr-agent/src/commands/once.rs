@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     failure::{EXPORT_FAILED, NO_PROCESS},
-    output::{json, print, say},
+    output::{json, notice, print},
     setup::{READING, collector, follow, named},
     signals::Signals,
 };
@@ -34,12 +34,12 @@ pub(super) async fn once(
 ) -> Result<ExitCode> {
     let mut signals = Signals::listen()?.handed_on()?;
     if let Some(export) = &export {
-        export.remarks.iter().for_each(|remark| say(remark));
+        export.remarks.iter().for_each(|remark| notice(remark));
         if let Some(off_by) = export.off_by {
-            say(&format_args!("nothing is exported: {off_by}"));
+            notice(&format_args!("nothing is exported: {off_by}"));
         }
         if export.exits {
-            say(&"log records of exits are exported by the running agent alone, not with --once");
+            notice(&"log records of exits are exported by the running agent alone, not with --once");
         }
     }
     let way_out = match export.filter(|export| export.metrics) {
@@ -58,7 +58,7 @@ pub(super) async fn once(
         None => None,
     };
     let attributes = way_out.as_ref().map(|(_, export)| export.attributes).unwrap_or_default();
-    let mut collector = collector(&settings, &say)?.with_attributes(attributes);
+    let mut collector = collector(&settings, &notice)?.with_attributes(attributes);
     let listed = way_out.as_ref().and_then(|(_, export)| export.listed);
     let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let instruments =
@@ -84,8 +84,8 @@ pub(super) async fn once(
     print(&json(&document)?)?;
     let mut code = ExitCode::SUCCESS;
     if document.process_count() == 0 {
-        say(&format_args!("No processes found matching {}", collector.selector().in_words()));
-        second.absences.sentences().iter().for_each(|sentence| say(sentence));
+        notice(&format_args!("No processes found matching {}", collector.selector().in_words()));
+        second.absences.sentences().iter().for_each(|sentence| notice(sentence));
         code = ExitCode::from(NO_PROCESS);
     }
     if let Some(((client, export), instruments)) = way_out.zip(instruments) {
@@ -101,13 +101,13 @@ pub(super) async fn once(
     Ok(code)
 }
 
-/// Exports once; whether all of it was accepted. Says why not.
+/// Exports once. Returns whether the receiver accepted all of it, and prints why not.
 async fn send(mut client: Client, export: Export, mut instruments: Instruments, report: Report) -> bool {
     let endpoint = export.receiver.way();
     let payload = match instruments.collect(report) {
         Ok(payload) => payload,
         Err(error) => {
-            say(&format_args!("the metrics can't be collected: {error}"));
+            notice(&format_args!("the metrics can't be collected: {error}"));
             return false;
         }
     };
@@ -115,16 +115,22 @@ async fn send(mut client: Client, export: Export, mut instruments: Instruments, 
     match attempt(&mut client, &messages, &payload, export.receiver.timeout).await {
         Ok(rejected) if rejected.points == 0 => {
             if !rejected.message.is_empty() {
-                say(&format_args!("{endpoint} accepted the export, but says: {}", rejected.message));
+                notice(&format_args!(
+                    "{endpoint} accepted the export, with the message: {}",
+                    rejected.message
+                ));
             }
             true
         }
         Ok(rejected) => {
-            say(&format_args!("{endpoint} did not accept {} points: {}", rejected.points, rejected.message));
+            notice(&format_args!(
+                "{endpoint} did not accept {} points: {}",
+                rejected.points, rejected.message
+            ));
             false
         }
         Err(error) => {
-            say(&format_args!("export to {endpoint} failed: {error}"));
+            notice(&format_args!("export to {endpoint} failed: {error}"));
             false
         }
     }
@@ -133,8 +139,8 @@ async fn send(mut client: Client, export: Export, mut instruments: Instruments, 
 fn collect(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample, Report)> {
     let began = Instant::now();
     let sample = collector.collect().context(READING)?;
-    let looks = Collections { last: began.elapsed(), ..Collections::default() };
-    let agent = self_stats::report(collector, looks, Exports::default());
+    let collections = Collections { last: began.elapsed(), ..Collections::default() };
+    let agent = self_stats::report(collector, collections, Exports::default());
     let report = reporter.report(&sample, self_stats::machine(collector), agent);
     Ok((sample, report))
 }

@@ -1,4 +1,4 @@
-//! What is said on standard error, and results on standard output.
+//! Notices on standard error, and results on standard output.
 
 use std::{
     fmt::Display,
@@ -9,13 +9,13 @@ use anyhow::Context as _;
 
 use crate::logging::escape;
 
-/// Says something to the user, on a line of standard error.
-pub(super) fn say(what: &dyn Display) {
-    // Where nobody listens, there is nobody to tell.
+/// A line on standard error.
+pub(super) fn notice(what: &dyn Display) {
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "m8refsvr-agent: {}", escape::in_line(&what.to_string()));
 }
 
-/// Writes a result to standard output. One who closes the other end has seen enough: no error.
+/// Writes a result to standard output. A reader who closes the pipe has seen enough: no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -115,7 +115,7 @@ pub(super) async fn monitor(
         // Its own limit is the same as that of the last export.
         let _ = logs.await;
     }
-    // Detaches the programs and removes the pins.
+    // Detaches the BPF programs and removes the pins.
     drop(collector);
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -173,7 +173,7 @@ fn follow(
     }
     let first = *stop.borrow();
     match first {
-        // Some who end a program do it twice.
+        // Some send the same signal twice.
         Some(first) if first.elapsed() < REPEATED => {}
         Some(_) => end(by_signal(signal), "received a second signal: stopping without a last export", pins),
         None => {
@@ -190,7 +190,7 @@ fn follow(
     }
 }
 
-/// Ends at once. The kernel detaches the programs.
+/// Exits at once. The kernel detaches the BPF programs.
 fn end(code: u8, why: &'static str, pins: &OnceLock<PathBuf>) -> ! {
     if let Some(folder) = pins.get() {
         // Those that stay are removed by the next agent.
@@ -205,7 +205,7 @@ fn log_aside(line: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     aside(move || {
         line();
-        // Nobody waits any more when it took too long.
+        // The other end is gone when it took too long.
         let _ = done.send(());
     });
     let _ = is_done.recv_timeout(Duration::from_millis(100));

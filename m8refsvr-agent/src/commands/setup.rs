@@ -1,4 +1,4 @@
-//! What commands work with, made from the settings: the runtime, a collector, and what it is told between two collections.
+//! What commands work with, made from the settings: the runtime, a collector, and its events between two collections.
 
 use std::{fmt::Display, fs::File, io, process::ExitCode, time::Duration};
 
@@ -20,16 +20,16 @@ use crate::{
     sys::capabilities,
 };
 
-/// What failed where a collector could not look.
+/// What failed where a collection was not possible.
 pub(super) const READING: &str = "cannot read /proc";
 
-/// Looks are in the thread that blocks on it; what waits for the network is in the other.
+/// Collections are in the thread that blocks on it; what waits for the network is in the other.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     keep_panics_of_requests();
     let runtime = enough_descriptors().and_then(|()| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            // For the resolution of names, of which each attempt may leave one behind that hangs.
+            // For the resolution of names, as each attempt may leave a thread behind that hangs.
             .max_blocking_threads(4)
             .on_thread_start(capabilities::for_files)
             .enable_all()
@@ -44,8 +44,8 @@ fn enough_descriptors() -> io::Result<()> {
     (0..NEEDED).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(|_| ())
 }
 
-/// A collector of what the settings say, with the kernel's side as they want it.
-pub(super) fn collector(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> anyhow::Result<Collector> {
+/// A collector by the settings, with BPF programs as they want it.
+pub(super) fn collector(settings: &Settings, notice: &dyn Fn(&dyn Display)) -> anyhow::Result<Collector> {
     let proc = proc_of(settings)?;
     let kernel = match settings.ebpf {
         Ebpf::Off => None,
@@ -57,7 +57,7 @@ pub(super) fn collector(settings: &Settings, tell: &dyn Fn(&dyn Display)) -> any
             Some(kernel)
         }
         Ebpf::Auto => Kernel::attach(&settings.kernel)
-            .inspect_err(|error| tell(&format_args!("going on with /proc alone: {error}")))
+            .inspect_err(|error| notice(&format_args!("going on with /proc alone: {error}")))
             .ok(),
     };
     if let Some(problem) = kernel.as_ref().and_then(Kernel::pin_problem) {
@@ -85,20 +85,20 @@ pub(super) fn named(settings: &Settings, error: TlsError) -> anyhow::Error {
     }
 }
 
-/// Takes in what the programs tell for a while, or until a signal ends it; then how.
+/// Follows the events of the BPF programs for a while. Where a signal ends it, returns the exit code.
 pub(super) async fn follow(
     collector: &mut Collector,
     signals: &mut Handed,
     time: Duration,
 ) -> anyhow::Result<Option<ExitCode>> {
     let end = tokio::time::Instant::now() + time;
-    let told = EventWakeup::new(collector).context("cannot wait")?;
+    let wakeup = EventWakeup::new(collector).context("cannot wait")?;
     loop {
         tokio::select! {
             biased;
             ended = signals.next() => return Ok(Some(ended)),
             () = tokio::time::sleep_until(end) => return Ok(None),
-            () = told.wait() => {}
+            () = wakeup.wait() => {}
         }
         collector.follow().context(READING)?;
     }

@@ -1,4 +1,4 @@
-//! The signals that tell the agent to end, or to open its log again. A thread of their own waits for them, so that
+//! The signals that stop the agent, or have it open its log again. A thread of their own waits for them, so that
 //! whatever hangs they are seen.
 
 use std::{process::ExitCode, thread};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::sys::capabilities;
 
-/// What a shell reports of a program that a signal ended: 128 and its number.
+/// The exit code that a shell reports of a process that a signal killed: 128 and its number.
 const BY_SIGNAL: i32 = 128;
 const LISTENING: &str = "cannot listen for signals";
 
@@ -38,7 +38,7 @@ impl Signals {
     /// Hands them on to one who waits for more than signals.
     pub(super) fn handed_on(self) -> Result<Handed> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        // Nobody is told any more when the program is about to end.
+        // The other end is gone when the agent is about to exit.
         self.follow(move |signal| _ = sender.send(signal))?;
         Ok(Handed(receiver))
     }
@@ -57,7 +57,7 @@ impl Handed {
     }
 }
 
-/// The exit code of a program that a signal ended.
+/// The exit code of a process that a signal killed.
 pub(super) fn by_signal(signal: i32) -> u8 {
     u8::try_from(BY_SIGNAL + signal).unwrap_or(u8::MAX)
 }

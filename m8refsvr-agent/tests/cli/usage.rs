@@ -4,7 +4,9 @@ use crate::{NOBODY, agent, run};
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 24] = [
+        (&["--instance", " "], "give a name without control characters"),
+        (&["--instance", "a\nb"], "give a name without control characters"),
         (&["--interval", "0.01"], "give between 0.1 and 86400 seconds"),
         (&["--interval", "1m"], "give a number of seconds"),
         (&["--max-series-processes", "0"], "0 is not in 1.."),

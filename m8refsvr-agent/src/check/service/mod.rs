@@ -32,6 +32,8 @@ pub enum ServiceError {
         "systemctl can't be run: {0}; `check` without --service tries the flags and variables that you give"
     )]
     NoSystemctl(io::Error),
+    #[error("systemctl failed: {0}; `check` without --service tries the flags and variables that you give")]
+    Failed(String),
     #[error(
         "{UNIT} is not installed, neither for the system nor for this user; `check` without --service tries the flags and \
          variables that you give"
@@ -57,6 +59,7 @@ pub struct Service {
 impl Service {
     /// The system's, or else that of this user.
     pub fn installed() -> Result<Self, ServiceError> {
+        let mut failed = None;
         for of_whom in [&[][..], &["--user"]] {
             let shown = Command::new("systemctl")
                 .args(of_whom)
@@ -68,8 +71,13 @@ impl Service {
             if text.lines().any(|line| line == "LoadState=loaded") {
                 return Self::new(&text, |path| fs::read_to_string(path));
             }
+            // A user without a service manager of its own is no reason.
+            if !shown.status.success() && of_whom.is_empty() {
+                let error = String::from_utf8_lossy(&shown.stderr);
+                failed = Some(error.lines().next().unwrap_or_default().to_owned());
+            }
         }
-        Err(ServiceError::NoUnit)
+        Err(failed.map_or(ServiceError::NoUnit, ServiceError::Failed))
     }
 
     /// From what `systemctl show` printed.

@@ -83,7 +83,7 @@ fn while_the_receiver_hangs() {
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < END, "{took:?}");
-        assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
+        assert_eq!(agent.said("INFO stopped"), 1, "{}", agent.log());
         assert_eq!(
             hanging.connections(),
             2,

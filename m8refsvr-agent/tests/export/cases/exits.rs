@@ -351,7 +351,7 @@ fn hanging() {
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < Duration::from_secs(5), "{took:?}");
-        assert_eq!(agent.said("INFO ended"), 1, "{}", agent.log());
+        assert_eq!(agent.said("INFO stopped"), 1, "{}", agent.log());
     }
 }
 

@@ -16,6 +16,7 @@ mod enabled;
 mod environment;
 mod error;
 mod event;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 mod hook;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 mod layout;
@@ -30,6 +31,7 @@ pub(crate) mod permissions;
 mod pinned_maps;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 pub mod pins;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
 mod process;
 #[cfg(feature = "ebpf")]
 mod queues;

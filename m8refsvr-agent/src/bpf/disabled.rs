@@ -22,7 +22,7 @@ use crate::bpf::{
     hook::Hook,
     options::Options,
     pins::{PinError, PinnedAgent},
-    process::{Switches, TrackedProcess},
+    process::{SlotProcess, Switches},
     snapshot::Snapshot,
 };
 
@@ -94,7 +94,7 @@ impl Kernel {
         match *self {}
     }
 
-    pub fn tracked_process(&self, _slot: Slot) -> Option<TrackedProcess> {
+    pub fn tracked_process(&self, _slot: Slot) -> Option<SlotProcess> {
         match *self {}
     }
 

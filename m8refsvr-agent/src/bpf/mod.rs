@@ -50,7 +50,7 @@ pub use error::{KernelError, NotTracked};
 pub use event::{Event, Events};
 pub use hook::{Hook, SKIPPED};
 pub use options::{BPF_FS, Comms, Options, is_capacity};
-pub use process::{Switches, TrackedProcess};
+pub use process::{SlotProcess, Switches};
 pub use snapshot::{EndedSlot, Snapshot, TrackedSlot};
 #[cfg(feature = "ebpf")]
 pub use tracking::SlotHandle;

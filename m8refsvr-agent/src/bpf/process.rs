@@ -8,7 +8,7 @@ use m8refsvr_common::{
 
 /// The process of a slot.
 #[derive(Clone, Debug)]
-pub struct TrackedProcess {
+pub struct SlotProcess {
     /// In the initial PID namespace.
     pub tgid: Tgid,
     /// Start in clock ticks after boot.
@@ -23,7 +23,7 @@ pub struct TrackedProcess {
     pub exit: ExitRecord,
 }
 
-impl TrackedProcess {
+impl SlotProcess {
     /// From the records of a slot; `None` when the slot is free.
     pub(crate) fn of(record: &ProcessRecord, exit: ExitRecord) -> Option<Self> {
         let state = ProcessState::from_number(record.state).filter(|&state| state != ProcessState::Free)?;

@@ -12,7 +12,7 @@ use crate::bpf::{
     error::NotTracked,
     event::{Event, Events},
     maps::NotAssigned,
-    process::{Switches, TrackedProcess},
+    process::{SlotProcess, Switches},
 };
 
 /// The slot of a tracked process, which is to be released.
@@ -45,11 +45,11 @@ impl Kernel {
     }
 
     /// The process of a slot; `None` where the slot is free.
-    pub fn tracked_process(&self, slot: Slot) -> Option<TrackedProcess> {
+    pub fn tracked_process(&self, slot: Slot) -> Option<SlotProcess> {
         if self.quarantined.contains(&slot) {
             return None;
         }
-        TrackedProcess::of(&self.maps.process(slot), self.maps.exit(slot))
+        SlotProcess::of(&self.maps.process(slot), self.maps.exit(slot))
     }
 
     /// All slots that are not free.

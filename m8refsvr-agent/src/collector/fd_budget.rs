@@ -1,88 +1,90 @@
-//! How many files of processes are kept open from look to look.
+//! The file descriptor budget: how many files of processes stay open from one collection to the next.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::proc::Process;
 
-/// Descriptors for files that are kept open, at most: of 4,096 processes at rest, or of 2,730 that run. Each costs the
-/// kernel memory for as long as it is open, and time where it is opened at each collection (`cargo xtask bench memory`,
-/// `cargo xtask bench collection`); all of them together are 40 MiB, which a service must be allowed.
+/// The most descriptors for files that stay open: of 4,096 idle processes, or of 2,730 active ones. An open file costs the
+/// kernel memory; opening it at each collection costs time (`cargo xtask bench memory`, `cargo xtask bench collection`).
+/// All of them together take 40 MiB of kernel memory, which the unit's MemoryMax must allow.
 const MOST: usize = 16_384;
 
-/// Descriptors for all else: programs and maps, receivers, and the files that a collection opens.
+/// Descriptors for everything else: BPF programs and maps, receivers, and the files that a collection opens.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// After a collection that failed so many looks keep nothing open: what failed it may last. With so many more the room is twice
-/// as large again.
+/// So many collections after one that failed keep no file open, as its cause may last. After so many that succeeded the
+/// budget doubles, up to what it was.
 const COLLECTIONS_CLOSED: u32 = 60;
 
-/// Room for processes, in descriptors.
+/// A budget of descriptors.
 #[derive(Debug)]
-pub(crate) struct Room {
-    /// As much as there is when nothing fails.
-    all: usize,
+pub(crate) struct FdBudget {
+    /// What it is while no collection fails.
+    full: usize,
+    /// What it is now.
     most: usize,
-    left: usize,
-    /// So many looks are still to keep nothing open.
+    /// What is not in use.
+    available: usize,
+    /// Collections that are still to keep no file open.
     closed: u32,
-    /// So many have gone well since then.
-    well: u32,
+    /// Collections that succeeded since the budget last changed.
+    succeeded: u32,
 }
 
-impl Room {
-    /// As much as this process's limit of descriptors allows, which is raised as far as it may be.
+impl FdBudget {
+    /// As large as `RLIMIT_NOFILE` of this process allows, which is raised as far as possible.
     pub(crate) fn new() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let limit = if raised.is_ok() { maximum } else { current };
-        // No limit is told by none.
+        // `None` is no limit.
         let descriptors = limit.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
         Self::of(usize::try_from(descriptors).unwrap_or(usize::MAX).min(MOST))
     }
 
-    fn of(all: usize) -> Self {
-        Self { all, most: all, left: 0, closed: 0, well: 0 }
+    fn of(full: usize) -> Self {
+        Self { full, most: full, available: 0, closed: 0, succeeded: 0 }
     }
 
-    /// A collection begins, with these processes held already.
+    /// A collection begins. `held` are the processes whose files are open already.
     pub(crate) fn begin_collection<'a>(&mut self, held: impl Iterator<Item = &'a Process>) {
         if self.closed > 0 {
             self.closed -= 1;
-            self.left = 0;
+            self.available = 0;
             return;
         }
-        self.well += 1;
-        if self.well > COLLECTIONS_CLOSED {
-            self.well = 0;
-            self.most = self.all.min(self.most.max(1) * 2);
+        self.succeeded += 1;
+        if self.succeeded > COLLECTIONS_CLOSED {
+            self.succeeded = 0;
+            self.most = self.full.min(self.most.max(1) * 2);
         }
-        self.left = self.most.saturating_sub(held.map(Process::kept_descriptors).sum());
+        self.available = self.most.saturating_sub(held.map(Process::kept_descriptors).sum());
     }
 
-    /// Keeps files of a process open if there is room.
+    /// Keeps the files of a process open if the budget allows.
     pub(crate) fn hold(&mut self, mut process: Process) -> Process {
-        // What can't be opened is told by who reads it.
-        if self.left >= Process::KEPT_DESCRIPTORS && process.keep().is_ok() {
-            self.left -= Process::KEPT_DESCRIPTORS;
+        // Whoever reads the process reports what can't be opened.
+        if self.available >= Process::KEPT_DESCRIPTORS && process.keep().is_ok() {
+            self.available -= Process::KEPT_DESCRIPTORS;
         }
         process
     }
 
-    /// Keeps files of a process open that it did not need while it was at rest, if there is room.
+    /// Keeps those files of a process open that it did not need while it was idle, if the budget allows.
     pub(crate) fn wake(&mut self, process: &mut Process) {
-        if process.is_idle() && self.left >= Process::ACTIVE_DESCRIPTORS {
+        if process.is_idle() && self.available >= Process::ACTIVE_DESCRIPTORS {
             process.set_active();
-            self.left -= Process::ACTIVE_DESCRIPTORS;
+            self.available -= Process::ACTIVE_DESCRIPTORS;
         }
     }
 
-    /// A collection failed, perhaps as descriptors or memory were too few: nothing is kept open for a while, and then of half
-    /// as many processes.
+    /// A collection failed, perhaps for want of descriptors or memory: no file stays open for a while, and then half as
+    /// many as before.
     pub(crate) fn close(&mut self) {
         if self.closed == 0 {
             self.most /= 2;
         }
-        (self.left, self.closed, self.well) = (0, COLLECTIONS_CLOSED, 0);
+        (self.available, self.closed, self.succeeded) = (0, COLLECTIONS_CLOSED, 0);
     }
 }
 
@@ -101,12 +103,12 @@ mod tests {
         process
     }
 
-    fn room_for(processes: usize) -> Room {
-        Room::of(processes * Process::KEPT_DESCRIPTORS)
+    fn room_for(processes: usize) -> FdBudget {
+        FdBudget::of(processes * Process::KEPT_DESCRIPTORS)
     }
 
     /// How many processes a collection keeps open beside those that are held.
-    fn kept(room: &mut Room, held: &[Process]) -> usize {
+    fn kept(room: &mut FdBudget, held: &[Process]) -> usize {
         room.begin_collection(held.iter());
         (0..6).filter(|_| room.hold(this()).is_kept()).count()
     }
@@ -131,14 +133,14 @@ mod tests {
         room.begin_collection(held.iter());
         assert!(room.hold(this()).is_kept());
         held.iter_mut().for_each(|process| room.wake(process));
-        assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 3, "there is no room left");
+        assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 3, "the budget is used up");
         room.begin_collection(held.iter());
         held.iter_mut().for_each(|process| room.wake(process));
         assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 0);
     }
 
     #[test]
-    fn after_a_look_that_failed_nothing_is_kept_open_for_a_while_and_then_half_as_much() {
+    fn after_a_collection_that_failed_nothing_is_kept_open_for_a_while_and_then_half_as_much() {
         let mut room = room_for(4);
         assert_eq!(kept(&mut room, &[]), 4);
         // However many looks one after the other fail.

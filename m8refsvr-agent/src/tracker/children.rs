@@ -1,35 +1,35 @@
-//! Parents and children that match both: what the kernel adds to the parents must not count twice.
+//! Tracked parents of tracked children: the I/O that the kernel adds to a parent must not count twice.
 
 use m8refsvr_common::{accounting::IoAccounting, record::ProcessState};
 
 use crate::tracker::Tracker;
 use crate::{
-    bpf::TrackedProcess,
+    bpf::SlotProcess,
     proc::{stat::Stat, status::ignores_child_exits},
-    tracker::{idle::Rest, storage_io::Offset},
+    tracker::{idle::Activity, storage_io::Offset},
 };
 
 impl Tracker {
-    /// A process has a matching child: if it matches itself, its storage I/O is read without that of its children from
-    /// now on.
+    /// A process has a tracked child. If it is tracked itself, its I/O is read without that of its children from now
+    /// on.
     pub(super) fn has_child(&mut self, parent: Option<u32>) {
-        let Some(member) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
-        let Some(member) = self.members.get_mut(member).filter(|member| member.storage.is_none()) else {
+        let Some(tracked) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
+        let Some(tracked) = self.tracked.get_mut(tracked).filter(|tracked| tracked.storage.is_none()) else {
             return;
         };
-        let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch) else { return };
+        let (Some(kernel), Ok(watch)) = (&self.kernel, &tracked.watch) else { return };
         if !kernel.follows_processes() || kernel.kept_accounting().io() == IoAccounting::default() {
             return;
         }
         let proc = &self.proc;
-        let is_there = |holder: &TrackedProcess| {
+        let is_there = |holder: &SlotProcess| {
             let process = proc.process(holder.tgid.0).ok();
             let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
             stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
         };
-        let process = proc.process(member.identity.pid).ok();
+        let process = proc.process(tracked.identity.pid).ok();
         let (patience, buffer) = (&mut self.patience, &mut self.buffer);
-        // Else the kernel waits for its children, and adds nothing of what they had.
+        // With SIGCHLD ignored the kernel reaps the children itself, and adds nothing to the parent.
         let waits =
             process.as_ref().is_none_or(|process| !ignores_child_exits(process, buffer).unwrap_or(false));
         let of_children = || {
@@ -47,10 +47,10 @@ impl Tracker {
         };
         let offset =
             process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
-        // Of one that is over by now all threads were seen, if a program gave it its slot.
-        member.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
-        // What was read before is not what would be read now.
-        member.rest = Rest::default();
-        member.is_stale = true;
+        // If it exited by now: all of its threads were seen, where a BPF program gave it the slot.
+        tracked.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
+        // What was read before includes the children.
+        tracked.activity = Activity::default();
+        tracked.is_stale = true;
     }
 }

@@ -1,40 +1,40 @@
-//! Whether a process has run since it was looked at. Of one that has not, all is as it was but what others can change:
-//! its memory, which the kernel takes away; its descriptors, which another process may share; and its threads, of which a
-//! tracer takes in those that have ended.
+//! Whether a process has run since the last collection. The values of an idle process are what they were, but for those
+//! that others can change: its memory, which the kernel reclaims; its descriptors, which it may share with another
+//! process; and its threads, of which a tracer reaps exited ones.
 //!
-//! A thread that has run has left its CPU, which the programs count, unless it ended; or has it still, which the process's
-//! CPU clock tells a tick later. Where the programs don't count nothing is taken to be at rest: time that a hypervisor
-//! took from a machine is not on that clock, and may be all that a thread was given.
+//! A thread that ran has left its CPU, which the BPF programs count, or has exited, or still runs, which the process's CPU
+//! clock shows a tick later. Where no BPF program counts, no process is taken for idle: the CPU clock does not show time
+//! that a hypervisor stole, and that may be all that a thread was given.
 
 use std::time::Duration;
 
 use crate::proc::{Process, cpu_clock, io::StorageIo, stat::Stat};
 
-/// A process that was at rest for so many looks, one after the other, is taken to be so for long.
+/// A process that was idle for so many collections in a row is idle for long.
 const LONG: u32 = 8;
 
-/// What was read of a process that has run.
+/// The last reading of a process while it was active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CachedReading {
     pub(crate) stat: Stat,
     pub(crate) io: Option<StorageIo>,
 }
 
-/// What tells of one process that it has not run since the last collection.
+/// Tells whether a process has run since the last collection.
 #[derive(Debug, Default)]
-pub(crate) struct Rest {
-    /// Context switches of its threads before its figures were read.
+pub(crate) struct Activity {
+    /// Context switches of its threads before the reading.
     switches: Option<u64>,
-    /// Its CPU clock before that. It is asked for where there was no switch alone.
+    /// Its CPU clock before the reading. It is read only where there was no switch.
     cpu: Option<Duration>,
     cached: Option<CachedReading>,
-    /// Looks since.
+    /// Collections since the reading.
     looks: u32,
 }
 
-impl Rest {
-    /// What was read of the process, where it has not run since. Else `switches`, and its clock at this moment, are those
-    /// of what is read and kept next.
+impl Activity {
+    /// Returns the cached reading if the process has not run since. Else `switches` and its clock now belong to the
+    /// reading that is cached next.
     pub(crate) fn begin_collection(
         &mut self,
         process: &Process,
@@ -52,14 +52,14 @@ impl Rest {
         cached
     }
 
-    /// What was read of the process after [`begin_collection`](Self::begin_collection). Where something could not be read, it is to
-    /// be tried again.
+    /// Caches the reading after [`begin_collection`](Self::begin_collection). An incomplete one is not cached, so that
+    /// the next collection tries again.
     pub(crate) fn keep(&mut self, cached: CachedReading) {
         let is_whole = cached.io.is_some() && !cached.stat.has_no_leader();
         self.cached = (is_whole && self.cpu.is_some()).then_some(cached);
     }
 
-    /// Whether it is at rest for long.
+    /// Whether the process is idle for long.
     pub(crate) fn is_long(&self) -> bool {
         self.looks >= LONG
     }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_was_read_is_right_as_long_as_neither_switches_nor_clock_move() {
         let (_running, process, cached) = resting();
-        let mut rest = Rest::default();
+        let mut rest = Activity::default();
         // The clock is asked for at the second collection, and known at the third.
         for expected in [None, None, Some(cached), Some(cached)] {
             assert_eq!(rest.begin_collection(&process, Some(5)), expected);
@@ -135,7 +135,7 @@ mod tests {
     fn one_that_runs_is_never_at_rest() {
         let (_running, process) = Running::start("sh", &["-c", "while :; do :; done"]);
         let cached = read(&process);
-        let mut rest = Rest::default();
+        let mut rest = Activity::default();
         for _ in 0..10 {
             // Many ticks, also where it has to share its CPU.
             std::thread::sleep(Duration::from_millis(100));
@@ -148,7 +148,7 @@ mod tests {
     fn one_whose_threads_are_fewer_or_more_is_read_again() {
         let (_running, process, cached) = resting();
         for threads in [cached.stat.threads + 1, cached.stat.threads - 1] {
-            let mut rest = Rest::default();
+            let mut rest = Activity::default();
             for _ in 0..5 {
                 assert_eq!(rest.begin_collection(&process, Some(5)), None);
                 rest.keep(CachedReading { stat: Stat { threads, ..cached.stat }, ..cached });
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_tried_again() {
         let (_running, process, cached) = resting();
-        let mut rest = Rest::default();
+        let mut rest = Activity::default();
         for _ in 0..5 {
             assert_eq!(rest.begin_collection(&process, Some(5)), None);
             rest.keep(CachedReading { io: None, ..cached });
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_long_rest_ends_when_the_process_runs() {
         let (_running, process, cached) = resting();
-        let mut rest = Rest::default();
+        let mut rest = Activity::default();
         let mut looks = 0;
         while !rest.is_long() {
             if rest.begin_collection(&process, Some(5)).is_none() {

@@ -1,5 +1,4 @@
-//! What bounds each process: its resource limits and its control groups, as far as they are kept from one collection to the
-//! next.
+//! The resource limits and control groups of each process, cached from one collection to the next.
 
 use std::{
     collections::HashMap,
@@ -20,22 +19,21 @@ use crate::{
     },
 };
 
-/// For so long the limits and control groups of a process are taken to be what they were: hardly anybody changes them
-/// while it runs.
+/// How long limits and control groups of a process are cached: they hardly change while it runs.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Of so many processes at most a collection asks for them, as that takes longer than all else together; of one in
-/// [`MOST_TURNS`] where that is more.
+/// A collection reads them of at most so many processes, as that takes longer than everything else together; or of one
+/// in [`MOST_TURNS`] processes, if that is more.
 const ASKED: usize = 16;
 
-/// After so many looks every process has had its turn.
+/// After so many collections every process was read.
 const MOST_TURNS: usize = 32;
 
 /// Reads what bounds processes.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     cgroups: Cgroups,
-    /// Looks so far.
+    /// Collections so far.
     looks: usize,
     /// In how many turns the processes are asked.
     turns: usize,

@@ -1,5 +1,6 @@
-//! Which processes match at this moment, and which are over since the last collection: from what the kernel's programs tell
-//! as it happens, and from the list of all processes where they can't tell. Knows nothing of what becomes of either.
+//! Which processes are tracked, and which exited or no longer match: from the events of the BPF programs, and from a
+//! scan of /proc where there are none. ARCHITECTURE.md has the states of a process; the functions here bear the names
+//! of its arrows.
 
 mod children;
 mod events;
@@ -24,7 +25,7 @@ use m8refsvr_common::{
 };
 
 use crate::{
-    bpf::{Kernel, NotTracked, SlotHandle, Switches, TrackedProcess},
+    bpf::{Kernel, NotTracked, SlotHandle, SlotProcess, Switches},
     model::{
         counters::{Counter, Readings, Totals},
         exit::{EndKind, Exit, ProcessEnd},
@@ -38,103 +39,103 @@ use crate::{
     },
     sys::boot_clock::{Boot, of_ticks, since_boot},
     tracker::{
-        idle::Rest,
+        idle::Activity,
         limit_cache::Known,
         selector::Selector,
         storage_io::{Offset, Patience},
     },
 };
 
-/// How often all processes are looked at although the programs tell of those that begin to match.
+/// Time between two scans of /proc while the BPF programs report what starts to match.
 const SCAN_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// A process that executes a program which matches by what only the agent knows is decided about within this time.
+/// Within this time the agent decides about a process that executed a program. The BPF programs can't decide where only
+/// the executable or argv[0] matches.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// The matching processes.
+/// The tracked processes.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     pub(crate) proc: Proc,
     pub(crate) selector: Selector,
     pub(crate) kernel: Option<Kernel>,
-    /// Which attributes of processes are wanted.
+    /// Which attributes describe a process.
     pub(crate) attributes: AttributeSet,
-    pub(crate) members: BTreeMap<Identity, Member>,
-    /// The member with an id; of two, the later.
+    pub(crate) tracked: BTreeMap<Identity, TrackedProcess>,
+    /// The tracked process with an id. Where an id came again, the later one.
     ids: HashMap<u32, Identity>,
-    /// Those that are over since the last collection.
-    over: Vec<ProcessEnd>,
-    /// Those that matched no more at the last collection.
-    left: HashSet<Identity>,
-    /// When the last collection began, in clock ticks after boot.
-    looked: Option<u64>,
+    /// Processes that exited or no longer match since the last collection.
+    ended: Vec<ProcessEnd>,
+    /// Processes that were deselected before the last collection.
+    deselected: HashSet<Identity>,
+    /// Start of the last collection, in clock ticks after boot.
+    last_began: Option<u64>,
     own_pid: u32,
     boot: Boot,
-    /// When all processes were looked at.
+    /// Time of the last scan.
     scanned: Option<Instant>,
-    /// Whether something happened that the programs had no room to tell.
+    /// Whether the ring buffer dropped an event since the last scan.
     is_incomplete: bool,
     discovery_missed: u64,
-    /// What the last collection at all processes could not see.
+    /// What the last scan could not read.
     hidden: MissingValues,
-    /// With children, until the next collection.
+    /// How long to wait for children until the next collection.
     patience: Patience,
     buffer: Vec<u8>,
 }
 
-/// A process that matches.
+/// A tracked process.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct TrackedProcess {
     pub(crate) identity: Identity,
-    /// Its name, as to be shown.
+    /// Its name for people.
     pub(crate) name: Arc<str>,
-    /// File name of its executable; `None` without the right to know it.
+    /// File name of its executable; `None` without the permission to read it.
     pub(crate) executable: Option<Arc<str>>,
-    /// What was read of its program when it was found; `None` once it is in `attributes`.
+    /// What was read of its program when it was found. `None` once `attributes` has it.
     pub(crate) invocation: Option<Box<Invocation>>,
-    /// What describes it; `None` until a collection could read it, or where nobody asked. A daemon changes its user right after
-    /// it was executed.
+    /// What describes it. `None` until a collection could read it, or where no attributes are wanted. It is read late,
+    /// as a daemon changes its user right after exec.
     pub(crate) attributes: Option<Arc<ProcessAttributes>>,
-    /// The pattern that selected it, by its place.
+    /// Index of its group.
     pub(crate) group: usize,
-    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
+    /// Its counters when it began to match: 0 if it started since the collection before. `None` where they are not
     /// known.
     pub(crate) first: Option<Totals>,
-    /// How the programs count for it.
+    /// Its slot, or why it has none.
     pub(crate) watch: Result<SlotHandle, NotTracked>,
-    /// Whether a program gave it its slot, so that none of its threads ended unseen.
+    /// Whether a BPF program gave it the slot, so that no thread exited uncounted.
     is_whole: bool,
-    /// Where it has matching children: how to read its storage I/O without theirs.
+    /// Where it has tracked children: how to read its I/O without theirs.
     pub(crate) storage: Option<Offset>,
-    /// Whether it is counted as lost, if it found no free slot.
+    /// Whether it is counted as a drop, if it found no free slot.
     is_counted: bool,
-    /// Whether the last collection found it gone.
+    /// Whether the last collection did not find it.
     was_gone: bool,
-    /// Where files of it are kept open.
+    /// Its open files, where the file descriptor budget allows them.
     pub(crate) held: Option<Process>,
-    /// What bounds it.
+    /// Its limits.
     pub(crate) bounds: Known,
-    /// Whether its storage I/O is to be read otherwise than it was last.
+    /// Whether its I/O must be read again, as it has tracked children since.
     pub(crate) is_stale: bool,
     /// Whether it has run since the last collection.
-    pub(crate) rest: Rest,
+    pub(crate) activity: Activity,
 }
 
-/// A process whose names match.
+/// A process whose names match, before it is tracked.
 struct Match {
     identity: Identity,
-    /// The process that waits for its end, or that forked it.
+    /// Its parent, which reaps it or forked it.
     parent: Option<u32>,
     group: usize,
     name: Arc<str>,
     executable: Option<Arc<str>>,
-    /// `None` where nobody asks for it, or no more.
+    /// `None` where no attributes are wanted, or they are read already.
     invocation: Option<Box<Invocation>>,
 }
 
-impl Member {
-    /// Takes the names that were found of it now: it may have executed another program. What describes it stays, once it
-    /// is read.
+impl TrackedProcess {
+    /// Takes its names, as it may have executed another program. Its attributes stay once they are read.
     fn rename(&mut self, found: Match) {
         let Match { group, name, executable, invocation, .. } = found;
         (self.group, self.name, self.executable) = (group, name, executable);
@@ -155,11 +156,11 @@ impl Tracker {
             selector,
             kernel,
             attributes: AttributeSet::None,
-            members: BTreeMap::new(),
+            tracked: BTreeMap::new(),
             ids: HashMap::new(),
-            over: Vec::new(),
-            left: HashSet::new(),
-            looked: None,
+            ended: Vec::new(),
+            deselected: HashSet::new(),
+            last_began: None,
             own_pid,
             boot: Boot::of_this_machine(),
             scanned: None,
@@ -171,7 +172,7 @@ impl Tracker {
         }
     }
 
-    /// Matches that a collection at all processes found, or no longer found, although the programs had not told so.
+    /// Processes that only a scan discovered or deselected: the BPF programs had missed the change.
     pub(crate) fn discovery_missed(&self) -> u64 {
         self.discovery_missed
     }
@@ -189,27 +190,27 @@ impl Tracker {
         }
     }
 
-    /// Whether a process matches.
+    /// Whether a process is tracked.
     pub(crate) fn has(&self, identity: &Identity) -> bool {
-        self.members.contains_key(identity)
+        self.tracked.contains_key(identity)
     }
 
-    /// Those that are over since the last time, in the order in which it was learnt.
-    pub(crate) fn take_over(&mut self) -> Vec<ProcessEnd> {
-        let over = std::mem::take(&mut self.over);
-        self.left =
+    /// Takes the processes that exited or were deselected since the last call, in the order in which the agent learned
+    /// of them.
+    pub(crate) fn take_ended(&mut self) -> Vec<ProcessEnd> {
+        let over = std::mem::take(&mut self.ended);
+        self.deselected =
             over.iter().filter(|over| over.how == EndKind::Deselected).map(|over| over.identity).collect();
         over
     }
 
     /// Those that are over since the last collection.
-    pub(crate) fn over(&self) -> &[ProcessEnd] {
-        &self.over
+    pub(crate) fn ended(&self) -> &[ProcessEnd] {
+        &self.ended
     }
 
-    /// Takes in what the programs told, and looks at all processes where that is due. An error when /proc as a whole
-    /// can't be read, or this process has no descriptors or memory left. `began` is when the collection began, in clock ticks
-    /// after boot.
+    /// Follows the events, and scans /proc where that is due. `began` is the start of the collection, in clock ticks
+    /// after boot. An error when /proc as a whole can't be read, or the agent has no descriptors or memory left.
     pub(crate) fn update(&mut self, began: u64) -> io::Result<MissingValues> {
         self.patience = Patience::default();
         self.follow()?;
@@ -218,43 +219,44 @@ impl Tracker {
         if !follows || is_due || self.is_incomplete {
             self.scan(follows)?;
         }
-        self.watch_more();
-        self.looked = Some(began);
+        self.count_more();
+        self.last_began = Some(began);
         Ok(self.hidden.clone())
     }
 
-    /// A collection found a member gone. The programs have told so by now, or soon will; but they do not see everything.
-    /// Whether it lives all the same, where this process may not see it.
-    pub(crate) fn gone(&mut self, identity: Identity) -> bool {
-        let Some(member) = self.members.get_mut(&identity) else { return false };
+    /// A collection did not find a tracked process. The event of its exit came by now, or comes soon; but the BPF
+    /// programs don't see every exit. Returns true for a process that lives, where hidepid hides it.
+    pub(crate) fn vanished(&mut self, identity: Identity) -> bool {
+        let Some(tracked) = self.tracked.get_mut(&identity) else { return false };
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
-        if let (Some(kernel), Ok(watch)) = (&self.kernel, &member.watch)
+        if let (Some(kernel), Ok(watch)) = (&self.kernel, &tracked.watch)
             && self.proc.hides_processes()
             && kernel.slot(Tgid(identity.pid)) == Some(watch.slot())
         {
             return true;
         }
-        if !follows || member.watch.is_err() || std::mem::replace(&mut member.was_gone, true) {
-            self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default());
+        if !follows || tracked.watch.is_err() || std::mem::replace(&mut tracked.was_gone, true) {
+            self.take_final_values(identity, EndKind::Exited(Exit::Unknown), Totals::default());
         }
         false
     }
 
-    /// Takes in a process that matches, if it is new; or its names. `is_now` says that it just began to match.
-    fn admit(&mut self, found: Match, is_counted: bool, is_now: bool) {
+    /// Starts to track a process, or takes the names of one that is tracked. `is_now` tells that it just began to
+    /// match.
+    fn start_tracking(&mut self, found: Match, is_counted: bool, is_now: bool) {
         let identity = found.identity;
-        if let Some(member) = self.members.get_mut(&identity) {
-            member.rename(found);
-            member.is_counted |= is_counted;
+        if let Some(tracked) = self.tracked.get_mut(&identity) {
+            tracked.rename(found);
+            tracked.is_counted |= is_counted;
             return;
         }
-        let watch = self.watch(identity);
+        let watch = self.count_in_kernel(identity);
         let now = if is_now { self.read_with(identity, watch.as_ref().ok()) } else { None };
-        // A program that a process executes may match by what only the agent knows: it left and came back at once, and
-        // all that the kernel accounts for it goes on.
+        // An exec deselects a process where only the agent can see that the new program matches too. Then it continues
+        // where it stopped.
         let just_now = |over: &&ProcessEnd| self.boot.time(since_boot()) <= over.at + AT_ONCE;
         let left =
-            self.over.iter().rfind(|over| over.identity == identity && over.how == EndKind::Deselected);
+            self.ended.iter().rfind(|over| over.identity == identity && over.how == EndKind::Deselected);
         let left = left.filter(just_now);
         let first = match (left, now) {
             (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
@@ -276,7 +278,7 @@ impl Tracker {
         let is_given = |watch: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
         let is_whole = watch.as_ref().is_ok_and(is_given);
         let first = if self.is_young(&identity) { Some(Totals::of(|_| Some(0))) } else { first };
-        let member = Member {
+        let tracked = TrackedProcess {
             identity,
             name,
             executable,
@@ -292,26 +294,28 @@ impl Tracker {
             held: None,
             bounds: Known::default(),
             is_stale: false,
-            rest: Rest::default(),
+            activity: Activity::default(),
         };
         self.ids.insert(identity.pid, identity);
-        self.members.insert(identity, member);
+        self.tracked.insert(identity, tracked);
     }
 
-    /// Whether a process that begins to match started since the last collection: all that it did until now counts too, whatever
-    /// program it was. Of one that has matched before, that is in the totals.
+    /// Whether a process that begins to match started since the last collection. Then everything it did counts, also as
+    /// another program. If it was tracked before, the totals have that already.
     fn is_young(&self, identity: &Identity) -> bool {
-        let is_new = self.looked.is_some_and(|looked| identity.start_ticks >= looked);
-        is_new && !self.left.contains(identity) && !self.over.iter().any(|over| over.identity == *identity)
+        let is_new = self.last_began.is_some_and(|looked| identity.start_ticks >= looked);
+        is_new
+            && !self.deselected.contains(identity)
+            && !self.ended.iter().any(|over| over.identity == *identity)
     }
 
-    /// A member is over; `last` is what is known of its end.
-    fn finish(&mut self, identity: Identity, how: EndKind, last: Totals) {
-        let Some(member) = self.members.remove(&identity) else { return };
+    /// Takes the final values of a tracked process, and frees its slot. `last` has what is known of its end.
+    fn take_final_values(&mut self, identity: Identity, how: EndKind, last: Totals) {
+        let Some(tracked) = self.tracked.remove(&identity) else { return };
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let Member { name, executable, group, first, watch, is_whole, is_counted, .. } = member;
+        let TrackedProcess { name, executable, group, first, watch, is_whole, is_counted, .. } = tracked;
         tracing::debug!("{name:?} {} is over: {how:?}, {watch:?}", identity.pid);
         let mut last = last;
         match (&mut self.kernel, watch) {
@@ -319,8 +323,8 @@ impl Tracker {
                 let variants = kernel.variants();
                 if variants.context_switches != Variant::None {
                     let mut counts = kernel.totals(&watch);
-                    // The kernel accounts for a thread's last switch a moment before a program sees it. Where it let go of
-                    // the thread just then, the switch is missing here, and not there.
+                    // The kernel's accounting has the last switch of a thread a moment before the BPF program. If the
+                    // thread was reaped in between, the counter lacks that switch.
                     if is_whole && matches!(how, EndKind::Exited(_)) {
                         let accounted = [Counter::Voluntary, Counter::Involuntary].map(|kind| last.get(kind));
                         let accounted: u64 = accounted.into_iter().flatten().sum();
@@ -336,7 +340,7 @@ impl Tracker {
             _ => {}
         }
         let start = of_ticks(identity.start_ticks);
-        self.over.push(ProcessEnd {
+        self.ended.push(ProcessEnd {
             identity,
             name,
             executable,
@@ -351,18 +355,18 @@ impl Tracker {
         });
     }
 
-    fn holder(&self, slot: Slot) -> Option<TrackedProcess> {
+    fn holder(&self, slot: Slot) -> Option<SlotProcess> {
         self.kernel.as_ref()?.tracked_process(slot)
     }
 }
 
-impl TrackedProcess {
+impl SlotProcess {
     fn identity(&self) -> Identity {
         Identity { pid: self.tgid.0, start_ticks: self.start_ticks }
     }
 }
 
-/// The error of a collection for which this process has not the means.
+/// The error of a collection for want of descriptors or memory.
 pub(crate) fn exhausted() -> io::Error {
     io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
 }
@@ -386,14 +390,14 @@ mod tests {
             let command = Some(command.into());
             let invocation = Some(Box::new(Invocation { command, ..Invocation::default() }));
             let name = "another".into();
-            tracker.admit(Match { invocation, name, ..found(50) }, false, true);
-            let member = tracker.members.get_mut(&found(50).identity).unwrap();
+            tracker.start_tracking(Match { invocation, name, ..found(50) }, false, true);
+            let tracked = tracker.tracked.get_mut(&found(50).identity).unwrap();
             if is_described {
-                member.attributes = Some(Arc::default());
-                member.invocation = None;
+                tracked.attributes = Some(Arc::default());
+                tracked.invocation = None;
             }
-            assert_eq!(&*member.name, "another");
-            member.invocation.as_ref().and_then(|it| it.command.clone())
+            assert_eq!(&*tracked.name, "another");
+            tracked.invocation.as_ref().and_then(|it| it.command.clone())
         };
         assert_eq!(executes("/bin/a", false).as_deref(), Some("/bin/a"));
         assert_eq!(executes("/bin/b", false).as_deref(), Some("/bin/b"));
@@ -406,19 +410,19 @@ mod tests {
         let selector = Selector::new(&["M8RefSvr".into()], &[]).unwrap();
         let mut tracker = Tracker::new(Proc::new("/nowhere"), selector, None);
         let first = |tracker: &mut Tracker, start_ticks| {
-            tracker.admit(found(start_ticks), false, true);
-            tracker.members[&found(start_ticks).identity].first
+            tracker.start_tracking(found(start_ticks), false, true);
+            tracker.tracked[&found(start_ticks).identity].first
         };
         assert_eq!(first(&mut tracker, 50), None, "before the first collection");
-        tracker.looked = Some(100);
+        tracker.last_began = Some(100);
         assert_eq!(first(&mut tracker, 99), None);
         assert_eq!(first(&mut tracker, 100), nothing());
         // One that comes back began to match with what it had then.
         let identity = found(100).identity;
-        tracker.finish(identity, EndKind::Deselected, Totals::default());
+        tracker.take_final_values(identity, EndKind::Deselected, Totals::default());
         assert_eq!(first(&mut tracker, 100), None);
-        tracker.finish(identity, EndKind::Deselected, Totals::default());
-        tracker.take_over();
+        tracker.take_final_values(identity, EndKind::Deselected, Totals::default());
+        tracker.take_ended();
         assert_eq!(first(&mut tracker, 100), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One process: whether it matches, what it has, and having the programs count for it.
+//! One process: whether it matches, its counters at this moment, and its slot.
 
 use m8refsvr_common::{signal::Variant, slot::Tgid};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Tracker {
-    /// Whether a process matches.
+    /// Reads the names of a process and returns it if they match.
     pub(super) fn find(&mut self, pid: u32) -> Result<Option<Match>, Unreadable> {
         if pid == self.own_pid {
             return Ok(None);
@@ -39,7 +39,7 @@ impl Tracker {
         let names = files.names(&comm);
         let identity = Identity { pid, start_ticks: stat.start_ticks };
         let Some(group) = self.selector.select(&names) else { return Ok(None) };
-        let is_described = || self.members.get(&identity).is_some_and(|member| member.attributes.is_some());
+        let is_described = || self.tracked.get(&identity).is_some_and(|tracked| tracked.attributes.is_some());
         let invocation = match self.attributes {
             AttributeSet::None => None,
             set if !is_described() => files.invocation(set).ok(),
@@ -67,19 +67,19 @@ impl Tracker {
         self.is_alive(identity) && stat::comm(&self.buffer) == Some(comm)
     }
 
-    /// What a process has now, as far as it goes into totals; but not what the programs count.
+    /// The counters of a process now, without those that the BPF programs count.
     pub(super) fn read(&mut self, identity: Identity) -> Option<Totals> {
         let process = self.proc.process(identity.pid).ok()?;
-        let member = self.members.get(&identity);
-        let watched = self.kernel.as_ref().zip(member.and_then(|member| member.watch.as_ref().ok()));
-        let offset = member.and_then(|member| member.storage);
+        let tracked = self.tracked.get(&identity);
+        let watched = self.kernel.as_ref().zip(tracked.and_then(|tracked| tracked.watch.as_ref().ok()));
+        let offset = tracked.and_then(|tracked| tracked.storage);
         let io = storage_io::read(&process, offset, watched, &mut self.buffer).ok();
         let stat = Stat::read(&process, &mut self.buffer).ok()?;
         (stat.start_ticks == identity.start_ticks)
             .then(|| Totals::read(Readings { stat: Some(&stat), io: io.as_ref(), ..Readings::default() }))
     }
 
-    /// What a process has now.
+    /// The counters of a process now.
     pub(super) fn read_with(&mut self, identity: Identity, watch: Option<&SlotHandle>) -> Option<Totals> {
         let totals = self.read(identity)?;
         let Some((kernel, watch)) = self.kernel.as_ref().zip(watch) else { return Some(totals) };
@@ -96,8 +96,8 @@ impl Tracker {
         }))
     }
 
-    /// Has the programs count for a process.
-    pub(super) fn watch(&mut self, identity: Identity) -> Result<SlotHandle, NotTracked> {
+    /// Gives a process a slot, so that the BPF programs count for it.
+    pub(super) fn count_in_kernel(&mut self, identity: Identity) -> Result<SlotHandle, NotTracked> {
         let Some(kernel) = &mut self.kernel else { return Err(NotTracked::Gone) };
         let process = self.proc.process(identity.pid).map_err(|_| NotTracked::Gone)?;
         let buffer = &mut self.buffer;
@@ -107,28 +107,28 @@ impl Tracker {
         })
     }
 
-    /// Has the programs count for members for which they do not yet, as long as there are slots; and counts those for
-    /// which there is none.
-    pub(super) fn watch_more(&mut self) {
+    /// Gives slots to tracked processes that have none, while there are free ones. Counts each process without a slot
+    /// as a drop, once.
+    pub(super) fn count_more(&mut self) {
         if self.kernel.is_none() {
             return;
         }
         let unwatched = self
-            .members
+            .tracked
             .values()
-            .filter(|member| matches!(member.watch, Err(NotTracked::NoFreeSlot | NotTracked::Gone)));
-        let unwatched: Vec<Identity> = unwatched.map(|member| member.identity).collect();
+            .filter(|tracked| matches!(tracked.watch, Err(NotTracked::NoFreeSlot | NotTracked::Gone)));
+        let unwatched: Vec<Identity> = unwatched.map(|tracked| tracked.identity).collect();
         let mut is_full = false;
         for identity in unwatched {
-            let watch = if is_full { Err(NotTracked::NoFreeSlot) } else { self.watch(identity) };
+            let watch = if is_full { Err(NotTracked::NoFreeSlot) } else { self.count_in_kernel(identity) };
             is_full = matches!(watch, Err(NotTracked::NoFreeSlot));
-            let (Some(kernel), Some(member)) = (&self.kernel, self.members.get_mut(&identity)) else {
+            let (Some(kernel), Some(tracked)) = (&self.kernel, self.tracked.get_mut(&identity)) else {
                 continue;
             };
-            if is_full && !std::mem::replace(&mut member.is_counted, true) {
+            if is_full && !std::mem::replace(&mut tracked.is_counted, true) {
                 kernel.count_no_free_slot();
             }
-            member.watch = watch;
+            tracked.watch = watch;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! CollectingAgent at all processes, and at all slots.
+//! A scan of all processes in /proc, and of all slots in the maps.
 
 use std::{collections::HashSet, io, time::Instant};
 
@@ -19,7 +19,7 @@ use crate::{
 const SCANS: usize = 5;
 
 impl Tracker {
-    /// Looks at all processes.
+    /// Scans all processes.
     pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();
         // What is lost from now on may be of a process that this collection has passed already.
@@ -67,34 +67,34 @@ impl Tracker {
         }
         // First those that are over, so that their slots are free for those that have come.
         let unseen: Vec<Identity> =
-            self.members.keys().filter(|identity| !seen.contains(identity)).copied().collect();
+            self.tracked.keys().filter(|identity| !seen.contains(identity)).copied().collect();
         for identity in unseen.into_iter().filter(|_| !is_again) {
             if self.is_alive(identity) {
                 match self.find(identity.pid) {
                     Ok(Some(now)) if now.identity == identity => continue,
                     Ok(None) => {
                         let last = self.read(identity).unwrap_or_default();
-                        self.finish(identity, EndKind::Deselected, last);
+                        self.take_final_values(identity, EndKind::Deselected, last);
                     }
                     _ => continue,
                 }
             } else if follows {
-                self.gone(identity);
+                self.vanished(identity);
                 continue;
             } else {
-                self.finish(identity, EndKind::Exited(Exit::Unknown), Totals::default());
+                self.take_final_values(identity, EndKind::Exited(Exit::Unknown), Totals::default());
             }
             self.discovery_missed += u64::from(follows);
         }
         let mut new = 0;
         let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
         for one in found {
-            let is_new = !self.members.contains_key(&one.identity);
+            let is_new = !self.tracked.contains_key(&one.identity);
             // One that is over since is not taken in again.
-            if is_new && !(follows && self.over.iter().any(|over| over.identity == one.identity)) {
+            if is_new && !(follows && self.ended.iter().any(|over| over.identity == one.identity)) {
                 self.discovery_missed += u64::from(follows && !is_first);
                 new += 1;
-                self.admit(one, false, false);
+                self.start_tracking(one, false, false);
             }
         }
         parents.into_iter().for_each(|parent| self.has_child(parent));
@@ -111,13 +111,13 @@ impl Tracker {
         for slot in kernel.tracked_slots() {
             let Some(holder) = self.holder(slot) else { continue };
             let is_known = self
-                .members
+                .tracked
                 .get(&holder.identity())
-                .is_some_and(|member| member.watch.as_ref().is_ok_and(|watch| watch.slot() == slot));
+                .is_some_and(|tracked| tracked.watch.as_ref().is_ok_and(|watch| watch.slot() == slot));
             if !is_known && holder.state == ProcessState::Living {
-                self.began(slot)?;
+                self.slot_tracked(slot)?;
             }
-            self.slot_over(slot);
+            self.slot_ended(slot);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! Storage I/O of one process. The kernel adds to a process what its children had when it has waited for their end
-//! (`wait_task_zombie` in `kernel/exit.c`): of a process whose children match too, that would count twice. It is then
-//! read thread by thread, and the programs keep what threads had that have ended.
+//! The I/O of one process without that of its children. When a process reaps a child, the kernel adds the child's I/O
+//! to the process (`wait_task_zombie` in `kernel/exit.c`). Where the child is tracked too, that would count twice. Then
+//! the I/O is read thread by thread, and the BPF programs keep that of exited threads.
 
 use std::{thread::sleep, time::Duration};
 
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// How often reading is tried while threads of the process end.
+/// Attempts to read while threads of the process exit.
 const ATTEMPTS: usize = 20;
 
-/// How long is waited until the next collection for children that have not told what they had, all parents together: one
-/// that never tells, as the programs missed its end, shall delay neither looks nor events.
+/// Time to wait, until the next collection and for all parents together, for children whose exit record is not written
+/// yet. A child whose exit the BPF programs missed must delay neither collections nor events.
 #[derive(Debug)]
 pub(crate) struct Patience {
     milliseconds: u32,
@@ -29,7 +29,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Waits for something, as long as there is patience.
+    /// Waits for something until the time is used up.
     fn wait_for<T>(&mut self, what: impl Fn() -> Option<T>) -> Option<T> {
         loop {
             if let Some(found) = what() {
@@ -42,14 +42,14 @@ impl Patience {
     }
 }
 
-/// What to add (wrapping) to what a process itself had, so that it continues what it and its children had before.
+/// Added (wrapping) to the I/O of the process's own threads, so that the result continues what /proc showed before,
+/// children included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offset(StorageIo);
 
 impl Offset {
-    /// Of a process that now has matching children. `of_children` tells what those had that it has waited for already;
-    /// `None` while one of them has yet to leave its CPU for the last time, and so to tell what it had. `None` where it
-    /// can't be told.
+    /// For a process that has tracked children now. `of_children` returns the I/O of children that it has reaped, or
+    /// `None` while the exit record of one is not written yet. Returns `None` where it can't be known.
     pub(crate) fn of(
         process: &Process,
         kernel: &Kernel,
@@ -63,20 +63,20 @@ impl Offset {
             let all = io::read(process, buffer).ok()?;
             let own = own(process, kernel, watch, buffer).ok()?;
             if of_children() == Some(children) {
-                // Of what nobody waited for nothing was added.
+                // The kernel adds nothing for children that it reaps itself.
                 return Some(Self(all.zip(own, u64::saturating_sub).zip(children, u64::saturating_sub)));
             }
         }
         None
     }
 
-    /// With what the threads of a process had of which the last has ended.
+    /// The final I/O, from that of all threads of an exited process.
     pub(crate) fn with(self, own: StorageIo) -> StorageIo {
         own.plus(self.0)
     }
 }
 
-/// Reads what a process had: with its children where there is no offset, else without.
+/// Reads the I/O of a process: that of reaped children included, unless there is an `offset`.
 pub(crate) fn read(
     process: &Process,
     offset: Option<Offset>,
@@ -90,7 +90,7 @@ pub(crate) fn read(
     Ok(offset.with(own))
 }
 
-/// What the living threads of a process had, and those that have ended since it is watched.
+/// The I/O of the living threads, and of those that exited since the process is tracked.
 fn own(
     process: &Process,
     kernel: &Kernel,

@@ -94,7 +94,7 @@ fn report(criterion: &mut Criterion) {
 
 fn export(criterion: &mut Criterion) {
     let names = Names { otel: true, instana: false };
-    let resource = otlp::resource(&Host::this(), None, None, None).unwrap();
+    let resource = otlp::resource(&Host::this(), &[], otlp::Overrides::default()).unwrap();
     let mut group = criterion.benchmark_group("export");
     for (what, listed) in [("sums", None), ("series for each", Some(1000))] {
         let (collector, sample) = collect(1000);

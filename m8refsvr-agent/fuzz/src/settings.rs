@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn export(cli: &Cli, variable: impl Fn(&str) -> Option<OsString>) -> Option<Export> {
     let host = Host { name: "host".into(), id: None };
-    match Export::new(&cli.export, &Given::default(), &host, variable) {
+    match Export::new(&cli.export, &Given::default(), &host, &[], variable) {
         Ok(export) => Some(export),
         Err(error) => {
             assert!(!error.to_string().is_empty());

@@ -105,7 +105,8 @@ async fn with(
     variable: impl Fn(&str) -> Option<OsString> + Copy,
 ) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(&parsed.cli, &parsed.given, variable)?;
-    let export = Export::new(&parsed.cli.export, &parsed.given, &Host::this(), variable);
+    let export =
+        Export::new(&parsed.cli.export, &parsed.given, &Host::this(), &settings.patterns(), variable);
     let proc = proc_of(&settings)?;
     let summary = Summary::new(&settings, export.as_ref().ok());
     let remarks = parsed.warnings.iter().cloned().chain(remarks(export.as_ref().ok()));

@@ -56,12 +56,21 @@ pub fn run(parsed: &Parsed, started: SystemTime) -> Result<ExitCode> {
 async fn dispatch(parsed: &Parsed, started: SystemTime, log: Log) -> Result<ExitCode> {
     let Parsed { cli, given, .. } = parsed;
     let settings = || Settings::new(cli, given, variable);
-    let export = || Export::new(&cli.export, given, &Host::this(), variable);
+    let export =
+        |settings: &Settings| Export::new(&cli.export, given, &Host::this(), &settings.patterns(), variable);
     match &cli.command {
         Some(Command::Check(flags)) => check::check(parsed, flags).await,
         Some(Command::Debug(Debug::Dump(flags))) => dump::dump(settings()?, flags.json, flags.agent).await,
         None if cli.no_export => once::once(settings()?, None, started).await,
-        None if cli.once => once::once(settings()?, Some(export()?), started).await,
-        None => run::monitor(settings()?, export()?, started, log).await,
+        None if cli.once => {
+            let settings = settings()?;
+            let export = export(&settings)?;
+            once::once(settings, Some(export), started).await
+        }
+        None => {
+            let settings = settings()?;
+            let export = export(&settings)?;
+            run::monitor(settings, export, started, log).await
+        }
     }
 }

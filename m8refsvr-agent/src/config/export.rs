@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cli::{self, Given, ProcessAttributes},
-    export::otlp::{Files, Names, Place, Protocol, Proxy, Receiver, Resource, resource},
+    export::otlp::{Files, Names, Overrides, Place, Protocol, Proxy, Receiver, Resource, resource},
     proc::{process_attributes::AttributeSet, system::Host},
 };
 
@@ -49,6 +49,7 @@ impl Export {
         cli: &cli::Export,
         given: &Given,
         host: &Host,
+        patterns: &[String],
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExportSettingsError> {
         let env = ExportEnv(variable);
@@ -123,9 +124,12 @@ impl Export {
             },
             resource: resource(
                 host,
-                attributes.as_deref(),
-                service_name.as_deref(),
-                cli.instance.as_deref(),
+                patterns,
+                Overrides {
+                    attributes: attributes.as_deref(),
+                    service_name: service_name.as_deref(),
+                    instance: cli.instance.as_deref(),
+                },
             )?,
             masked_headers,
             remarks,

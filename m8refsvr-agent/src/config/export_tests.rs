@@ -27,7 +27,7 @@ fn export(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Export, Expo
     }
     let cli = Cli::from_arg_matches(&Cli::command().get_matches_from(all)).unwrap();
     let host = Host { name: "box".into(), id: None };
-    Export::new(&cli.export, &given, &host, variable)
+    Export::new(&cli.export, &given, &host, &[], variable)
 }
 
 fn to(arguments: &[&str], variables: &[(&str, &str)]) -> String {

@@ -65,6 +65,11 @@ impl Settings {
         })
     }
 
+    /// What selects the processes, as the user gave it.
+    pub fn patterns(&self) -> Vec<String> {
+        self.selector.patterns().map(str::to_owned).collect()
+    }
+
     /// The flag or variable that named the file of an error of TLS.
     pub fn name_of_file(&self, error: &TlsError) -> Option<String> {
         let flag = match error.file()? {

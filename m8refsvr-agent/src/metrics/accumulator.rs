@@ -1,5 +1,5 @@
-//! Totals since the agent's start, which never go backwards: a pure function of the collections that it is told of. Knows
-//! neither the kernel nor the ways out.
+//! Totals since the agent's start, which never decrease. A pure function of the samples it receives: it knows neither
+//! the kernel nor the exports.
 
 use std::{
     collections::HashMap,
@@ -16,19 +16,18 @@ use crate::{
     sys::boot_clock::of_ticks,
 };
 
-/// The totals of each group, and of each process that matches.
+/// Totals of each group and of each tracked process.
 #[derive(Debug)]
 pub struct Accumulator {
-    /// When everything was 0.
+    /// Start time of all totals.
     started: SystemTime,
     groups: Vec<Group>,
-    /// Boxed, as up to half of a table's places are empty.
+    /// Boxed because up to half of a hash table's entries are empty.
     processes: HashMap<Identity, Box<Entry>>,
     last: Option<Look>,
     before: Option<Look>,
 }
 
-/// When a collection was.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: SystemTime,
@@ -43,13 +42,13 @@ struct Group {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// What the last collection that could read it saw.
+    /// Its counters at the last collection that could read them.
     seen: Totals,
     account: Account,
 }
 
 impl Accumulator {
-    /// An empty one for so many groups, at the agent's start.
+    /// Starts at zero, for this many groups.
     pub fn new(started: SystemTime, groups: usize) -> Self {
         Self {
             started,
@@ -60,8 +59,8 @@ impl Accumulator {
         }
     }
 
-    /// Takes in a collection. What a process did since it began to match counts, as far as that is known. A process stays until
-    /// it is told to be over, also where a collection did not see it.
+    /// Adds a sample. The work of a process counts from when it began to match, as far as that is known. A process is
+    /// kept until the sample reports its end, even if a collection missed it.
     pub fn record(&mut self, sample: &Sample) {
         let look = Look { at: sample.at, began: sample.began };
         self.before = self.last.replace(look);
@@ -74,7 +73,7 @@ impl Accumulator {
             let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last, &left);
             if let EndKind::Exited(exit) = over.how {
                 if is_new {
-                    // Exactly, where its end is known.
+                    // Exact where there is an exit record.
                     let started = over.at.checked_sub(over.lasted).unwrap_or(over.started);
                     change(over.group, Change { at: started, exit: None });
                 }
@@ -89,7 +88,7 @@ impl Accumulator {
             let first = process.first.as_ref();
             let is_new = self.grow(&process.identity, process.group, first, &process.counters, &left);
             if is_new {
-                // /proc tells it in clock ticks, rounded down.
+                // /proc has the start in clock ticks, rounded down.
                 change(process.group, Change { at: process.started + of_ticks(1), exit: None });
             }
         }
@@ -98,8 +97,9 @@ impl Accumulator {
         }
     }
 
-    /// Takes in what was seen of a process; whether it began to match since the previous collection.
-    /// `left` is what those had that matched, and then did not, since the previous collection: their accounts go on.
+    /// Adds what a process did to its totals and those of its group. Returns whether it began to match since the
+    /// previous collection. `left` has the accounts of processes that exited or were deselected since then: an
+    /// account continues if its process matches again.
     fn grow(
         &mut self,
         identity: &Identity,
@@ -111,13 +111,14 @@ impl Accumulator {
         let is_new = !self.processes.contains_key(identity);
         let entry = self.processes.entry(*identity).or_insert_with(|| {
             Box::new(Entry {
-                // Where nothing is known, what is seen first is the start.
+                // Without a known start, the totals grow from the first reading.
                 seen: first.copied().unwrap_or_default(),
                 account: left.get(identity).copied().unwrap_or_default(),
             })
         });
         let seen = seen.balanced(&entry.seen);
-        // A number that fell, as that of the living threads' switches does, starts anew.
+        // A value can fall: context switches of living threads do when a thread exits. Growth then counts from
+        // the lower value.
         let grown = Totals::of(|counter| {
             let seen = seen.get(counter)?;
             Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
@@ -130,38 +131,34 @@ impl Accumulator {
         is_new && !left.contains_key(identity) && self.before.is_some()
     }
 
-    /// Where the clock was set back since then, so that the start would be later than what is told: the start is
-    /// so much earlier.
+    /// Moves the start of all totals back. Needed when the clock was set back, so that no report is earlier than its
+    /// start.
     pub fn started_at(&mut self, started: SystemTime) {
         self.started = started;
     }
 
-    /// When everything was 0.
     pub fn started(&self) -> SystemTime {
         self.started
     }
 
-    /// When the previous collection the last was.
+    /// Time of the collection before the last.
     pub fn previous_collection_at(&self) -> Option<SystemTime> {
         self.before.map(|look| look.at)
     }
 
-    /// Time between the last collection and the one before.
     pub fn elapsed(&self) -> Option<Duration> {
         Some(self.last?.began.saturating_duration_since(self.before?.began))
     }
 
-    /// Totals of a group: of the processes that live and of those that have ended.
+    /// Totals of a group, exited processes included.
     pub fn group(&self, group: usize) -> Account {
         self.groups.get(group).map(|group| group.account).unwrap_or_default()
     }
 
-    /// Starts and ends in a group.
     pub fn churn(&self, group: usize) -> Option<&Churn> {
         self.groups.get(group).map(|group| &group.churn)
     }
 
-    /// Totals of a process that matches.
     pub fn process(&self, identity: &Identity) -> Account {
         self.processes.get(identity).map(|entry| entry.account).unwrap_or_default()
     }
@@ -289,9 +286,10 @@ mod tests {
         let again = ProcessSample { first: Some(process(1, 150, 6).counters), ..process(1, 150, 9) };
         let accumulator =
             accumulator(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
-        // 4 until it left, and what it did since it matches again.
+        // 4 until it was deselected, and 3 since it matches again.
         assert_eq!(user(&accumulator.group(0)), 7);
-        // It never ended, and the child that soon became another program was no start.
+        // It never exited. Its first match is no start: no collection saw it before it was deselected, like a forked
+        // child that executes another program.
         let churn = accumulator.churn(0).unwrap();
         assert_eq!((churn.starts, churn.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
     }
@@ -315,7 +313,7 @@ mod tests {
             });
             sample(100, [process])
         };
-        // As when a thread ends whose switches only it knew.
+        // As when a thread exits and /proc no longer has its context switches.
         let accumulator = accumulator(&[with(100), with(150), with(20), with(25)]);
         assert_eq!(accumulator.group(0).now.get(Counter::Voluntary), Some(55));
     }
@@ -334,7 +332,7 @@ mod tests {
         let mut readable = unreadable.clone();
         readable.counters = written(&unreadable, 1000);
         accumulator.record(&sample(300, [readable.clone()]));
-        // What it had before it could be read is not known to be of our time.
+        // Bytes written before the first reading may be older than the agent.
         assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(0));
         accumulator.record(&sample(400, [unreadable.clone()]));
         readable.counters = written(&unreadable, 1500);
@@ -342,20 +340,20 @@ mod tests {
         assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(500));
     }
 
-    /// A process as it is: what it really did, and what of it the accumulator can know.
+    /// A simulated process: what it really did, and how much of that the accumulator can know.
     #[derive(Clone, Copy, Debug)]
     struct Real {
         start_ticks: u64,
         /// Seconds of CPU time so far.
         did: u64,
-        /// Of it when it last began to match; `None` while it does not.
+        /// `did` when it last began to match; `None` while it does not match.
         since: Option<u64>,
-        /// Of it while it matched before.
+        /// Seconds of CPU time in earlier periods in which it matched.
         matched: u64,
     }
 
     impl Real {
-        /// What it did while it matched.
+        /// CPU time of all periods in which it matched.
         fn ours(&self) -> u64 {
             self.matched + self.since.map_or(0, |since| self.did - since)
         }
@@ -367,11 +365,11 @@ mod tests {
         works: u64,
         what: What,
         works_then: u64,
-        /// Whether a collection finds its files.
+        /// Whether a collection can read its files.
         is_seen: bool,
-        /// Whether its end is told at once, or one collection later, as when an event was lost.
+        /// Whether its end is reported at once, or one collection later, as after a dropped event.
         is_told: bool,
-        /// Whether more is known of its end than that it is gone.
+        /// Whether its last counters are known.
         is_known: bool,
     }
 
@@ -379,12 +377,12 @@ mod tests {
     enum What {
         Nothing,
         Starts,
-        /// Another program, or name: out of the selection.
+        /// It executes another executable or changes its name, and is deselected.
         Leaves,
-        /// The same: into it.
+        /// The same, and it is selected.
         Enters,
         Ends,
-        /// Its id is another process's at once.
+        /// Another process gets its id at once.
         EndsAndStarts,
     }
 
@@ -424,7 +422,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in whatever order: no total falls, nothing counts twice, and all that the accumulator was told of
+        /// In any order of events: no total falls, nothing counts twice, and everything reported to the accumulator
         /// counts.
         #[test]
         fn totals_never_fall_and_hold_what_was_told(
@@ -435,7 +433,7 @@ mod tests {
         ) {
             let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
             let mut real: [Option<Real>; 4] = [None; 4];
-            // By process: work that surely was told while it matched, and the most of its work that can be known.
+            // By process: the least work that was reported while it matched, and the most that can be known.
             let mut surely: HashMap<Identity, u64> = HashMap::new();
             let mut at_most: HashMap<Identity, u64> = HashMap::new();
             let mut late: Vec<ProcessEnd> = Vec::new();
@@ -447,7 +445,7 @@ mod tests {
                 let mut seen = Vec::new();
                 for (pid, steps) in (0_u32..).zip(steps) {
                     let slot = &mut real[pid as usize];
-                    // After something that is not told, nothing of this process is.
+                    // After a delayed report, this collection reports nothing more of the process.
                     let mut is_late = false;
                     let mut is_seen = true;
                     for (number, step) in (0_u64..).zip(steps) {
@@ -475,7 +473,7 @@ mod tests {
                                 end(&now, EndKind::Deselected);
                                 *slot = Some(Real { since: None, matched: now.ours(), ..now });
                             }
-                            // That it left is told before it comes back.
+                            // Its deselection is reported before it matches again.
                             (What::Enters, Some(now)) if now.since.is_none() && !was_late => {
                                 *slot = Some(Real { since: Some(now.did), ..now });
                             }

@@ -1,5 +1,5 @@
-//! What can be told of a set of processes at one collection: sums, extremes and totals, in the units of the wire. Knows
-//! no names of metrics.
+//! The values of a set of processes at one collection: sums, extremes and totals, in the units that are exported.
+//! Knows no names of metrics.
 
 use std::time::Duration;
 
@@ -12,26 +12,25 @@ use crate::{
     sys::boot_clock::{of_ticks, seconds},
 };
 
-/// One of the figures.
+/// One value of a set of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// A total since the agent's start; CPU time in seconds.
     Total(Counter),
-    /// Part of the machine's CPUs, or of one CPU in percent, that was in use since the previous collection.
+    /// User CPU time since the previous collection, as a fraction of all CPUs of the machine.
     CpuUserShare,
-    /// The same in the kernel.
+    /// The same for CPU time in the kernel.
     CpuSystemShare,
-    /// Both, in percent of one CPU.
+    /// User and system CPU time since the previous collection, in percent of one CPU.
     CpuPercent,
-    /// How many there are.
     Processes,
     /// Living threads.
     Threads,
-    /// Of the process that has the fewest.
+    /// Threads of the process that has the fewest.
     ThreadsMin,
-    /// Of the process that has the most.
+    /// Threads of the process that has the most.
     ThreadsMax,
-    /// Per process.
+    /// Threads per process.
     ThreadsMean,
     /// Open file descriptors.
     OpenFiles,
@@ -39,13 +38,13 @@ pub enum Statistic {
     Resident,
     /// Address space, bytes.
     Virtual,
-    /// Resident memory as a part of the machine's.
+    /// Resident memory as a fraction of the machine's.
     MemoryShare,
     /// The same in percent.
     MemoryPercent,
-    /// Time since the oldest started, seconds.
+    /// Time since the oldest process started, seconds.
     Uptime,
-    /// Which part of a limit is used, by the process that is nearest to it.
+    /// Used fraction of a limit, of the process that is nearest to it.
     Used(Limit),
 }
 
@@ -73,30 +72,28 @@ impl Statistic {
     }
 }
 
-/// A number on the wire.
+/// A value as it is exported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// A count or bytes.
+    /// A count, or bytes.
     Int(u64),
-    /// Seconds or a part of something.
+    /// Seconds, a fraction or a percentage.
     Double(f64),
 }
 
-/// What the machine has.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Bytes of memory.
     pub memory_bytes: Option<u64>,
-    /// CPUs online.
+    /// CPUs that are online.
     pub cpus: Option<u64>,
 }
 
-/// The figures of a set of processes.
+/// The values of a set of processes.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     machine: Machine,
     totals: Totals,
-    /// CPU time since the previous collection, in user mode and in the kernel, per second.
+    /// User and system CPU time since the previous collection, in CPU seconds per second.
     busy: Option<[f64; 2]>,
     processes: u64,
     threads: u64,
@@ -105,28 +102,27 @@ pub struct Aggregate {
     open_files: Option<u64>,
     resident: Option<u64>,
     virtual_bytes: Option<u64>,
-    /// Of the oldest, seconds.
+    /// Seconds since the oldest process started.
     uptime: Option<f64>,
-    /// Of those that are nearest to their limits.
+    /// The largest used fraction of each limit.
     limits_used: LimitUtilization,
 }
 
-/// One collection, as far as it concerns every set of processes alike.
+/// What all sets of processes in one collection share.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// When it began, in clock ticks after boot, as processes start.
+    /// Start of the collection in clock ticks after boot, as for the start of processes.
     pub began_ticks: u64,
     /// Time since the previous collection.
     pub elapsed: Option<Duration>,
-    /// What the machine has.
     pub machine: Machine,
-    /// Whether anything tells of block I/O.
+    /// Whether there is a source of block I/O.
     pub has_block_io: bool,
 }
 
 impl Aggregate {
-    /// Those of some processes, with their totals. Where there is no process, sums are 0; where no process tells a
-    /// figure, it is absent.
+    /// The values of some processes and their totals. Without processes, sums are 0. A value that no process has is
+    /// absent.
     pub fn of<'a>(
         processes: impl Iterator<Item = &'a ProcessSample> + Clone,
         account: &Account,
@@ -157,8 +153,8 @@ impl Aggregate {
             open_files: sum(|process| process.open_files),
             resident: sum(|process| process.resident_bytes),
             virtual_bytes: sum(|process| process.virtual_bytes),
-            // Not by the clock, which may be set.
             limits_used: LimitUtilization::worst(processes.clone().map(|process| process.limits_used)),
+            // From clock ticks after boot: the system clock may be set.
             uptime: processes
                 .clone()
                 .map(|process| process.identity.start_ticks)
@@ -167,13 +163,12 @@ impl Aggregate {
         }
     }
 
-    /// Whether they tell of anything: of a process, or of what ended ones left.
+    /// Whether there is nothing to export: no process, and no totals of exited ones.
     pub fn is_nothing(&self) -> bool {
         self.processes == 0
             && Counter::ALL.iter().all(|&counter| self.totals.get(counter).unwrap_or_default() == 0)
     }
 
-    /// One of them.
     pub fn get(&self, figure: Statistic) -> Option<Value> {
         let of_memory = |factor| Some(factor * float(self.resident?) / float(self.machine.memory_bytes?));
         let of_cpus = |busy: f64| Some(busy / float(self.machine.cpus?));

@@ -1,5 +1,5 @@
-//! Which processes have series of their own, so that their number is bounded; all overflow are exported of as one. What was
-//! exported in one series is never exported in another, so that the growth of all series together is that of the total.
+//! The cardinality limit: which processes have series of their own. All others are summed in the overflow series of
+//! their group. A value is exported in exactly one series, so that all series together grow as the total does.
 
 use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
@@ -11,46 +11,46 @@ use crate::{
     },
 };
 
-/// The processes that are selected, from one collection to the next.
+/// The processes with series of their own, from one collection to the next.
 #[derive(Debug)]
 pub struct SeriesSelection {
     most: usize,
-    /// Boxed, as up to half of a table's places are empty.
+    /// Boxed because up to half of a hash table's entries are empty.
     selected: HashMap<Identity, Box<Series>>,
-    /// What was exported, by group, in series that are over.
+    /// Totals that were exported in series that have ended, by group index.
     exported: HashMap<usize, Totals>,
 }
 
-/// Since when a process is selected.
+/// The series of one process.
 #[derive(Clone, Copy, Debug)]
 struct Series {
     since: SystemTime,
     group: usize,
-    /// What it had done before, which was exported with the overflow.
+    /// Its totals before `since`, which were exported in the overflow series.
     base: Totals,
-    /// What was exported of it at the last collection.
+    /// Its totals at the last collection, as they were exported.
     exported: Totals,
 }
 
-/// One selected process.
+/// A process with series of its own.
 #[derive(Clone, Debug)]
 pub struct Selected<'a> {
-    /// Which.
     pub process: &'a ProcessSample,
-    /// Since when its totals count.
+    /// Start time of its series.
     pub since: SystemTime,
-    /// What it did since.
+    /// Its totals since then.
     pub account: Account,
 }
 
 impl SeriesSelection {
-    /// At most so many are selected.
+    /// `most` is the cardinality limit: how many processes have series of their own.
     pub fn new(most: usize) -> Self {
         Self { most, selected: HashMap::new(), exported: HashMap::new() }
     }
 
-    /// Chooses those with the most CPU time. What one that is new to the list did until the previous collection was exported with
-    /// the overflow; what one that leaves it does from the previous collection is exported with them.
+    /// Selects the processes with the most CPU time. A newly selected process brings its work since the previous
+    /// collection: earlier work was exported in the overflow series. A process that loses its series is exported in
+    /// the overflow series from the previous collection on.
     pub fn choose<'a>(&mut self, sample: &'a Sample, accumulator: &Accumulator) -> Vec<Selected<'a>> {
         let mut largest: Vec<&ProcessSample> = sample.processes.iter().collect();
         let rank = |process: &&ProcessSample| (Reverse(process.counters.cpu_time()), process.identity);
@@ -83,7 +83,7 @@ impl SeriesSelection {
         chosen
     }
 
-    /// What is exported of a group besides the selected: its account, less what is and was exported of processes one by one.
+    /// Totals of a group's overflow series: those of the group, minus all that was exported in series of their own.
     pub fn overflow(&self, group: usize, account: Account, own: &[Selected<'_>]) -> Account {
         let exported = self.exported.get(&group).copied().unwrap_or_default();
         let rest = account.minus(&Account::steady(exported));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each step: how much CPU time each of five processes has more than before, or that it is not there.
+        /// Each step has the CPU time that each of five processes adds, or `None` for a process that is absent.
         #[test]
         fn no_series_falls_and_together_they_grow_as_the_total(
             steps in prop::collection::vec(prop::collection::vec(prop::option::of(0_u64..9), 5), 1..20),
@@ -157,7 +157,7 @@ mod tests {
             let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
             let mut selection = SeriesSelection::new(most);
             let mut used = [0; 5];
-            // What each series exported last, those that are over included.
+            // The last value of each series, ended ones included.
             let mut series: BTreeMap<Option<(u32, SystemTime)>, u64> = BTreeMap::new();
             let mut total_before = 0;
             for (step, processes) in (1_u64..).zip(steps) {
@@ -166,7 +166,7 @@ mod tests {
                 for (pid, more) in (0_u32..).zip(processes) {
                     let Some(more) = more else { continue };
                     used[pid as usize] += more;
-                    // Some were there before the first collection.
+                    // Some processes started before the first collection.
                     sample_now.processes.push(process(pid, u64::from(pid) * 60, used[pid as usize]));
                 }
                 accumulator.record(&sample_now);

@@ -1,5 +1,5 @@
-//! Every metric that leaves the agent, once, as data: name, kind, unit, meaning, and the figures in it. README's
-//! tables say the same.
+//! Every metric that is exported, once, as data: name, kind, unit, description and data points. The tables in README
+//! are generated from it.
 
 use crate::{
     metrics::{
@@ -9,32 +9,32 @@ use crate::{
     model::{counter_table::with_counters, counters::Counter, limit_utilization::Limit},
 };
 
-/// Whose names.
+/// The set of names that a metric belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// OpenTelemetry's semantic conventions, and `m8refsvr.` for what they have no name for.
+    /// OpenTelemetry's semantic conventions, and `m8refsvr.` where they have no name.
     Otel,
-    /// Those of the earlier Python plugin.
+    /// Names of the earlier Python plugin.
     Instana,
-    /// The agent's own cost and losses, which are always sent.
+    /// The agent's own cost and drops, which are always exported.
     Agent,
 }
 
-/// How the numbers of a metric are to be understood.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Of the moment.
+    /// A current value.
     Gauge,
-    /// A sum of the moment, which can be added up over hosts: a cumulative sum that is not monotonic.
+    /// A current value that can be summed over hosts: a cumulative sum that is not monotonic.
     UpDownCounter,
     /// A total since the agent's start: a cumulative monotonic sum.
     Counter,
-    /// How often values were how large since the agent's start: a cumulative histogram with explicit bounds.
+    /// A distribution of values since the agent's start: a cumulative histogram with explicit bounds.
     Histogram,
 }
 
 impl Kind {
-    /// As in README.
+    /// As in the reference.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
@@ -45,34 +45,28 @@ impl Kind {
     }
 }
 
-/// A metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Its name on the wire.
     pub name: &'static str,
-    /// Whose name it is.
     pub vocabulary: Vocabulary,
-    /// Its kind.
     pub kind: Kind,
-    /// Its unit in UCUM.
+    /// In UCUM.
     pub unit: &'static str,
-    /// What it means, for people.
     pub description: &'static str,
-    /// Its numbers.
     pub points: Points,
 }
 
-/// In what its numbers are.
+/// The type of a metric's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// Whole.
+    /// An integer.
     Int,
-    /// With a fraction.
+    /// A floating-point number.
     Float,
 }
 
 impl Metric {
-    /// In what its numbers are: all in the same.
+    /// The type of its values, which all its data points share.
     pub fn number(&self) -> Number {
         match self.points {
             Points::Each(points) | Points::Group(points) => {
@@ -90,36 +84,35 @@ impl Metric {
     }
 }
 
-/// The numbers of a metric.
+/// The data points of a metric.
 #[derive(Clone, Copy, Debug)]
 pub enum Points {
-    /// One for each group, or with `--per-process` for each process.
+    /// One set for each group, or with `--per-process` for each process.
     Each(&'static [Point]),
-    /// One for each group, or in the earlier plugin's names for all processes together.
+    /// One set for each group. Metrics of the earlier plugin have one for all processes together.
     Group(&'static [Point]),
-    /// How processes come and go, for each group.
+    /// Starts and exits of each group.
     Churn(ChurnMetric),
-    /// The agent's own, with attributes of these names.
+    /// The agent's own values, with these attribute names.
     Agent(AgentMetric, &'static [&'static str]),
 }
 
-/// How processes come and go.
+/// Counts of starts and exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChurnMetric {
     /// Processes that began to match.
     Starts,
-    /// Those of them that took the place of one that had ended.
+    /// Starts that followed the exit of another process.
     Restarts,
-    /// Processes that ended, by how they did.
+    /// Processes that exited, by reason, code and signal.
     Exits,
 }
 
-/// One of the numbers of a metric.
+/// One data point of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
-    /// The attribute that tells it from the metric's other numbers.
+    /// The attribute that sets it apart from the metric's other data points.
     pub attribute: Option<(&'static str, &'static str)>,
-    /// What it is.
     pub statistic: Statistic,
 }
 
@@ -146,7 +139,7 @@ const fn used(name: &'static str, limit: Limit) -> Point {
 
 macro_rules! catalogue {
     ($($vocabulary:ident $kind:ident $name:literal [$unit:literal] $description:literal $of:ident($($points:expr),+);)+) => {
-        /// All metrics but those of counters.
+        /// All metrics but those of the counter table.
         const OTHERS: &[Metric] = &[$(
             Metric {
                 name: $name,
@@ -164,7 +157,7 @@ macro_rules! of_counters {
     ($($metric:literal [$unit:literal] $description:literal by $attribute:literal {
         $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $at_exit:expr;)+
     })+) => {
-        /// A metric for each row of the table of counters.
+        /// A metric for each row of the counter table.
         const COUNTERS: &[Metric] = &[$(
             Metric {
                 name: $metric,
@@ -182,7 +175,7 @@ macro_rules! of_counters {
 
 with_counters!(of_counters);
 
-/// All metrics, in the order in which the reference names them.
+/// All metrics, in the order of the reference.
 pub const CATALOGUE: &[Metric] = &{
     let mut all = [COUNTERS[0]; COUNTERS.len() + OTHERS.len()];
     let mut number = 1;

@@ -1,5 +1,4 @@
-//! How many processes started, ended and took the place of others, and how they ended: a pure function of what it is
-//! told of.
+//! Counts of starts, restarts and exits, with exit codes and signals: a pure function of the changes it receives.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -10,25 +9,24 @@ use crate::model::exit::Exit;
 pub struct Churn {
     /// Processes that began to match.
     pub starts: u64,
-    /// Those of them that took the place of one that had ended.
+    /// Starts that followed the exit of another process.
     pub restarts: u64,
-    /// Processes that ended, by how they did. Whether a core was dumped is left out.
+    /// Processes that exited, by code or signal. Core dumps are not counted apart.
     pub exits: BTreeMap<Exit, u64>,
-    /// Processes that ended and were not replaced yet.
+    /// Exits that no start has followed yet.
     vacant: u64,
 }
 
-/// A beginning or an end.
+/// A start or an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Change {
-    /// When it was.
     pub(crate) at: SystemTime,
-    /// How a process ended; `None` where one started.
+    /// How the process exited; `None` for a start.
     pub(crate) exit: Option<Exit>,
 }
 
 impl Churn {
-    /// Processes that ended, by reason, code and signal; those that ended normally in any case.
+    /// Exits by reason, code and signal. Normal exits are always included, even if there are none.
     pub fn exits(&self) -> impl Iterator<Item = (Exit, u64)> {
         const NORMAL: Exit = Exit::Code(0);
         let normal = self.exits.get(&NORMAL).copied().unwrap_or_default();
@@ -36,7 +34,7 @@ impl Churn {
         [(NORMAL, normal)].into_iter().chain(others.map(|(&exit, &count)| (exit, count)))
     }
 
-    /// Takes in what happened between two collections, in any order.
+    /// Adds the changes between two collections, in any order.
     pub(crate) fn record(&mut self, mut changes: Vec<Change>) {
         changes.sort_unstable_by_key(|change| change.at);
         for change in changes {

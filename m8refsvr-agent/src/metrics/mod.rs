@@ -1,5 +1,5 @@
-//! From samples to named metrics: totals since the agent's start, which never go backwards, and everything that leaves,
-//! once, as data. Knows neither where samples come from nor how metrics leave.
+//! From samples to named metrics. Totals since the agent's start never decrease, and every metric is defined once, as
+//! data. Knows neither where samples come from nor how metrics are exported.
 
 pub mod accumulator;
 pub mod aggregate;

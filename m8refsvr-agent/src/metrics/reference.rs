@@ -1,10 +1,10 @@
-//! The reference of metrics in the documents: tables made from the catalogue, between marks in Markdown.
+//! The reference of metrics in the documentation: tables generated from the catalogue, between marks in Markdown.
 
 use std::fmt::Write as _;
 
 use crate::metrics::catalogue::{CATALOGUE, ChurnMetric, Metric, Points, Vocabulary};
 
-/// A mark in a document, and the table that follows it.
+/// The mark that begins a table in a document, the metrics in it, and its header.
 const TABLES: [(&str, Vocabulary, &str); 3] = [
     (
         "<!-- generated: metrics -->\n",
@@ -22,10 +22,10 @@ const TABLES: [(&str, Vocabulary, &str); 3] = [
         "| metric | kind | unit | attributes | meaning |\n|---|---|---|---|---|\n",
     ),
 ];
-/// What ends a table.
+/// The mark that ends a table.
 const END: &str = "<!-- end -->";
 
-/// The document with its tables made anew; `None` where a mark has no end.
+/// The document with its tables generated again; `None` if a mark has no end.
 pub fn updated(document: &str) -> Option<String> {
     let mut updated = document.to_owned();
     for (mark, vocabulary, head) in TABLES {

@@ -1,4 +1,4 @@
-//! All that one collection leads to, made ready for the ways out: nothing in it changes any more.
+//! The report of one collection: all its values, ready to export. Nothing in it changes any more.
 
 use std::{
     sync::Arc,
@@ -20,112 +20,106 @@ use crate::{
     proc::process_attributes::ProcessAttributes,
 };
 
-/// What is told of one collection.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// When everything was 0.
+    /// Start time of all totals.
     pub started: SystemTime,
-    /// When the collection was.
+    /// When the collection ended.
     pub at: SystemTime,
-    /// All processes together.
+    /// All tracked processes together.
     pub all: Aggregate,
-    /// The processes of each pattern.
+    /// One for each group.
     pub groups: Vec<GroupReport>,
-    /// The processes one by one, where that is wanted.
+    /// Processes with series of their own; `None` without `--per-process`.
     pub processes: Option<Vec<ProcessReport>>,
-    /// What the agent tells of itself.
+    /// The agent's own values.
     pub agent: AgentReport,
 }
 
-/// The processes of one pattern.
+/// The processes of one group.
 #[derive(Clone, Debug)]
 pub struct GroupReport {
-    /// Its name, which is its pattern.
+    /// The name of the group, which is its pattern.
     pub name: Arc<str>,
-    /// All of them.
+    /// All its processes.
     pub values: Aggregate,
-    /// How many started and ended.
+    /// Starts and exits.
     pub churn: Churn,
-    /// Those that are not told of one by one, where overflow are; `None` when there never were any.
+    /// The overflow series: processes without series of their own. `None` if there never were any, or without
+    /// `--per-process`.
     pub overflow: Option<Aggregate>,
 }
 
-/// One process.
+/// A process with series of its own.
 #[derive(Clone, Debug)]
 pub struct ProcessReport {
-    /// Its group, by place.
+    /// Index of its group.
     pub group: usize,
-    /// Process id.
     pub pid: u32,
-    /// File name of its executable, or its name where that could not be read.
+    /// File name of its executable, or its name if that could not be read.
     pub executable: Arc<str>,
-    /// What describes it, where that was read.
+    /// Its resource attributes, if they were read.
     pub attributes: Option<Arc<ProcessAttributes>>,
-    /// When it was created.
     pub created: SystemTime,
-    /// Since when its totals count.
+    /// Start time of its series.
     pub since: SystemTime,
-    /// Its figures.
     pub values: Aggregate,
 }
 
-/// What the agent tells of itself: its cost, and what it lost.
+/// What the agent reports about itself: its cost and its drops.
 #[derive(Clone, Debug)]
 pub struct AgentReport {
     /// How long the collection took.
     pub collection: Duration,
-    /// Collections that were due while another took too long.
+    /// Collections skipped because an earlier one took longer than the interval.
     pub skipped_collections: u64,
-    /// Collections at which /proc could not be read.
+    /// Collections that failed because /proc could not be read.
     pub failed_collections: u64,
-    /// CPU time of the agent.
     pub cpu: Duration,
-    /// Resident memory of the agent, bytes.
+    /// Resident memory of the agent, bytes; `None` if it could not be read.
     pub resident: Option<u64>,
-    /// The programs in the kernel.
+    /// The loaded BPF programs.
     pub programs: Vec<Program>,
-    /// Slots in use, and all.
+    /// Slots in use, and all slots.
     pub slots: Option<(u64, u64)>,
-    /// What could not be counted, by reason.
+    /// What could not be counted, by drop reason.
     pub drops: Vec<(&'static str, u64)>,
-    /// What became of exports.
     pub exports: Exports,
-    /// Matches that only a collection at all processes found, or found no more.
+    /// Processes that only a full scan of /proc discovered or deselected.
     pub discovery_missed: u64,
-    /// Processes that are told of as one although overflow are told of one by one.
+    /// Processes in overflow series; `None` without `--per-process`.
     pub series_overflow: Option<u64>,
-    /// Where figures come from.
+    /// Where the values of each signal come from.
     pub sources: Sources,
 }
 
-/// What the kernel tells of one of our programs.
+/// The kernel's statistics on one of the agent's BPF programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Its name.
     pub name: &'static str,
-    /// Time and number of its runs; `None` where the kernel does not measure it.
+    /// Time and count of its runs; `None` if the kernel does not measure them.
     pub runs: Option<(Duration, u64)>,
-    /// Runs that the kernel left out as the program was already running.
+    /// Runs that the kernel skipped because the BPF program was already running (recursion misses).
     pub missed: Option<u64>,
 }
 
-/// What became of exports.
+/// Counts of failed, dropped and rejected exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exports {
     /// Attempts that failed.
     pub failed: u64,
-    /// Collections that were not exported, as a newer one was there before.
+    /// Collections dropped because a newer one was ready before they were exported.
     pub dropped: u64,
-    /// Points that the receiver did not accept.
+    /// Data points that the receiver rejected.
     pub rejected: u64,
-    /// Log records of exits that were never sent; `None` where none are made.
+    /// Log records of exits that were not exported; `None` if there are no exit events.
     pub dropped_exits: Option<u64>,
 }
 
-/// Keeps what reports have in common, from one collection to the next.
+/// Makes reports, and keeps their state from one collection to the next.
 #[derive(Debug)]
 pub struct Reporter {
-    /// When the agent started, by a clock that nobody sets.
+    /// When the agent started, by the monotonic clock.
     began: Instant,
     patterns: Vec<Arc<str>>,
     accumulator: Accumulator,
@@ -133,7 +127,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// For the processes of these patterns, since the agent's start; at most `listed` of them one by one.
+    /// For the groups of these patterns. `listed` is the most processes with series of their own; `None` for no such
+    /// series.
     pub fn new(started: SystemTime, patterns: Vec<String>, listed: Option<usize>) -> Self {
         Self {
             began: Instant::now(),
@@ -143,7 +138,7 @@ impl Reporter {
         }
     }
 
-    /// Takes in a collection, and makes the report of it.
+    /// Adds a sample, and makes the report of it.
     pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: AgentReport) -> Report {
         self.accumulator.record(sample);
         if sample.at < self.accumulator.started() {
@@ -205,7 +200,7 @@ impl Reporter {
 }
 
 impl AgentReport {
-    /// A number of its own, with the values of its attributes in the catalogue's order.
+    /// The values of one of the agent's metrics. Attribute values are in the catalogue's order.
     pub(crate) fn get(&self, figure: AgentMetric) -> Vec<(Vec<&'static str>, Value)> {
         let one = |value: Option<Value>| value.map(|value| (Vec::new(), value)).into_iter().collect();
         let count = |count: u64| one(Some(Value::Int(count)));
@@ -252,39 +247,29 @@ impl AgentReport {
     }
 }
 
-/// What the agent tells of itself, a figure each.
+/// One of the agent's own metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentMetric {
-    /// Length of the collection.
     CollectionDuration,
-    /// Collections left out.
     SkippedCollections,
-    /// Looks that failed.
     FailedCollections,
-    /// Its CPU time.
     CpuTime,
-    /// Its memory.
     Memory,
-    /// Time that its programs ran, by program.
+    /// By BPF program.
     RunTime,
-    /// How often they ran, by program.
+    /// By BPF program.
     Runs,
     /// Slots in use.
     TrackedProcesses,
     /// All slots.
     TrackedProcessLimit,
-    /// What could not be counted, by reason.
+    /// By drop reason.
     Drops,
-    /// Matches found late.
     DiscoveryMissed,
-    /// Exports that failed.
     ExportsFailed,
-    /// Looks never exported.
     ExportsDropped,
-    /// Points not accepted.
     PointsRejected,
-    /// Processes told of as one.
     SeriesOverflow,
-    /// Where figures come from.
+    /// The source of each signal.
     Sources,
 }

@@ -1,11 +1,11 @@
 //! The one table of counters: values of a process that only grow. A row is all that a counter needs: the enum
-//! [`Counter`](super::counters::Counter), the sums, the keys of the JSON document, the metrics and their reference follow
-//! from it.
+//! [`Counter`](super::counters::Counter), the sums, the keys of the JSON document, the metrics and their reference
+//! follow from it.
 //!
-//! A metric has one counter for each value of its attribute. A counter has that value, its key in the document, where it
-//! is read while the process lives, and where the kernel's accounting has it when the process exits.
+//! A metric has one counter for each value of its attribute. A row has that attribute value, the key in the document,
+//! where the counter is read while the process lives, and where the kernel's accounting has it when the process exits.
 
-/// Hands the table to a macro, which takes from each row what its module needs.
+/// Passes the table to a macro, which takes from each row what its module needs.
 macro_rules! with_counters {
     ($macro:ident) => {
         $macro! {

@@ -1,4 +1,4 @@
-//! Values of a process that only grow, and what is done with all of them alike.
+//! The counters of a process, which only grow, and the operations on all of them.
 
 use m8refsvr_common::{accounting::Accounting, record::Counts};
 
@@ -19,7 +19,7 @@ pub enum Origin {
     Stat(fn(&Stat) -> u64),
     /// In `/proc/PID/io`.
     Io(fn(&StorageIo) -> u64),
-    /// Counted by the BPF programs, or else in `/proc/PID/task/TID/status`.
+    /// Counted by the BPF programs, or else read from `/proc/PID/task/TID/status`.
     Switches(fn(&Switches) -> u64),
     /// Counted by the BPF programs; /proc does not have it.
     BlockIo(fn(&Counts) -> u64),
@@ -36,7 +36,7 @@ macro_rules! counters {
         }
 
         impl Counter {
-            /// All of them, in the order of their numbers.
+            /// All counters, in the order of their discriminants.
             pub const ALL: &[Self] = &[$($(Self::$name,)+)+];
 
             /// Its key in the JSON document.
@@ -78,13 +78,13 @@ impl Counter {
         self.unit() == "s"
     }
 
-    /// Whether it is one of block I/O, which /proc knows nothing of.
+    /// Whether it counts block I/O, which /proc does not have.
     pub fn is_block_io(self) -> bool {
         self.origin().kind() == OriginKind::BlockIo
     }
 }
 
-/// What [`Origin`] a counter has, to name all counters of it.
+/// The kind of an [`Origin`], which selects all counters read there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OriginKind {
     Stat,
@@ -104,27 +104,27 @@ impl Origin {
     }
 }
 
-/// What was read of a living process, by where it was read.
+/// What was read of a living process, by origin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readings<'a> {
     pub stat: Option<&'a Stat>,
     pub io: Option<&'a StorageIo>,
     pub switches: Option<&'a Switches>,
-    /// What the BPF programs counted, where they count block I/O.
+    /// What the BPF programs counted, if they count block I/O.
     pub block_io: Option<&'a Counts>,
 }
 
-/// The value of each [`Counter`]; `None` where none could be read. Half as long as so many `Option`s, as there are some
-/// of them for each process.
+/// The value of each [`Counter`]; `None` for what could not be read. Half the size of an array of `Option`s, as each
+/// process has several of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// 0 where there is none.
+    /// 0 where there is no value.
     values: [u64; Counter::ALL.len()],
-    /// A bit for each that there is.
+    /// A bit for each value that there is.
     known: u16,
 }
 
-// A counter without a bit of its own would be another's.
+// Each counter needs a bit of its own: two counters must not share one.
 const _: () = {
     assert!(Counter::ALL.len() <= u16::BITS as usize);
     let mut number = 0;
@@ -135,7 +135,7 @@ const _: () = {
 };
 
 impl Totals {
-    /// Made of what `value` returns for each counter.
+    /// With the value that `value` returns for each counter.
     pub fn of(mut value: impl FnMut(Counter) -> Option<u64>) -> Self {
         let mut totals = Self::default();
         for &counter in Counter::ALL {
@@ -147,7 +147,6 @@ impl Totals {
         totals
     }
 
-    /// What was read of a living process.
     pub fn read(readings: Readings<'_>) -> Self {
         Self::of(|counter| match counter.origin() {
             Origin::Stat(of) => readings.stat.map(of),
@@ -157,19 +156,19 @@ impl Totals {
         })
     }
 
-    /// What the kernel's accounting has of a process; `None` for what the kernel does not keep.
+    /// The kernel's accounting of an exited process; `None` for what the kernel does not keep.
     pub(crate) fn at_exit(accounting: &Accounting<Option<u64>>) -> Self {
         Self::of(|counter| counter.at_exit()(accounting))
     }
 
-    /// With what these readings have in place of what it has of the same.
+    /// Replaces the values that these readings have.
     #[must_use]
     pub(crate) fn with(&self, readings: Readings<'_>) -> Self {
         let read = Self::read(readings);
         Self::of(|counter| read.get(counter).or(self.get(counter)))
     }
 
-    /// With those values of `other` that the BPF programs count.
+    /// Takes the values that the BPF programs count from `other`.
     pub(crate) fn with_counts_of(&self, other: &Self) -> Self {
         Self::of(|counter| match counter.origin() {
             Origin::Switches(_) | Origin::BlockIo(_) => other.get(counter),
@@ -177,13 +176,13 @@ impl Totals {
         })
     }
 
-    /// Without what is read in `/proc/PID/io`.
+    /// Without the values read from `/proc/PID/io`.
     #[must_use]
     pub(crate) fn without_io(&self) -> Self {
         Self::of(|counter| self.get(counter).filter(|_| counter.origin().kind() != OriginKind::Io))
     }
 
-    /// With the CPU time divided so that neither part is less than in `seen`, and the sum stays.
+    /// Divides the CPU time anew so that neither part is less than in `seen`. The sum stays the same.
     pub(crate) fn balanced(&self, seen: &Self) -> Self {
         let parts = self.get(Counter::CpuUser).zip(self.get(Counter::CpuSystem));
         let Some(parts) = parts else { return *self };
@@ -196,23 +195,22 @@ impl Totals {
         })
     }
 
-    /// The value of a counter.
     pub fn get(&self, counter: Counter) -> Option<u64> {
         (self.known & 1 << counter as u16 != 0).then_some(self.values[counter as usize])
     }
 
-    /// CPU time in user mode and in the kernel, nanoseconds.
+    /// User and system CPU time together, nanoseconds.
     pub fn cpu_time(&self) -> Option<u64> {
         Some(self.get(Counter::CpuUser)?.saturating_add(self.get(Counter::CpuSystem)?))
     }
 
-    /// Less `other`, where it has a number; never below 0.
+    /// Subtracts the values that `other` has; never below 0.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self::of(|counter| Some(self.get(counter)?.saturating_sub(other.get(counter).unwrap_or_default())))
     }
 
-    /// With `other` where that has a number.
+    /// Adds the values that `other` has.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self::of(|counter| match (self.get(counter), other.get(counter)) {
@@ -222,34 +220,32 @@ impl Totals {
     }
 }
 
-/// A total, and what it was at the previous collection.
+/// Totals at the last collection and at the one before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Account {
-    /// At the last collection.
     pub now: Totals,
-    /// At the previous collection.
+    /// At the collection before the last.
     pub before: Totals,
 }
 
 impl Account {
-    /// One that did not change.
+    /// Totals that did not change since the previous collection.
     pub fn steady(totals: Totals) -> Self {
         Self { now: totals, before: totals }
     }
 
-    /// Less `other`, where it has a number.
+    /// Subtracts the values that `other` has; never below 0.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self { now: self.now.minus(&other.now), before: self.before.minus(&other.before) }
     }
 
-    /// With `other`.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
     }
 
-    /// A collection is over: what was its total is now that of the previous collection.
+    /// Begins a new collection: the current totals become those of the previous one.
     pub(crate) fn turn(&mut self) {
         self.before = self.now;
     }

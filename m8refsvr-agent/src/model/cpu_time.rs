@@ -1,10 +1,10 @@
-//! CPU time in user mode and in the kernel: both are samples of the clock tick, their sum is exact.
+//! CPU time in user mode and in the kernel. Both parts are sampled at clock ticks; their sum is exact.
 
 use std::time::Duration;
 
 use m8refsvr_common::accounting::Accounting;
 
-/// A length of time as counters keep it.
+/// A duration in nanoseconds, as counters keep it.
 pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -14,8 +14,8 @@ pub(crate) fn cpu_time(accounting: &Accounting<Option<u64>>) -> Option<(u64, u64
     Some(divided(accounting.runtime?, accounting.user?, accounting.system?))
 }
 
-/// Divides CPU time so that neither part is less than in `seen`, and the sum stays. The kernel does the same with what it
-/// shows (`cputime_adjust` in `kernel/sched/cputime.c`), but keeps to itself what it has shown.
+/// Divides CPU time so that neither part is less than in `seen`. The sum stays the same. The kernel does this for
+/// the values it shows (`cputime_adjust` in `kernel/sched/cputime.c`), but does not export what it showed before.
 pub(crate) fn balanced((user, system): (u64, u64), seen: (u64, u64)) -> (u64, u64) {
     let sum = user.saturating_add(system);
     let least = seen.1.min(sum);
@@ -23,12 +23,12 @@ pub(crate) fn balanced((user, system): (u64, u64), seen: (u64, u64)) -> (u64, u6
     (user, sum - user)
 }
 
-/// How an exact time on a CPU is divided into that in user mode and that in the kernel, of which the clock ticks have
-/// a sample: in the same proportion. Source: `cputime_adjust` in `kernel/sched/cputime.c`.
+/// Divides an exact CPU time into user and system time, in proportion to the clock ticks sampled in each. Source:
+/// `cputime_adjust` in `kernel/sched/cputime.c`.
 fn divided(exact: u64, user: u64, system: u64) -> (u64, u64) {
     let ticks = u128::from(user) + u128::from(system);
     if exact == 0 || ticks == 0 {
-        // Too short for any tick: the kernel takes that for time in user mode.
+        // Too short for any tick: the kernel counts it as user time.
         return (exact, 0);
     }
     let system = u128::from(exact) * u128::from(system) / ticks;
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(balanced((50, 50), (60, 30)), (60, 40));
         assert_eq!(balanced((50, 50), (30, 60)), (40, 60));
         assert_eq!(balanced((50, 50), (30, 30)), (50, 50));
-        // What was seen was more than there is: nothing is made up.
+        // More was seen than there is: the sum stays the same.
         assert_eq!(balanced((50, 50), (90, 30)), (70, 30));
         assert_eq!(balanced((50, 50), (0, 130)), (0, 100));
         assert_eq!(balanced((50, 50), (0, 0)), (50, 50));

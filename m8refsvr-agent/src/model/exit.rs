@@ -1,4 +1,4 @@
-//! How a process ended, by the numbers of the kernel.
+//! How a process ended, from the kernel's exit status.
 
 use std::{
     sync::Arc,
@@ -9,65 +9,56 @@ use m8refsvr_common::record::OOM_VICTIM;
 
 use crate::model::{counters::Totals, sample::Identity};
 
-/// A process that is over: it ended, or matches no more.
+/// A process that exited or was deselected.
 #[derive(Clone, Debug)]
 pub struct ProcessEnd {
-    /// Which.
     pub identity: Identity,
-    /// Its name, as to be shown.
+    /// Its name, as it is shown.
     pub name: Arc<str>,
-    /// File name of its executable; `None` without the right to know it.
+    /// File name of its executable; `None` without the right to read it.
     pub executable: Option<Arc<str>>,
-    /// The pattern that selected it, by its place.
+    /// Index of the group that selected it.
     pub group: usize,
-    /// How.
     pub how: EndKind,
-    /// When it started.
     pub started: SystemTime,
-    /// When it was over, or was seen to be.
+    /// When it exited or was deselected, or when that was noticed.
     pub at: SystemTime,
     /// How long it ran.
     pub lasted: Duration,
-    /// The most memory that it had at once, bytes.
+    /// Peak resident memory, bytes.
     pub peak_bytes: Option<u64>,
-    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
-    /// known.
+    /// Its counters when it began to match: zeros if it started after the collection before that. `None` if they are
+    /// not known.
     pub first: Option<Totals>,
-    /// What it had in the end; absent where it is not known.
+    /// Its last counters; absent where they are not known.
     pub last: Totals,
 }
 
-/// How a process is over.
+/// How a process stopped being tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndKind {
-    /// It ended.
     Exited(Exit),
-    /// It goes on, but matches no more.
+    /// It still runs, but no longer matches.
     Deselected,
 }
 
-/// Why a process ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exit {
-    /// By itself, with this code; 0 is normal.
+    /// It exited with this code; 0 is normal.
     Code(u8),
-    /// By this signal.
-    Signal {
-        /// Its number.
-        number: u8,
-        /// Whether its memory was written to a file.
-        core_dumped: bool,
-    },
-    /// By the OOM killer.
+    /// A signal killed it.
+    Signal { number: u8, core_dumped: bool },
+    /// The OOM killer killed it.
     Oom,
-    /// It is gone, and nothing tells why.
+    /// It is gone, and its exit status is not known.
     Unknown,
 }
 
 impl Exit {
-    /// From a status as `wait` has it, and [`OOM_VICTIM`].
+    /// From an exit status in the format of `wait`, with [`OOM_VICTIM`].
     pub fn of_status(status: u64) -> Self {
-        /// The bit beside the signal.
+        /// The bit above the signal number.
         const CORE_DUMPED: u64 = 0x80;
         let low = |word: u64| (word & 0xff) as u8;
         match low(status & 0x7f) {
@@ -77,7 +68,7 @@ impl Exit {
         }
     }
 
-    /// Its reason, as it is exported.
+    /// The value of `m8refsvr.exit.reason`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Code(0) => "normal",
@@ -88,7 +79,7 @@ impl Exit {
         }
     }
 
-    /// Its code, where it is not 0.
+    /// Its exit code if that is not 0.
     pub fn code(self) -> Option<u8> {
         match self {
             Self::Code(code) if code != 0 => Some(code),
@@ -96,7 +87,7 @@ impl Exit {
         }
     }
 
-    /// Its code, where it ended by itself.
+    /// Its exit code, 0 included; `None` if it was killed.
     pub fn status_code(self) -> Option<u8> {
         match self {
             Self::Code(code) => Some(code),
@@ -104,7 +95,7 @@ impl Exit {
         }
     }
 
-    /// The signal that ended it.
+    /// The signal that killed it.
     pub fn signal(self) -> Option<u8> {
         match self {
             Self::Signal { number, .. } => Some(number),
@@ -113,13 +104,12 @@ impl Exit {
         }
     }
 
-    /// Whether it ended by an error, a signal or the OOM killer: the log and exit events have such an exit as a warning or
-    /// worse.
+    /// Whether it exited with an error or was killed by a signal or the OOM killer. The log and exit events report such
+    /// an exit as a warning or worse.
     pub fn is_failure(self) -> bool {
         !matches!(self, Self::Code(0) | Self::Unknown)
     }
 
-    /// Whether its memory was written to a file.
     pub fn core_dumped(self) -> bool {
         matches!(self, Self::Signal { core_dumped: true, .. })
     }
@@ -127,7 +117,7 @@ impl Exit {
 
 /// Name of a signal, such as SIGKILL.
 pub fn signal_name(number: u8) -> String {
-    /// The first of the real-time signals that the C library leaves to programs.
+    /// The first real-time signal that the C library leaves to applications.
     const RTMIN: u8 = 34;
     match signal_hook::low_level::signal_name(number.into()) {
         Some(name) => name.into(),
@@ -147,7 +137,7 @@ mod tests {
         assert_eq!(Exit::of_status(9), Exit::Signal { number: 9, core_dumped: false });
         assert_eq!(Exit::of_status(0x8b), Exit::Signal { number: 11, core_dumped: true });
         assert_eq!(Exit::of_status(9 | OOM_VICTIM), Exit::Oom);
-        // Chosen by the OOM killer, but faster.
+        // The OOM killer chose it, but it exited first.
         assert_eq!(Exit::of_status(1 << 8 | OOM_VICTIM), Exit::Code(1));
     }
 }

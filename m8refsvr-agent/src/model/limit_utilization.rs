@@ -1,54 +1,51 @@
-//! How near a process is to the limits that it can run into. Knows neither where they were read nor how the ratios
-//! leave.
+//! How near a process is to its limits. Knows neither where the limits were read nor how the ratios are exported.
 
 use crate::proc::{
     cgroup::CgroupLimits,
     limits::{Limits, ratio},
 };
 
-/// The user whom `RLIMIT_NPROC` does not bind: `copy_process` in `kernel/fork.c` leaves out `INIT_USER`.
+/// The user exempt from `RLIMIT_NPROC`: `copy_process` in `kernel/fork.c` does not apply it to `INIT_USER`.
 const ROOT: u32 = 0;
 
-/// What a process uses of what is limited; `None` where it is not known.
+/// What a process uses of limited resources; `None` for what is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Its open file descriptors.
     pub open_files: Option<u64>,
-    /// Its real user id.
+    /// Its real user ID.
     pub user: Option<u32>,
-    /// Threads of all processes of that user, as far as they are seen.
+    /// Threads of all visible processes of that user.
     pub user_threads: Option<u64>,
-    /// Its resident memory, bytes.
     pub resident_bytes: Option<u64>,
 }
 
-/// Which part of each limit is used: 1 when nothing more can be had. `None` where there is no limit, or the limit
-/// or what is used of it is not known.
+/// Used fraction of each limit: 1 when the limit is reached. `None` if there is no limit, or if the limit or its usage
+/// is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitUtilization {
     /// File descriptors of the process.
     pub open_files: Option<f64>,
-    /// Threads of the process's user. At least: threads of processes that are not seen count for the kernel too.
-    /// Always absent for root, whom this limit does not bind. Other users with `CAP_SYS_RESOURCE` or
-    /// `CAP_SYS_ADMIN`, whom it does not bind either, are not told from those without.
+    /// Threads of the process's user. A lower bound: the kernel also counts threads of processes that the agent can't
+    /// see. Always absent for root, who is exempt from this limit. Users with `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`
+    /// are exempt too, but get a value all the same.
     pub user_processes: Option<f64>,
-    /// Threads in the fullest of the process's cgroups.
+    /// Threads in the process's cgroup that is nearest to its limit.
     pub cgroup_pids: Option<f64>,
-    /// Resident memory of the process, of the smallest limit of its cgroups. At least: they count other processes
-    /// and files in memory too.
+    /// Resident memory of the process, as a fraction of the smallest limit of its cgroups. A lower bound: cgroups
+    /// also count other processes and the page cache.
     pub cgroup_memory: Option<f64>,
 }
 
-/// What a process can run into.
+/// A limit of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// `RLIMIT_NOFILE`.
     OpenFiles,
     /// `RLIMIT_NPROC`.
     UserProcesses,
-    /// `pids.max` of a control group.
+    /// `pids.max` of a cgroup.
     CgroupPids,
-    /// `memory.max` of a control group.
+    /// `memory.max` of a cgroup.
     CgroupMemory,
 }
 
@@ -57,7 +54,6 @@ impl Limit {
 }
 
 impl LimitUtilization {
-    /// The used fraction of a limit.
     pub fn get(&self, limit: Limit) -> Option<f64> {
         match limit {
             Limit::OpenFiles => self.open_files,
@@ -67,7 +63,7 @@ impl LimitUtilization {
         }
     }
 
-    /// That of one process; `None` for what of its limits could not be read.
+    /// For one process; `None` for limits that could not be read.
     pub fn of(usage: &Usage, limits: Option<&Limits>, bounds: Option<&CgroupLimits>) -> Self {
         let user_threads = usage.user.filter(|&user| user != ROOT).and(usage.user_threads);
         Self {
@@ -78,7 +74,7 @@ impl LimitUtilization {
         }
     }
 
-    /// The largest of each ratio that any of them has.
+    /// The largest value of each ratio.
     pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
         let larger = |one: Option<f64>, other| one.into_iter().chain(other).reduce(f64::max);
         all.into_iter().fold(Self::default(), |worst, one| Self {

@@ -1,4 +1,4 @@
-//! What could not be read, collected over one collection and said once: which values, of how many processes, why.
+//! Values that could not be read in one collection, reported once: which values, of how many processes, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::{
 /// Values that are read together, and so are absent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Values {
-    /// All counters of an origin.
+    /// All counters of one origin.
     Counters(OriginKind),
     Memory,
     OpenFiles,
@@ -20,7 +20,6 @@ pub enum Values {
 }
 
 impl Values {
-    /// Their keys in the JSON document.
     fn keys(self) -> Vec<&'static str> {
         match self {
             Self::Memory => vec!["memory_usage", "memory_rss", "memory_vms"],
@@ -35,22 +34,21 @@ impl Values {
     }
 }
 
-/// Why a figure is absent.
+/// Why a value is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Want of rights.
+    /// Permission denied.
     Denied,
-    /// The first thread has ended, and no other could be read in its stead.
+    /// The thread group leader has exited, and no other thread could be read in its place.
     NoLeader,
-    /// This process has no file descriptors or memory left.
+    /// The agent has no file descriptors or memory left.
     Exhausted,
-    /// The kernel does not offer it, or it is not understood.
+    /// The kernel does not have the value, or its format is not understood.
     Unknown,
-    /// All slots are taken.
     NoFreeSlot,
-    /// The process id is beyond the table.
+    /// The process ID is beyond the table of the BPF programs.
     OutOfRange,
-    /// Seen at the second collection only.
+    /// The process is only in the second sample.
     NewToSelection,
     /// The machine's memory could not be read.
     NoMemoryTotal,
@@ -98,14 +96,13 @@ impl From<NotTracked> for Reason {
     }
 }
 
-/// What is absent and why, whatever the number of processes.
+/// What is absent and why, apart from the number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// These values, for this reason.
     Values(Reason, Values),
-    /// Processes that could not be looked at.
+    /// Processes that could not be read.
     Hidden,
-    /// Processes that can't be seen.
+    /// Processes that are not visible.
     HiddenByMount,
 }
 
@@ -114,28 +111,28 @@ pub enum Key {
 pub struct MissingValues {
     /// How many processes lack the values, by reason and values.
     counts: BTreeMap<(Reason, Values), usize>,
-    /// Processes of which nothing could be read, not even whether they match.
+    /// Processes of which nothing could be read, so that it is not known whether they match.
     hidden: usize,
     hidden_by_mount: bool,
 }
 
 impl MissingValues {
-    /// These values of one process are absent.
+    /// Adds absent values of one process.
     pub fn add(&mut self, values: Values, reason: impl Into<Reason>) {
         *self.counts.entry((reason.into(), values)).or_default() += 1;
     }
 
-    /// Nothing of one process could be read.
+    /// Adds a process of which nothing could be read.
     pub fn hide(&mut self) {
         self.hidden += 1;
     }
 
-    /// There may be processes that this process can't even see.
+    /// Notes that the agent may not see all processes.
     pub fn hidden_by_mount(&mut self) {
         self.hidden_by_mount = true;
     }
 
-    /// A sentence for each reason of what is not yet in `said`, and puts it there.
+    /// A sentence for each reason, with the values that are not in `said` yet. Adds these to `said`.
     pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
         let mut counts = self.counts.clone();
         counts.retain(|&(reason, values), _| said.insert(Key::Values(reason, values)));

@@ -1,4 +1,4 @@
-//! Plain data of one collection. Knows no names of metrics, and nothing of where values come from or how they leave.
+//! Plain data of one collection. Knows neither names of metrics nor where values come from or how they are exported.
 
 pub(crate) mod counter_table;
 pub mod counters;

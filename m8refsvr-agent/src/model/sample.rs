@@ -1,5 +1,5 @@
-//! What one collection saw: of every matching process what the kernel counted and what /proc shows, side by side, at one
-//! moment. Knows no names of metrics on the wire and no way out.
+//! What one collection yields: for each tracked process what the kernel counted and what /proc shows, read at the same
+//! time. Knows neither names of metrics nor how they are exported.
 
 use std::{
     sync::Arc,
@@ -13,50 +13,46 @@ use crate::{
     proc::process_attributes::ProcessAttributes,
 };
 
-/// A process for ever: its id may come again, not with the same start.
+/// Identifies a process for good: the kernel may reuse its ID, but not with the same start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
-    /// Process id.
     pub pid: u32,
     /// Start in clock ticks after boot.
     pub start_ticks: u64,
 }
 
-/// One collection at all matching processes, by process id.
+/// One collection over all tracked processes, sorted by process ID.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// When it ended.
+    /// When the collection ended.
     pub at: SystemTime,
-    /// When it began, in clock ticks after boot: what started later was not there.
+    /// When the collection began, in clock ticks after boot. Processes that started later are not in it.
     pub began_ticks: u64,
-    /// When it began.
+    /// When the collection began.
     pub began: Instant,
-    /// The processes.
     pub processes: Vec<ProcessSample>,
-    /// Those that are over since the previous collection.
+    /// Processes that exited or were deselected since the previous collection.
     pub over: Vec<ProcessEnd>,
-    /// What could not be read of them.
+    /// Values that could not be read.
     pub absences: MissingValues,
 }
 
-/// What was seen of one process.
+/// One process in a sample.
 #[derive(Clone, Debug)]
 pub struct ProcessSample {
-    /// Which process.
     pub identity: Identity,
-    /// Its name, as to be shown.
+    /// Its name, as it is shown.
     pub name: Arc<str>,
-    /// File name of its executable; `None` without the right to know it.
+    /// File name of its executable; `None` without the right to read it.
     pub executable: Option<Arc<str>>,
-    /// What describes it, where that is wanted.
+    /// Its resource attributes, if they are wanted.
     pub attributes: Option<Arc<ProcessAttributes>>,
-    /// The pattern that selected it, by its place.
+    /// Index of the group that selected it.
     pub group: usize,
-    /// When its times were read.
+    /// When its CPU time was read.
     pub at: Instant,
-    /// When it started.
     pub started: SystemTime,
-    /// Its counters since it started; of block I/O since it is tracked.
+    /// Its counters since it started; those of block I/O since it is tracked.
     pub counters: Totals,
     /// Living threads.
     pub threads: u64,
@@ -64,16 +60,14 @@ pub struct ProcessSample {
     pub resident_bytes: Option<u64>,
     /// Address space, bytes.
     pub virtual_bytes: Option<u64>,
-    /// Open file descriptors.
     pub open_files: Option<u64>,
-    /// What it had when it began to match, or nothing if it started since the collection before that; `None` where that is not
-    /// known.
+    /// Its counters when it began to match: zeros if it started after the collection before that. `None` if they are
+    /// not known.
     pub first: Option<Totals>,
-    /// How near it is to its limits.
     pub limits_used: LimitUtilization,
 }
 
-/// Looks made up for tests of what is made of them.
+/// Samples for tests.
 #[cfg(test)]
 pub(crate) mod fixtures {
     use std::time::{Duration, UNIX_EPOCH};
@@ -85,7 +79,7 @@ pub(crate) mod fixtures {
         sys::boot_clock::of_ticks,
     };
 
-    /// A process that ended by itself, with so many seconds of CPU time in user mode.
+    /// A process that exited with code 0, after this many seconds of user CPU time.
     pub(crate) fn ended(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessEnd {
         let process = process(pid, start_ticks, cpu_user);
         ProcessEnd {
@@ -103,13 +97,13 @@ pub(crate) mod fixtures {
         }
     }
 
-    /// One that is gone, of which nothing more is known.
+    /// A process that is gone, without an exit record.
     pub(crate) fn vanished(pid: u32, start_ticks: u64) -> ProcessEnd {
         let how = EndKind::Exited(Exit::Unknown);
         ProcessEnd { how, last: Totals::default(), ..ended(pid, start_ticks, 0) }
     }
 
-    /// A process with so many seconds of CPU time in user mode.
+    /// A process with this many seconds of user CPU time.
     pub(crate) fn process(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
         ProcessSample {
             identity: Identity { pid, start_ticks },
@@ -135,17 +129,17 @@ pub(crate) mod fixtures {
         }
     }
 
-    /// Totals of nothing: those at the beginning of a process that started since the previous collection.
+    /// Zeros: the first counters of a process that started since the previous collection.
     pub(crate) fn nothing() -> Option<Totals> {
         Some(Totals::of(|_| Some(0)))
     }
 
-    /// One that started since the previous collection.
+    /// A process that started since the previous collection.
     pub(crate) fn young(pid: u32, start_ticks: u64, cpu_user: u64) -> ProcessSample {
         ProcessSample { first: nothing(), ..process(pid, start_ticks, cpu_user) }
     }
 
-    /// A collection that began so many clock ticks after boot.
+    /// A sample whose collection began this many clock ticks after boot.
     pub(crate) fn sample(began_ticks: u64, processes: impl Into<Vec<ProcessSample>>) -> Sample {
         Sample {
             at: UNIX_EPOCH + of_ticks(began_ticks),

@@ -1,13 +1,13 @@
-//! Where figures come from that /proc alone can't give.
+//! The sources of signals that /proc alone can't give.
 
 use m8refsvr_common::signal::{PerSource, Variant};
 
-/// Where a figure comes from, as users are told.
+/// The source of a signal, as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Counted in the kernel at a raw tracepoint.
+    /// Counted by a BPF program at a raw tracepoint.
     RawTracepoint,
-    /// Counted in the kernel at a classic tracepoint.
+    /// Counted by a BPF program at a classic tracepoint.
     Tracepoint,
     /// Read from /proc.
     Procfs,
@@ -16,7 +16,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Its name in documents and metrics.
+    /// The name in documents and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::RawTracepoint => "raw_tracepoint",
@@ -26,7 +26,7 @@ impl Source {
         }
     }
 
-    /// The source that a variant of hook is, or else that `without` it.
+    /// The source that a program variant is; `without` if there is no BPF program.
     pub(crate) fn of(variant: Variant, without: Self) -> Self {
         match variant {
             Variant::RawTracepoint => Self::RawTracepoint,
@@ -36,8 +36,8 @@ impl Source {
     }
 }
 
-/// Where the values of each signal come from. Without the programs' lifecycle, processes that start and exit between two
-/// collections are not seen.
+/// The source of each signal. Without BPF programs for the lifecycle, the agent does not see processes that start and
+/// exit between two collections.
 pub type Sources = PerSource<Source>;
 
 /// The sources without BPF programs.

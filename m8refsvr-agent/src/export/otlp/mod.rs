@@ -17,7 +17,7 @@ pub use events::{Dropped, ExitEvents, LogSender, exit_events};
 pub use exporter::{Counts, Exporter, Newest, attempt};
 pub use instruments::{Instruments, Names, Payload};
 pub use messages::{LIMIT, Place, ProcessMessages};
-pub use resource::{NoAttribute, Resource, number, resource};
+pub use resource::{NoAttribute, Overrides, Resource, number, resource};
 pub(crate) use transport::grpc_events;
 pub use transport::{
     Client, Compression, ExportError, FileOfTls, Files, Presented, Protocol, Proxy, ProxyError, Receiver,

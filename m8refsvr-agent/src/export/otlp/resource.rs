@@ -44,24 +44,30 @@ impl Resource {
     }
 }
 
-/// What the agent knows of itself and its machine, unless the user says otherwise: `attributes` as in
-/// `OTEL_RESOURCE_ATTRIBUTES`, `service_name` as in `OTEL_SERVICE_NAME` and `instance_name` as in `--instance`, which win over
-/// it.
-pub fn resource(
-    host: &Host,
-    attributes: Option<&str>,
-    service_name: Option<&str>,
-    instance_name: Option<&str>,
-) -> Result<Resource, NoAttribute> {
+/// What the user says of the sender.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overrides<'a> {
+    /// As in `OTEL_RESOURCE_ATTRIBUTES`.
+    pub attributes: Option<&'a str>,
+    /// As in `OTEL_SERVICE_NAME`, which wins over the attributes.
+    pub service_name: Option<&'a str>,
+    /// As in `--instance`, which wins over the attributes.
+    pub instance: Option<&'a str>,
+}
+
+/// The attributes of the agent and its machine, with what the user says in place of them. `patterns` are what selects the
+/// processes.
+pub fn resource(host: &Host, patterns: &[String], overrides: Overrides<'_>) -> Result<Resource, NoAttribute> {
     let mut all: Vec<(String, String)> = vec![
         ("service.name".into(), SERVICE.into()),
         ("service.version".into(), env!("CARGO_PKG_VERSION").into()),
-        ("service.instance.id".into(), instance(host).to_string()),
+        ("service.instance.id".into(), instance(host, patterns).to_string()),
         ("host.name".into(), host.name.clone()),
         ("os.type".into(), "linux".into()),
     ];
     all.extend(host.id.clone().map(|id| ("host.id".to_owned(), id)));
-    let of_user = attributes.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
+    let of_user =
+        overrides.attributes.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
     for attribute in of_user {
         let decoded = |part: &str| percent_decode_str(part.trim()).decode_utf8().map(String::from).ok();
         let pair = attribute.split_once('=').and_then(|(name, value)| {
@@ -70,10 +76,10 @@ pub fn resource(
         let (name, value) = pair.ok_or_else(|| NoAttribute(attribute.into()))?;
         set(&mut all, name, value);
     }
-    if let Some(service_name) = service_name {
+    if let Some(service_name) = overrides.service_name {
         set(&mut all, "service.name".into(), service_name.into());
     }
-    if let Some(name) = instance_name {
+    if let Some(name) = overrides.instance {
         set(&mut all, "service.instance.id".into(), name.into());
     }
     Ok(Resource(all))
@@ -101,15 +107,20 @@ fn set(all: &mut Vec<(String, String)>, name: String, value: String) {
     }
 }
 
-/// The same for as long as the machine is the same.
-fn instance(host: &Host) -> Uuid {
-    Uuid::new_v5(&INSTANCES, host.id.as_ref().unwrap_or(&host.name).as_bytes())
+/// The same for as long as the machine and the selection are. So agents with different selections on a host differ.
+fn instance(host: &Host, patterns: &[String]) -> Uuid {
+    let lines = [machine(host)].into_iter().chain(patterns.iter().map(String::as_str));
+    Uuid::new_v5(&INSTANCES, lines.collect::<Vec<_>>().join("\n").as_bytes())
+}
+
+fn machine(host: &Host) -> &str {
+    host.id.as_ref().unwrap_or(&host.name)
 }
 
 /// A number that is evenly spread over hosts, and the same for as long as the machine is the same.
 pub fn number(host: &Host) -> u32 {
     // These bits are the hash's alone: the version and the variant stand in others.
-    instance(host).as_fields().0
+    Uuid::new_v5(&INSTANCES, machine(host).as_bytes()).as_fields().0
 }
 
 #[cfg(test)]
@@ -118,7 +129,8 @@ mod tests {
 
     fn attributes(given: Option<&str>, service_name: Option<&str>) -> Vec<(String, String)> {
         let host = Host { name: "box".into(), id: Some("0123".into()) };
-        resource(&host, given, service_name, None).unwrap().0
+        let overrides = Overrides { attributes: given, service_name, instance: None };
+        resource(&host, &["M8RefSvr".into()], overrides).unwrap().0
     }
 
     fn get(attributes: &[(String, String)], name: &str) -> String {
@@ -135,8 +147,20 @@ mod tests {
         assert_eq!(get(&own, "host.id"), "0123");
         assert_eq!(get(&own, "os.type"), "linux");
         assert_eq!(own, attributes(Some(" "), None));
-        // By `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123")` of Python's uuid.
-        assert_eq!(get(&own, "service.instance.id"), "da530515-bf1f-5ae8-a24d-affcf5ec8e55");
+        // By `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123\nM8RefSvr")` of Python's uuid.
+        assert_eq!(get(&own, "service.instance.id"), "3a43cc40-25f5-5de4-a84b-a15b22e6eef1");
+    }
+
+    #[test]
+    fn agents_with_different_selections_on_a_host_are_different_instances() {
+        let host = Host { name: "box".into(), id: Some("0123".into()) };
+        let instance_of = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            get(&resource(&host, &patterns, Overrides::default()).unwrap().0, "service.instance.id")
+        };
+        assert_eq!(instance_of(&["a"]), instance_of(&["a"]));
+        let all = [instance_of(&["a"]), instance_of(&["b"]), instance_of(&["a", "b"]), instance_of(&["ab"])];
+        assert_eq!(std::collections::HashSet::from(all).len(), 4);
     }
 
     #[test]
@@ -157,14 +181,28 @@ mod tests {
         assert_eq!(get(&given, "team"), "x,y");
         assert_eq!(get(&attributes(Some("service.name=a"), Some("b")), "service.name"), "b");
         let host = Host { name: "box".into(), id: None };
-        let named = resource(&host, Some("service.instance.id=a"), None, Some("b")).unwrap();
+        let named = resource(
+            &host,
+            &[],
+            Overrides {
+                attributes: Some("service.instance.id=a"),
+                instance: Some("b"),
+                ..Overrides::default()
+            },
+        )
+        .unwrap();
         assert_eq!(get(&named.0, "service.instance.id"), "b");
     }
 
     #[test]
     fn both_forms_have_each_attribute_once_and_those_of_a_process_win() {
         let host = Host { name: "box".into(), id: None };
-        let own = resource(&host, Some("process.owner=a,team=x"), None, None).unwrap();
+        let own = resource(
+            &host,
+            &[],
+            Overrides { attributes: Some("process.owner=a,team=x"), ..Overrides::default() },
+        )
+        .unwrap();
         let message = own.message(vec![text("process.owner", "b"), int("process.pid", 7)]);
         let owners: Vec<_> = message.attributes.iter().filter(|it| it.key == "process.owner").collect();
         assert_eq!(owners, [&text("process.owner", "b")]);
@@ -176,7 +214,10 @@ mod tests {
     fn nonsense_is_named() {
         let host = Host { name: "box".into(), id: None };
         for nonsense in ["a", "=b", "a=%ff"] {
-            let error = resource(&host, Some(nonsense), None, None).unwrap_err().to_string();
+            let error =
+                resource(&host, &[], Overrides { attributes: Some(nonsense), ..Overrides::default() })
+                    .unwrap_err()
+                    .to_string();
             assert!(error.contains("OTEL_RESOURCE_ATTRIBUTES") && error.contains(nonsense), "{error}");
         }
     }

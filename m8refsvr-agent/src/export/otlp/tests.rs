@@ -75,7 +75,7 @@ fn report(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Rep
 }
 
 fn resource() -> Resource {
-    super::resource(&Host { name: "box".into(), id: None }, None, None, None).unwrap()
+    super::resource(&Host { name: "box".into(), id: None }, &[], super::Overrides::default()).unwrap()
 }
 
 fn payload(report: &Report, names: Names) -> Payload {

@@ -8,8 +8,8 @@ use std::{
 use m8refsvr_agent::{
     collector::Collector,
     export::otlp::{
-        Client, Compression, Counts, Exporter, Instruments, Names, Newest, Place, ProcessMessages, Protocol,
-        Receiver as OtlpReceiver, resource,
+        Client, Compression, Counts, Exporter, Instruments, Names, Newest, Overrides, Place, ProcessMessages,
+        Protocol, Receiver as OtlpReceiver, resource,
     },
     metrics::report::Reporter,
     proc::{Proc, system::Host},
@@ -58,7 +58,7 @@ impl Delivery {
             let _within = runtime.enter();
             Client::new(to).unwrap()
         };
-        let resource = resource(&Host::this(), None, None, None).unwrap();
+        let resource = resource(&Host::this(), &[], Overrides::default()).unwrap();
         let instruments = Instruments::new(names, &resource, 1);
         let exporter = Exporter::new(
             client,

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_reminded_its_beginning_now_and_then_and_at_its_end() {
+    fn it_is_logged_at_its_beginning_now_and_then_and_at_its_end() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut throttle = Throttle::default();

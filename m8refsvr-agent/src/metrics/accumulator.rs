@@ -382,7 +382,7 @@ mod tests {
         /// The same, and it is selected.
         Enters,
         Ends,
-        /// Another process gets its id at once.
+        /// Another process gets its ID at once.
         EndsAndStarts,
     }
 

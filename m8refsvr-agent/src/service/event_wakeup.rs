@@ -1,4 +1,4 @@
-//! Waiting for what the kernel's programs tell between two collections.
+//! Waits for events of the BPF programs between two collections.
 
 use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
 
@@ -6,15 +6,15 @@ use tokio::{io::unix::AsyncFd, time::sleep};
 
 use crate::collector::Collector;
 
-/// How long to wait for more to be told: what happens in quick succession is then taken in at once.
+/// How long to wait for further events, so that those in quick succession are handled together.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What the programs tell, as something to wait for.
+/// Wakes the service when the BPF programs send events.
 #[derive(Debug, Default)]
 pub struct EventWakeup(Option<AsyncFd<OwnedFd>>);
 
 impl EventWakeup {
-    /// Of the programs of a collector. Must be called within a runtime.
+    /// For the BPF programs of a collector. Must be called within a runtime.
     pub fn new(collector: &Collector) -> io::Result<Self> {
         #[expect(
             deprecated,
@@ -23,11 +23,11 @@ impl EventWakeup {
         collector.descriptor()?.map(AsyncFd::new).transpose().map(Self)
     }
 
-    /// Returns when something was told; never where nothing ever is.
+    /// Returns after an event. Never returns if there are no BPF programs, or if waiting for them fails.
     pub async fn wait(&self) {
         let Some(descriptor) = &self.0 else { return pending().await };
         match descriptor.readable().await {
-            // All of it is taken in afterwards.
+            // The caller then reads all events.
             Ok(mut ready) => ready.clear_ready(),
             Err(error) => {
                 tracing::warn!("what the programs tell can't be waited for: {error}");

@@ -1,4 +1,4 @@
-//! The loop: look when it is due, hand what was seen over, until told to stop. Exports are another task's business.
+//! The collection loop: collects when it is due and hands over the report, until it is stopped. Another task exports.
 
 pub mod event_wakeup;
 pub mod schedule;
@@ -35,13 +35,12 @@ use crate::{
     sys::heap,
 };
 
-/// With so many ends since the last collection there is another before it is due, so that they don't pile up.
+/// After this many exits since the last collection, the next one is early, so that exits don't pile up in memory.
 const ENDS_KEPT: usize = 10_000;
 
-/// For the last export, from the signal that ends the agent.
+/// Time for the last export, from the signal that stops the agent.
 pub const LAST_EXPORT: Duration = Duration::from_secs(4);
 
-/// Looks, again and again.
 #[derive(Debug)]
 pub struct Service {
     collector: Collector,
@@ -61,8 +60,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Looks by `collector` at this interval, and hands what `reporter` and `instruments` make of it to who holds the
-    /// other end of `newest`.
+    /// Collects with `collector` at this interval. What `reporter` and `instruments` make of each sample goes to the
+    /// receiver of `newest`.
     pub fn new(
         collector: Collector,
         reporter: Reporter,
@@ -89,14 +88,14 @@ impl Service {
         }
     }
 
-    /// Makes a log record of each exit, too.
+    /// Also makes a log record of each exit.
     pub fn with_exits(mut self, exits: Option<ExitEvents>) -> Self {
         self.exits = exits;
         self
     }
 
-    /// Looks once, and then when it is due, until `stop` says since when the agent is to end. Returns after one more
-    /// look, with the collector, which still counts.
+    /// Collects once, and then when it is due. `stop` carries the time at which the agent was stopped. Returns after a
+    /// last collection, with the collector, whose BPF programs still count.
     pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Collector {
         let wakeup = EventWakeup::new(&self.collector)
             .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
@@ -115,7 +114,7 @@ impl Service {
                 tokio::select! {
                     biased;
                     stopped = stop.wait_for(Option::is_some) => {
-                        // The other end is never dropped before; and if it were, there would be nobody to end the agent.
+                        // The sender outlives this loop. If it were dropped, nothing could stop the agent any more.
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
                         self.manager.ends();
                         self.collect(Some(since + LAST_EXPORT));
@@ -123,14 +122,15 @@ impl Service {
                         return self.collector;
                     }
                     () = sleep_until(due) => break,
-                    // From here alone: one who looks for too long, or hangs, gives none.
+                    // The watchdog is notified only in this loop: a collection that hangs or takes too long
+                    // sends nothing.
                     () = self.manager.due() => self.manager.turns(),
                     () = wakeup.wait() => self.follow(),
                 }
             }
             self.collect(None);
             if std::mem::take(&mut is_second) {
-                // By now there was a first export too, most often.
+                // By now there usually was a first export too.
                 heap::give_back();
             }
             let skipped = schedule.skipped(Instant::now().saturating_duration_since(due));
@@ -141,7 +141,7 @@ impl Service {
         }
     }
 
-    /// Takes in what the programs told, and says who ended.
+    /// Handles the events of the BPF programs, and logs the exits among them.
     fn follow(&mut self) {
         match self.collector.follow() {
             Ok(over) => {
@@ -150,12 +150,12 @@ impl Service {
                     self.collect(None);
                 }
             }
-            // The next collection will fail too, and say so.
+            // The next collection will fail too, and log the error.
             Err(error) => tracing::debug!("what the programs told can't be followed: {error}"),
         }
     }
 
-    /// One collection, handed over. Where it fails, there is nothing new to tell.
+    /// One collection, whose report is handed over. If it fails, there is no new report.
     fn collect(&mut self, last_by: Option<Instant>) {
         let began = Instant::now();
         let outcome = self.collector.collect();
@@ -208,7 +208,7 @@ impl Service {
         });
     }
 
-    /// Says what is new about the processes, and nothing twice.
+    /// Logs what changed about the processes, each change once.
     fn tell(&mut self, sample: &Sample) {
         tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
         self.ends.end_collection();
@@ -235,7 +235,7 @@ impl Service {
     }
 }
 
-/// Says of those that ended what was not said yet.
+/// Logs and emits the exits that were not reported yet.
 fn tell_ends(over: &[ProcessEnd], ends: &mut ExitLog, exits: Option<&ExitEvents>) {
     let news = ends.new_exits(over);
     if let Some(exits) = exits {

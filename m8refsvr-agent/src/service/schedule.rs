@@ -1,42 +1,43 @@
-//! When looks are due: at whole multiples of the interval on the clock, so that all hosts look at the same moments and
-//! nothing drifts. And how long after its collections a host exports, so that not all of them do at the same moment.
-//! Decides; parameters tell the time.
+//! When collections are due: at whole multiples of the interval on the system clock, so that all hosts collect at the
+//! same times and nothing drifts. Also each host's export delay, so that not all export at the same time. Decides only:
+//! the time is a parameter.
 
 use std::time::Duration;
 
-/// So much of the interval is there for the exports of all hosts.
+/// The exports of all hosts are spread over this fraction of the interval: one quarter.
 const SPREAD: u32 = 4;
-/// However long the interval is, nobody waits longer.
+/// The longest spread, however long the interval is.
 const LONGEST_SPREAD: Duration = Duration::from_secs(15);
 
-/// How long after its collections a host exports: evenly spread over the hosts, and always the same for one of them, so that
-/// what arrives from it has one distance in time. `host` is a number that is evenly spread too.
+/// The export delay of a host after each collection. Delays are evenly spread over the hosts, and that of one host
+/// never changes, so that its exports arrive at regular intervals. `host` is a number that is evenly spread over
+/// all hosts.
 pub fn turn(interval: Duration, host: u32) -> Duration {
     let spread = (interval / SPREAD).min(LONGEST_SPREAD);
     let turn = (spread.as_nanos() * u128::from(host)) >> u32::BITS;
     Duration::from_nanos(u64::try_from(turn).unwrap_or(u64::MAX))
 }
 
-/// The moments at which looks are due.
+/// The times at which collections are due.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     interval: Duration,
-    /// The multiple that was last waited for.
+    /// The multiple of the interval that the last wait was for.
     last: Option<u128>,
 }
 
 impl Schedule {
-    /// With this interval, which is not 0.
+    /// `interval` must not be 0.
     pub fn new(interval: Duration) -> Self {
         Self { interval: interval.max(Duration::from_nanos(1)), last: None }
     }
 
-    /// How long to wait for the next moment, at this time since 1970. It is never more than two intervals away,
+    /// Time until the next collection is due; `now` is the time since 1970. It is never more than two intervals,
     /// however the clock was set in the meantime.
     pub fn wait(&mut self, now: Duration) -> Duration {
         let interval = self.interval.as_nanos();
         let mut next = now.as_nanos() / interval + 1;
-        // A timer that fires a little early by the clock would meet the same moment twice.
+        // A timer that fires slightly early by the clock would yield the same due time twice.
         if self.last == Some(next) {
             next += 1;
         }
@@ -45,7 +46,7 @@ impl Schedule {
         Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 
-    /// How many moments went by while a collection took so long, from the moment at which it was due.
+    /// How many due times have passed when a collection ends, `late` after its own due time.
     pub fn skipped(&self, late: Duration) -> u64 {
         u64::try_from(late.as_nanos() / self.interval.as_nanos()).unwrap_or(u64::MAX)
     }

@@ -1,5 +1,5 @@
-//! What the service manager (systemd) is told: that the agent is ready, that its loop still turns, that it ends. The
-//! protocol is that of sd_notify(3) and sd_watchdog_enabled(3); where nobody asked to be told, nothing happens.
+//! Notifies the service manager (systemd) that the agent is ready, that its loop runs, and that it stops. The protocol
+//! is that of sd_notify(3) and sd_watchdog_enabled(3). Without a service manager that asks for it, nothing happens.
 
 use std::{future::pending, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::logging::escape::in_line;
 /// The service manager that started this process, if one did.
 #[derive(Debug)]
 pub struct Manager {
-    /// Whether it asked to be told.
+    /// Whether it asked for notifications.
     listens: bool,
-    /// From one sign of life to the next.
+    /// Time between two watchdog notifications.
     period: Option<Duration>,
     next: Instant,
     is_ready: bool,
@@ -21,24 +21,24 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// As the environment of this process names it.
+    /// As the environment of this process describes it.
     pub fn of_this_process() -> Self {
         Self::new(std::env::var_os("NOTIFY_SOCKET").is_some(), sd_notify::watchdog_enabled())
     }
 
-    /// One that takes the agent for stuck when there is no sign of life for that long.
+    /// `patience` is the watchdog timeout, after which the service manager considers the agent stuck.
     fn new(listens: bool, patience: Option<Duration>) -> Self {
-        // Half of it, as sd_watchdog_enabled(3) recommends.
+        // Half of the timeout, as sd_watchdog_enabled(3) recommends.
         let period = patience.map(|patience| patience / 2);
         Self { listens, period, next: Instant::now(), is_ready: false, status: String::new() }
     }
 
-    /// Tells what a collection saw, if somebody listens. The first one makes the agent ready.
+    /// Sends the status after a collection, if the service manager asked for it. The first one makes the agent ready.
     pub fn looked(&mut self, status: impl FnOnce() -> String) {
         if !self.listens {
             return;
         }
-        // A line each is what the protocol separates.
+        // The protocol separates fields by newlines.
         let status = in_line(&status());
         let ready = (!self.is_ready).then_some(NotifyState::Ready);
         self.is_ready = true;
@@ -49,7 +49,7 @@ impl Manager {
         }
     }
 
-    /// Tells that the loop turns.
+    /// Sends a watchdog notification.
     pub fn turns(&mut self) {
         if let Some(period) = self.period {
             tell(&[NotifyState::Watchdog]);
@@ -57,7 +57,7 @@ impl Manager {
         }
     }
 
-    /// Returns when the next sign of life is due; never where nobody waits for one.
+    /// Returns when the next watchdog notification is due. Never returns if the service manager has no watchdog.
     pub async fn due(&self) {
         match self.period {
             Some(_) => sleep_until(self.next).await,
@@ -65,7 +65,7 @@ impl Manager {
         }
     }
 
-    /// Tells that the agent ends.
+    /// Notifies the service manager that the agent stops.
     pub fn ends(&self) {
         tell(&[NotifyState::Stopping]);
     }

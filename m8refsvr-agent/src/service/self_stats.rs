@@ -1,4 +1,4 @@
-//! What the machine has, what the agent costs, and what its kernel side tells of its own work.
+//! The machine's memory and CPUs, the agent's own cost, and the statistics of its BPF programs.
 
 use std::time::{Duration, Instant};
 
@@ -23,28 +23,28 @@ use crate::{
     },
 };
 
-/// What became of collections.
+/// Counts and duration of collections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Collections {
-    /// How long the last one took.
+    /// Duration of the last one.
     pub last: Duration,
-    /// Due while another took too long.
+    /// Skipped because an earlier one took longer than the interval.
     pub skipped: u64,
-    /// At which /proc could not be read.
+    /// Failed because /proc could not be read.
     pub failed: u64,
 }
 
-/// What the machine has, at this moment.
+/// The machine's memory and online CPUs.
 pub fn machine(collector: &Collector) -> Machine {
     Machine { memory_bytes: memory_bytes(collector.proc()), cpus: online_cpus() }
 }
 
-/// What the agent costs and lost, at this moment.
+/// The agent's own values.
 pub fn report(collector: &Collector, collections: Collections, exports: Exports) -> AgentReport {
     let mut buffer = Vec::new();
     let this = u32::try_from(getpid().as_raw_nonzero().get())
         .ok()
-        // The agent's own files, wherever the watched processes' are.
+        // The agent's own files, wherever those of tracked processes are.
         .and_then(|pid| Proc::new("/proc").process(pid).ok());
     let programs = collector.kernel().map(Kernel::programs).unwrap_or_default();
     let programs = programs.into_iter().map(|(name, descriptor)| {
@@ -76,10 +76,10 @@ fn drops(drops: &DropsRecord) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// Between two warnings about skipped runs.
+/// Time between two warnings about skipped runs.
 const REMINDER: Duration = Duration::from_secs(10 * 60);
 
-/// Runs of BPF programs that the kernel skipped, so that what they would have counted is missing.
+/// Runs of BPF programs that the kernel skipped (recursion misses). What they would have counted is missing.
 #[derive(Debug, Default)]
 pub struct SkippedRuns {
     warned: u64,
@@ -87,7 +87,7 @@ pub struct SkippedRuns {
 }
 
 impl SkippedRuns {
-    /// A warning where there are more of them than at the last one, once in ten minutes.
+    /// A warning if there are more than at the last one, at most every ten minutes.
     pub fn news(&mut self, programs: &[Program], now: Instant) -> Option<String> {
         let total: u64 = programs.iter().filter_map(|program| program.missed).sum();
         let new = total.saturating_sub(self.warned);

@@ -1,4 +1,4 @@
-//! The JSON document of one sample: two collections, compared. A pure function of what was seen.
+//! The JSON document: two samples, compared. A pure function of both.
 
 mod values;
 
@@ -19,7 +19,6 @@ use crate::{
     sys::boot_clock::seconds,
 };
 
-/// The document.
 #[derive(Clone, Debug, Serialize)]
 pub struct Document {
     name: &'static str,
@@ -31,7 +30,7 @@ pub struct Document {
     sample_seconds: f64,
     metrics: AllFields,
     processes: Vec<ProcessFields>,
-    /// Processes that ended between the collections.
+    /// Processes that exited between the collections.
     exits: Vec<ExitFields>,
 }
 
@@ -56,14 +55,14 @@ struct SourceFields {
     lifecycle: &'static str,
 }
 
-/// How a process ended. What is not known is left out.
+/// How a process exited. Unknown values are omitted.
 #[derive(Clone, Debug, Serialize)]
 struct ExitFields {
     pid: u32,
     name: String,
     /// Milliseconds since 1970.
     start_time: u64,
-    /// The same.
+    /// Milliseconds since 1970.
     exit_time: u64,
     /// Seconds.
     run_time: f64,
@@ -80,7 +79,7 @@ struct ExitFields {
 }
 
 impl ExitFields {
-    /// `None` for a process that goes on.
+    /// `None` for a process that was deselected.
     fn of(over: &ProcessEnd) -> Option<Self> {
         let EndKind::Exited(exit) = over.how else { return None };
         Some(Self {
@@ -115,23 +114,22 @@ struct ProcessFields {
     metrics: Values,
 }
 
-/// What the document tells besides the two collections.
+/// What the document contains besides the two samples.
 #[derive(Clone, Debug)]
 pub struct Context<'a> {
-    /// This machine.
     pub host: &'a Host,
-    /// Memory of the machine in bytes, if known.
+    /// Memory of the machine in bytes; `None` if it could not be read.
     pub memory_bytes: Option<u64>,
-    /// Where figures come from.
+    /// The source of each signal.
     pub sources: Sources,
-    /// What selected the processes.
+    /// The patterns that select the processes.
     pub patterns: Vec<String>,
-    /// What is wrong with the sources, a sentence each.
+    /// Problems of the sources, one sentence each.
     pub problems: &'a [String],
 }
 
 impl Document {
-    /// What the second collection saw, with what happened since the first.
+    /// The second sample, compared with the first.
     pub fn new(first: &Sample, second: &Sample, context: Context<'_>) -> Self {
         let mut absences = second.absences.clone();
         let processes: Vec<ProcessFields> = second
@@ -166,7 +164,6 @@ impl Document {
         }
     }
 
-    /// How many processes there are.
     pub fn process_count(&self) -> usize {
         self.metrics.process_count
     }
@@ -188,7 +185,7 @@ fn values(
     if memory_bytes.is_none() {
         missing.add(Absent::MemoryUsage, Reason::NoMemoryTotal);
     }
-    // Block I/O has no past in /proc: what the process did before the BPF programs counted for it is not known.
+    // /proc has no block I/O: what the process did before the BPF programs counted for it is not known.
     let has_block_io = Counter::ALL.iter().any(|it| it.is_block_io() && process.counters.get(*it).is_some());
     let is_new = earlier.is_none() && has_block_io;
     if is_new {
@@ -199,8 +196,8 @@ fn values(
     Values::of(process, &counters, cpu_usage, memory_usage)
 }
 
-/// CPU time over the time between the two collections at the process, in percent of one CPU. A process that started
-/// after the first collection had none then; one that only matches since then has no first figure.
+/// CPU time between the two collections, in percent of one CPU. A process that started after the first collection
+/// counts from 0. A process that was running then, but did not match, has no first value.
 fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessSample) -> Option<f64> {
     let time = |process: &ProcessSample| process.counters.cpu_time().unwrap_or_default();
     let (used, since) = match earlier {
@@ -212,7 +209,7 @@ fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessS
     (elapsed > 0.0).then(|| 100.0 * seconds(used) / elapsed)
 }
 
-/// Of all processes.
+/// Values of all processes together.
 fn totals(processes: &[ProcessFields], sources: Sources) -> AllFields {
     let values = processes.iter().map(|process| &process.metrics);
     let has_block_io = sources.block_io != Source::None;
@@ -229,7 +226,7 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// Without digits that mean nothing.
+/// Rounds to this many decimal places.
 fn rounded(value: f64, digits: i32) -> f64 {
     let factor = 10_f64.powi(digits);
     (value * factor).round() / factor

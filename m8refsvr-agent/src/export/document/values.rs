@@ -23,14 +23,14 @@ enum Field {
     MemoryUsage,
     MemoryRss,
     MemoryVms,
-    /// CPU time in seconds, all others as they are counted.
+    /// CPU time in seconds, all other counters in their own unit.
     Counter(Counter),
     /// Used fraction of a limit.
     Limit(Limit),
 }
 
 impl Field {
-    /// All of them, in their order in the document.
+    /// All fields, in the order of the document.
     fn all() -> impl Iterator<Item = Self> {
         let first = [
             Self::ThreadCount,
@@ -60,7 +60,7 @@ impl Field {
         }
     }
 
-    /// The digits after the decimal point that mean something; `None` for a whole number.
+    /// The number of significant decimal places; `None` for an integer.
     fn digits(self) -> Option<i32> {
         match self {
             Self::CpuUsage => Some(2),
@@ -71,7 +71,7 @@ impl Field {
         }
     }
 
-    /// Of two processes: the larger for limits, else the sum.
+    /// Combines the values of two processes: the larger one for limits, otherwise the sum.
     fn combine(self, one: Number, other: Number) -> Number {
         match (self, one, other) {
             (Self::Limit(_), Number::Float(one), Number::Float(other)) => Number::Float(one.max(other)),
@@ -81,7 +81,7 @@ impl Field {
         }
     }
 
-    /// Where there is no process: 0, but for limits, and for block I/O that nothing counts.
+    /// The value if there is no process: 0. Limits are absent, and so is block I/O without a source.
     fn of_none(self, has_block_io: bool) -> Option<Number> {
         let is_absent = match self {
             Self::Limit(_) => true,
@@ -100,12 +100,12 @@ enum Number {
     Float(f64),
 }
 
-/// The values of a process, or of all together. What could not be read is left out.
+/// The values of one process, or of all together. What could not be read is left out.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Values(Vec<(Field, Number)>);
 
 impl Values {
-    /// Those of a process, and its counters as far as they belong into the document.
+    /// Values of one process. `counters` has only those that the document shows.
     pub(super) fn of(
         process: &ProcessSample,
         counters: &Totals,
@@ -128,7 +128,7 @@ impl Values {
         Self(Field::all().filter_map(|field| Some((field, shown(field, value(field)?)))).collect())
     }
 
-    /// All together. A value is absent when no process has it.
+    /// The values of all processes together. A value that no process has is absent.
     pub(super) fn combined<'a>(all: impl Iterator<Item = &'a Self> + Clone, has_block_io: bool) -> Self {
         let is_empty = all.clone().next().is_none();
         let combined = |field: Field| {
@@ -141,7 +141,7 @@ impl Values {
     }
 }
 
-/// Without digits that mean nothing.
+/// Rounds a value to the significant digits of its field.
 fn shown(field: Field, value: Number) -> Number {
     match (value, field.digits()) {
         (Number::Float(value), Some(digits)) => Number::Float(rounded(value, digits)),

@@ -1,5 +1,5 @@
-//! Exits of processes as log records. The SDK makes the records, opentelemetry-otlp's exporter sends them, and between
-//! both is a queue of our own: the SDK's batch processor wakes up each second whether there is something to do or not.
+//! Exits of processes as log records. The SDK makes the records, and opentelemetry-otlp's exporter sends them. Between
+//! both is a queue of the agent's own: the SDK's batch processor wakes up each second even when it has nothing to do.
 //! Nothing here delays a collection or an export of metrics.
 
 use std::{
@@ -39,18 +39,16 @@ use crate::{
     model::exit::{EndKind, Exit, ProcessEnd},
 };
 
-/// The name of the event.
 const EXIT: &str = "m8refsvr.process.exit";
-/// Records that wait to be sent. Those beyond are dropped, and counted.
+/// Size of the queue. Records beyond it are dropped and counted.
 const QUEUE: usize = 1000;
-/// Records of one request.
+/// Records in one request.
 const BATCH: usize = 256;
-/// So long others are waited for, which often follow at once.
+/// How long to wait for further records, which often follow at once.
 const GATHERING: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Makes records of exits.
 pub struct ExitEvents {
     logger: SdkLogger,
     groups: Vec<Arc<str>>,
@@ -62,23 +60,22 @@ impl fmt::Debug for ExitEvents {
     }
 }
 
-/// Sends them; [`LogSender::run`] is its task.
+/// Sends log records; [`LogSender::run`] is its task.
 #[derive(Debug)]
 pub struct LogSender {
     queue: mpsc::Receiver<(SdkLogRecord, InstrumentationScope)>,
     client: Client,
     dropped: Dropped,
-    /// By when all must be over, once the agent ends.
+    /// When the agent is stopped, the deadline for sending.
     end: watch::Receiver<Option<Instant>>,
     unreachable: Throttle,
 }
 
-/// How many records were not sent.
+/// Count of records that were not sent.
 #[derive(Clone, Debug, Default)]
 pub struct Dropped(Arc<AtomicU64>);
 
 impl Dropped {
-    /// So far.
     pub fn now(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -88,7 +85,7 @@ impl Dropped {
     }
 }
 
-/// The two ends: who makes records, and who sends them until the makers are gone. `groups` are the patterns, by place.
+/// Makes both ends of the queue. The sender runs until [`ExitEvents`] is dropped. `groups` has the names of the groups.
 pub fn exit_events(
     client: Client,
     resource: &Resource,
@@ -106,7 +103,7 @@ pub fn exit_events(
 }
 
 impl ExitEvents {
-    /// Makes the record of an exit, and puts it into the queue; of a process that goes on there is none.
+    /// Puts the log record of an exit into the queue. A process that was deselected has none.
     pub fn emit(&self, over: &ProcessEnd) {
         let (EndKind::Exited(exit), Some(sentence)) = (over.how, sentence(over)) else { return };
         let mut record = self.logger.create_log_record();
@@ -138,7 +135,7 @@ impl ExitEvents {
     }
 }
 
-/// How bad an exit is.
+/// The severity of an exit.
 fn severity(exit: Exit) -> Severity {
     match exit {
         Exit::Code(0) | Exit::Unknown => Severity::Info,
@@ -148,7 +145,7 @@ fn severity(exit: Exit) -> Severity {
     }
 }
 
-/// Puts records into the queue while there is room.
+/// Puts records into the queue, and drops those that don't fit.
 #[derive(Debug)]
 struct Queue {
     sender: mpsc::Sender<(SdkLogRecord, InstrumentationScope)>,
@@ -172,7 +169,7 @@ impl LogProcessor for Queue {
 }
 
 impl LogSender {
-    /// Sends what comes, in batches, until the makers of records are gone and the queue is empty.
+    /// Sends records in batches, until [`ExitEvents`] is dropped and the queue is empty.
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.queue.recv_many(&mut batch, BATCH).await > 0 {
@@ -191,7 +188,7 @@ impl LogSender {
         }
     }
 
-    /// Tries until it succeeds, is refused for good, or the agent ends; whether it succeeded.
+    /// Tries until it succeeds, gets an error that is not retryable, or the agent stops. Returns whether it succeeded.
     async fn deliver(&mut self, records: &Records) -> bool {
         let mut wait = FIRST_RETRY;
         loop {
@@ -224,19 +221,20 @@ impl LogSender {
             let pause = error.after().unwrap_or_default().max(wait).min(super::exporter::LONGEST_PAUSE);
             tokio::select! {
                 () = sleep(pause) => {}
-                // Once more, and at once.
+                // The agent stops: one more attempt, without waiting.
                 _ = self.end.wait_for(Option::is_some) => {}
             }
             wait = (wait * 2).min(LAST_RETRY);
         }
     }
 
-    /// Tries once; how many records were not accepted. What is on its way when the agent is told to end has until then.
+    /// Tries once, and returns how many records were rejected. An attempt that is under way when the agent stops has
+    /// until the shutdown deadline.
     async fn attempt(&mut self, records: &Records) -> Result<u64, ExportError> {
         let limit = self.client.receiver().timeout;
         let Self { client, end, .. } = self;
         let mut by = Instant::now() + limit;
-        // What can't be read is taken up at the next export.
+        // Certificates that can't be read now are read again at the next export.
         if let Ok(Err(error)) = timeout(RENEWAL, client.renew()).await {
             tracing::debug!("renewed certificates can't be used for log records: {error}");
         }

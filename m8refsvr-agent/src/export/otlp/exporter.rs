@@ -1,5 +1,5 @@
-//! Delivers the newest report, and only that: totals are cumulative, so that an older one has nothing that the newest
-//! has not. A task of its own, so that a receiver that is slow, hangs or is gone never delays a collection.
+//! Exports the newest report only: totals are cumulative, so that an older report has nothing that the newest lacks. A
+//! task of its own, so that a receiver that is slow, hangs or is gone never delays a collection.
 
 use std::{
     sync::{
@@ -23,26 +23,26 @@ use crate::{
     metrics::report::Exports,
 };
 
-/// The first time to wait before the same report is tried again; doubled each time.
+/// The first wait before the same report is tried again. It doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// For reading renewed certificates.
+/// Time limit for reading renewed certificates.
 pub(super) const RENEWAL: Duration = Duration::from_secs(1);
-/// The longest that a receiver can tell us to wait.
+/// The longest pause that a receiver can ask for.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// The newest report, as the collections hand it over.
+/// The newest report, as the service hands it over.
 #[derive(Clone, Debug, Default)]
 pub struct Newest {
-    /// Counts up with each report.
+    /// Increases with each report.
     pub number: u64,
-    /// What to export.
+    /// What to export; `None` before the first report.
     pub payload: Option<Arc<Payload>>,
-    /// This is the last one, and must be delivered by then, whatever is being done.
+    /// Set for the last report: the deadline of its export.
     pub last_by: Option<Instant>,
 }
 
-/// What became of exports, for the reports to come.
+/// Counts of exports, for the following reports.
 #[derive(Debug, Default)]
 pub struct Counts {
     failed: AtomicU64,
@@ -52,7 +52,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// At this moment.
     pub fn now(&self) -> Exports {
         Exports {
             failed: self.failed.load(Relaxed),
@@ -62,13 +61,13 @@ impl Counts {
         }
     }
 
-    /// From now on the counts have dropped log records of exits too.
+    /// From now on, dropped log records of exits are counted too.
     pub fn count_exits(&self) -> Dropped {
         self.exits.get_or_init(Dropped::default).clone()
     }
 }
 
-/// Exports one report, whole, within this time; how many points were not accepted, and why.
+/// Exports one whole report within `limit`. Returns how many data points were rejected, and why.
 pub async fn attempt(
     client: &mut Client,
     messages: &ProcessMessages,
@@ -76,7 +75,7 @@ pub async fn attempt(
     limit: Duration,
 ) -> Result<Rejected, ExportError> {
     let all = async {
-        // First, as it also finds out whether the connection is still one.
+        // First, because it also finds out whether the connection still works.
         let mut rejected = client.export(&payload.metrics).await?;
         messages.prepare(&payload.report).await;
         for request in messages.requests(&payload.report, messages::SIZE) {
@@ -87,7 +86,6 @@ pub async fn attempt(
     timeout(limit, all).await.unwrap_or(Err(ExportError::Timeout(limit)))
 }
 
-/// The task.
 #[derive(Debug)]
 pub struct Exporter {
     client: Client,
@@ -100,8 +98,8 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Exports by `client`, and counts in `counts`. Each report but the first and the last is sent `delay` after its
-    /// look: those two are at no moment that hosts share, and somebody may wait for them.
+    /// Exports with `client`, and counts in `counts`. Each report but the first and the last is sent `delay` after its
+    /// collection. Hosts don't share the times of these two, and a user may be waiting for them.
     pub fn new(client: Client, messages: ProcessMessages, delay: Duration, counts: Arc<Counts>) -> Self {
         Self {
             client,
@@ -114,14 +112,14 @@ impl Exporter {
         }
     }
 
-    /// Delivers until the last report, or until there can be no more.
+    /// Exports until the last report, or until the sender of `newest` is dropped.
     pub async fn run(mut self, mut newest: watch::Receiver<Newest>) {
-        // To be told of the last report while another is on its way. A receiver of its own, as one that waits takes
-        // what it waits past for seen.
+        // Notices the last report during the export of another. It needs a receiver of its own: `wait_for` marks the
+        // values that it skips as seen.
         let mut last = newest.clone();
         let mut taken = 0;
         let mut is_delivered = true;
-        // What failed is tried again after a while, or with the next report.
+        // A failed export is tried again after a wait, or with the next report.
         let mut retry: Option<(Instant, Duration)> = None;
         let mut paused_until = Instant::now();
         loop {
@@ -151,7 +149,7 @@ impl Exporter {
                 }
             }
             let Newest { number, payload, last_by } = newest.borrow_and_update().clone();
-            // The last collection may have failed, and what was seen before have been delivered.
+            // The last collection may have failed after the report before it was exported.
             let wanted = payload.filter(|_| number > taken || !is_delivered);
             let Some(payload) = wanted else {
                 if last_by.is_some() {
@@ -159,7 +157,7 @@ impl Exporter {
                 }
                 continue;
             };
-            // Those between, and the one before if it did not arrive, are needed no more.
+            // Dropped: reports that came in between, and the previous one if it was not delivered.
             let before = u64::from(!is_delivered && number > taken);
             self.counts.dropped.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
@@ -179,7 +177,7 @@ impl Exporter {
         }
     }
 
-    /// Takes reports and sends none, where metrics are not exported. Renewed certificates are still taken up.
+    /// Drops all reports, for when metrics are not exported. Renewed certificates are still read.
     pub async fn drop_all(mut self, mut newest: watch::Receiver<Newest>) {
         while newest.changed().await.is_ok() {
             newest.borrow_and_update();
@@ -187,14 +185,15 @@ impl Exporter {
         }
     }
 
-    /// When a report may be sent.
+    /// The earliest time at which a report may be sent.
     fn turn_of(&self, newest: &Newest) -> Instant {
-        // What was on its way when it was made took of its time. A clock that was set in between tells nothing.
+        // Time that the report has already waited counts towards its delay. After the clock was set back its age is
+        // not known, and counts as 0.
         let age = newest.payload.as_ref().and_then(|payload| payload.report.at.elapsed().ok());
         Instant::now() + self.delay.saturating_sub(age.unwrap_or_default())
     }
 
-    /// Tries once; `None` when the last report came before the end of it.
+    /// Tries once. Returns `None` if the last report came before the attempt was done.
     async fn deliver(
         &mut self,
         payload: &Payload,
@@ -214,7 +213,7 @@ impl Exporter {
                 Ok(_) = last.wait_for(|newest| newest.last_by.is_some()) => None,
             };
             let Some(outcome) = outcome else {
-                // What it waited for may be a connection that is dead.
+                // The attempt may have been waiting on a dead connection.
                 self.client.reconnect();
                 return None;
             };
@@ -255,7 +254,7 @@ impl Exporter {
     }
 
     async fn renew(&mut self) {
-        // What takes longer is taken up at the next export.
+        // A renewal that takes longer is repeated at the next export.
         let Ok(renewed) = timeout(RENEWAL, self.client.renew()).await else { return };
         let now = std::time::Instant::now();
         match renewed {
@@ -289,7 +288,7 @@ impl Exporter {
     }
 }
 
-/// When the next export comes, where the receiver said it.
+/// When the next export follows, if the receiver asked for a pause.
 fn next_in(after: Duration) -> String {
     let seconds = after.min(LONGEST_PAUSE).as_secs();
     if after < FIRST_RETRY {

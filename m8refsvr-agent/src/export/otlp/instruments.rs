@@ -1,5 +1,5 @@
-//! The sums of the groups and the agent's own metrics, collected by the SDK: an instrument for each metric of the
-//! catalogue, all over one report. Knows nothing of the network.
+//! Collects the sums of the groups and the agent's own metrics with the SDK. Each metric of the catalogue is an
+//! instrument, and all observe the same report. Knows nothing of the network.
 
 use std::{
     fmt,
@@ -27,17 +27,16 @@ use crate::metrics::{
     report::{GroupReport, Report},
 };
 
-/// The name of the instrumentation scope.
 pub(super) const SCOPE: &str = "m8refsvr";
-/// Series of one metric and group: each exit code and signal, and what neither has.
+/// Cardinality limit of the exit counter for each group: all exit codes, all signals, and reasons without either.
 const SERIES_OF_A_GROUP: usize = 512;
-/// Series of one of the agent's own metrics: its BPF programs and the reasons of losses are fewer.
+/// Cardinality limit of the agent's own metrics: they have fewer BPF programs and drop reasons.
 const SERIES_OF_THE_AGENT: usize = 64;
-/// Bounds of the buckets of the agent's own times, seconds: from a collection at a few processes to one that hangs.
+/// Bucket bounds of the collection duration, seconds: from a collection of a few processes to one that hangs.
 const BOUNDS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Which names are sent, besides the agent's own.
+/// Which names are exported, besides the agent's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names {
     /// Those of the semantic conventions.
@@ -47,7 +46,6 @@ pub struct Names {
 }
 
 impl Names {
-    /// Whether the names of a vocabulary are sent.
     pub(super) fn has(self, vocabulary: Vocabulary) -> bool {
         match vocabulary {
             Vocabulary::Otel => self.otel,
@@ -57,20 +55,19 @@ impl Names {
     }
 }
 
-/// What is exported of one collection.
+/// The export of one collection.
 #[derive(Debug)]
 pub struct Payload {
-    /// For what the SDK can't export.
+    /// For the metrics that the SDK can't export.
     pub report: Report,
-    /// What it collected.
+    /// The metrics that the SDK collected.
     pub metrics: Arc<ResourceMetrics>,
 }
 
-/// The instruments.
 pub struct Instruments {
     names: Names,
     resource: Resource,
-    /// The most groups that a report has.
+    /// The number of groups in a report.
     groups: usize,
     meters: Meters,
 }
@@ -81,22 +78,22 @@ impl fmt::Debug for Instruments {
     }
 }
 
-/// What the SDK keeps; totals start when it is made.
+/// The SDK's state. Totals start when it is made.
 struct Meters {
     made: SystemTime,
     reader: Reader,
-    /// What callbacks read.
+    /// The report that callbacks read.
     report: Shared,
     duration: Histogram<f64>,
-    /// Collects as long as it is there.
+    /// Kept because instruments work only as long as it exists.
     _provider: SdkMeterProvider,
 }
 
-/// The report that is collected; none between two collections.
+/// The report being collected; `None` between two collections.
 type Shared = Arc<Mutex<Option<Arc<Report>>>>;
 
 impl Instruments {
-    /// Those with these names. To be made when the agent starts: totals begin then.
+    /// Must be called when the agent starts, because totals start then.
     pub fn new(names: Names, resource: &Resource, groups: usize) -> Self {
         let meters = Meters::new(names, resource, groups);
         Self { names, resource: resource.clone(), groups, meters }
@@ -104,14 +101,14 @@ impl Instruments {
 
     /// Collects a report once. The SDK documents no reason why this could fail.
     pub fn collect(&mut self, report: Report) -> Result<Payload, OTelSdkError> {
-        // The clock was set back since, so far that totals would end before they start: a series of its own.
+        // The clock was set back so far that totals would end before they start: new series begin.
         if report.at < self.meters.made {
             self.meters = Meters::new(self.names, &self.resource, self.groups);
         }
         let report = Arc::new(report);
         self.meters.duration.record(report.agent.collection.as_secs_f64(), &[]);
         self.meters.set(Some(Arc::clone(&report)));
-        // A fresh one each time: one that is kept costs more, as the SDK looks in it for what it has.
+        // A new one each time: reusing one costs more, because the SDK searches it for existing metrics.
         let mut metrics = ResourceMetrics::default();
         let outcome = self.meters.reader.collect(&mut metrics);
         self.meters.set(None);
@@ -142,7 +139,7 @@ impl Meters {
                 observable(&meter, metric, &report);
             }
         }
-        // The catalogue has one.
+        // Never the default: the catalogue has one histogram.
         let duration = duration.unwrap_or_else(|| meter.f64_histogram("").build());
         Self { made: SystemTime::now(), reader, report, duration, _provider: provider }
     }
@@ -152,7 +149,7 @@ impl Meters {
     }
 }
 
-/// The SDK's reader, which is read on demand; it takes one for itself.
+/// The SDK's reader, which collects on demand. Shared because the provider takes one for itself.
 #[derive(Clone, Debug)]
 struct Reader(Arc<ManualReader>);
 
@@ -178,7 +175,8 @@ impl MetricReader for Reader {
     }
 }
 
-/// How many series a metric has at most: the SDK sums up those beyond 2,000, and makes room for all at once.
+/// Cardinality limit of a metric. By default the SDK sums up series beyond 2,000. It allocates for the whole limit at
+/// once.
 fn limit(instrument: &Instrument, groups: usize) -> Option<Stream> {
     let metric = CATALOGUE.iter().find(|metric| metric.name == instrument.name())?;
     let series = match metric.points {
@@ -187,7 +185,7 @@ fn limit(instrument: &Instrument, groups: usize) -> Option<Stream> {
         Points::Churn(_) => groups,
         Points::Agent(..) => SERIES_OF_THE_AGENT,
     };
-    // It refuses a limit of 0 alone.
+    // The SDK refuses only a limit of 0.
     Stream::builder().with_cardinality_limit(series.max(1)).build().ok()
 }
 
@@ -200,9 +198,9 @@ fn histogram(meter: &Meter, metric: &'static Metric) -> Histogram<f64> {
         .build()
 }
 
-/// Makes the instrument of a metric, whose callback observes what the report has.
+/// Makes the instrument of a metric. Its callback observes the values in the report.
 fn observable(meter: &Meter, metric: &'static Metric, report: &Shared) {
-    /// The meter has a method for each kind and type of number.
+    /// The meter has a method for each kind and type of value.
     macro_rules! make {
         ($method:ident, $number:ident) => {{
             let _ = meter
@@ -220,7 +218,7 @@ fn observable(meter: &Meter, metric: &'static Metric, report: &Shared) {
         (Kind::UpDownCounter, Number::Float) => make!(f64_observable_up_down_counter, float),
         (Kind::Gauge, Number::Int) => make!(u64_observable_gauge, unsigned),
         (Kind::Gauge, Number::Float) => make!(f64_observable_gauge, float),
-        // It records.
+        // A histogram is not observed: it records.
         (Kind::Histogram, _) => {}
     }
 }
@@ -239,7 +237,8 @@ fn callback<M: 'static>(
     }
 }
 
-/// Tells the numbers of a metric and their attributes, sorted by name: the SDK keeps both orders where they differ.
+/// Passes the data points of a metric to `tell`. Their attributes are sorted by name: for attributes in another
+/// order, the SDK would keep both orders.
 fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], Value)) {
     match metric.points {
         Points::Each(points) | Points::Group(points) => {
@@ -251,7 +250,7 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
                     }
                 }
             };
-            // The earlier plugin knew neither groups nor processes.
+            // The earlier plugin has neither groups nor processes.
             if metric.vocabulary == Vocabulary::Instana {
                 return of(None, &report.all);
             }
@@ -287,7 +286,7 @@ fn attributes(group: Option<&GroupReport>, own: impl IntoIterator<Item = KeyValu
     attributes
 }
 
-/// The numbers of how processes come and go, with what tells them apart.
+/// The data points of a churn metric, with their attributes.
 fn churn(figure: ChurnMetric, churn: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
     match figure {
         ChurnMetric::Starts => vec![(Vec::new(), churn.starts)],
@@ -305,7 +304,7 @@ fn churn(figure: ChurnMetric, churn: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
     }
 }
 
-/// At most what the wire can carry: the SDK makes 0 of more.
+/// At most `i64::MAX`, which is what OTLP can carry: the SDK turns larger values into 0.
 fn unsigned(value: Value) -> u64 {
     match value {
         Value::Int(value) => value.min(i64::MAX as u64),

@@ -1,6 +1,6 @@
 //! Messages of opentelemetry-proto for what the SDK can't export: a resource of its own for each process. Pure
-//! functions of a report; nothing here knows the network. Histograms that the kernel has counted, which the SDK could not
-//! take either, belong here too.
+//! functions of a report, which know nothing of the network. Histograms counted in the kernel belong here too: the SDK
+//! can't take them either.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,18 +26,17 @@ use crate::metrics::{
     report::{ProcessReport, Report},
 };
 
-/// A request that is larger before it is compressed is an error: the servers of tonic and grpc-js take no more by
-/// default.
+/// The largest size of a request before compression. By default, the servers of tonic and grpc-js accept no more.
 pub const LIMIT: usize = 4 << 20;
-/// About the size of requests, which is far below that: the messages of one are in the processor's caches while they are made,
-/// encoded and compressed, and what is in memory does not grow with the number of processes.
+/// The usual size of a request, far below [`LIMIT`]. The messages of one request then stay in the CPU caches while they
+/// are made, encoded and compressed. Memory usage does not grow with the number of processes.
 pub(super) const SIZE: usize = 256 << 10;
 const PID: &str = "process.pid";
 const EXECUTABLE: &str = "process.executable.name";
-/// Bytes before a resource in a request: its tag, and its length.
+/// Bytes before a resource in a request: its tag and its length.
 const PREFIX: usize = 6;
 
-/// Makes the messages of processes that have series of their own.
+/// Makes the messages of processes with series of their own.
 #[derive(Debug)]
 pub struct ProcessMessages {
     names: Names,
@@ -46,41 +45,41 @@ pub struct ProcessMessages {
     users: UserNames,
 }
 
-/// Where the attributes stand by which a backend tells one process from another.
+/// Where to put the attributes by which a backend tells processes apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// With the resource alone.
+    /// On the resource only.
     #[default]
     Resource,
-    /// With each point too, for backends that make labels of these alone.
+    /// On each data point too, for backends that make labels of data point attributes only.
     Points,
 }
 
 impl ProcessMessages {
-    /// With these names, and the attributes of who sends.
+    /// With these names, and the resource of the agent.
     pub fn new(names: Names, resource: Resource, identity: Place) -> Self {
         Self { names, resource, identity, users: UserNames::default() }
     }
 
-    /// Learns the names of users that the resources of a report need. What is not known within a second stays a number.
+    /// Looks up the user names for the resources of a report. A name not found within a second stays a number.
     pub async fn prepare(&self, report: &Report) {
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let processes = report.processes.iter().flatten();
         for attributes in processes.filter_map(|process| process.attributes.as_ref()) {
             if let (Some(uid), None) = (attributes.owner_uid, attributes.owner.get()) {
-                // Only here is it set.
+                // Set nowhere else.
                 let _ = attributes.owner.set(self.users.name(uid, deadline).await);
             }
         }
     }
 
-    /// The requests of a report, one after the other, each below `limit` bytes; none where no process has series of its
-    /// own.
+    /// The requests of a report, one after the other, each below `limit` bytes. There are none if no process has
+    /// series of its own.
     pub fn requests<'a>(&'a self, report: &'a Report, limit: usize) -> Requests<'a> {
         Requests { messages: self, report, limit, next: 0, left: None }
     }
 
-    /// A request that says who sends, and nothing else. One of no bytes is none to some receivers.
+    /// A request with the agent's resource only. Some receivers don't take an empty body for a request.
     pub fn without_metrics(resource: &Resource) -> ExportMetricsServiceRequest {
         let of_resource =
             ResourceMetrics { resource: Some(resource.message(Vec::new())), ..ResourceMetrics::default() };
@@ -88,15 +87,15 @@ impl ProcessMessages {
     }
 }
 
-/// Requests, each made when it is asked for: no more than one is in memory.
+/// Requests, each made on demand: only one at a time is in memory.
 #[derive(Debug)]
 pub struct Requests<'a> {
     messages: &'a ProcessMessages,
     report: &'a Report,
     limit: usize,
-    /// The next process.
+    /// Index of the next process.
     next: usize,
-    /// A process that was made for a request that was full.
+    /// A process that no longer fitted into the previous request.
     left: Option<ResourceMetrics>,
 }
 
@@ -130,10 +129,10 @@ impl Iterator for Requests<'_> {
     }
 }
 
-/// All metrics of a process, with what names it as attributes of the resource.
+/// All metrics of a process, with its identifying attributes on the resource.
 fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessages) -> ResourceMetrics {
     let at = nanoseconds(report.at);
-    // The clock may have been set back since.
+    // The clock may have been set back since then.
     let since = nanoseconds(process.since).min(at);
     let group = report.groups.get(process.group).map(|group| &*group.name);
     let mut common: Vec<KeyValue> = group.map(|group| text("m8refsvr.group", group)).into_iter().collect();
@@ -169,7 +168,7 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
     }
 }
 
-/// What names a process, and what describes it, as the semantic conventions have it.
+/// The attributes that identify and describe a process, as in the semantic conventions.
 fn described(process: &ProcessReport) -> Vec<KeyValue> {
     let mut all = vec![
         int(PID, process.pid.into()),
@@ -190,14 +189,14 @@ fn described(process: &ProcessReport) -> Vec<KeyValue> {
     all
 }
 
-/// The file name of its executable: that of the path beside it, so that a resource stays the same where the process
-/// executes another program that matches.
+/// File name of its executable, taken from the path in the same resource. So a resource stays the same when the
+/// process executes another executable that matches.
 fn executable(process: &ProcessReport) -> &str {
     let path = process.attributes.as_ref().and_then(|attributes| attributes.executable_path.as_deref());
     path.and_then(|path| path.rsplit('/').next()).unwrap_or(&process.executable)
 }
 
-/// A metric with these points; none where there are none.
+/// A metric with these data points; `None` without data points.
 fn message(metric: &Metric, data_points: Vec<NumberDataPoint>) -> Option<MetricMessage> {
     if data_points.is_empty() {
         return None;
@@ -210,7 +209,7 @@ fn message(metric: &Metric, data_points: Vec<NumberDataPoint>) -> Option<MetricM
         Kind::Gauge => Data::Gauge(Gauge { data_points }),
         Kind::UpDownCounter => sum(data_points, false),
         Kind::Counter => sum(data_points, true),
-        // The SDK has the only one.
+        // The SDK exports the only histogram.
         Kind::Histogram => return None,
     };
     Some(MetricMessage {
@@ -224,7 +223,7 @@ fn message(metric: &Metric, data_points: Vec<NumberDataPoint>) -> Option<MetricM
 
 fn number(value: Value) -> number_data_point::Value {
     match value {
-        // No more fits.
+        // OTLP can't carry larger values.
         Value::Int(value) => number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)),
         Value::Double(value) => number_data_point::Value::AsDouble(value),
     }

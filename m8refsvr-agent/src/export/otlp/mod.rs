@@ -1,7 +1,8 @@
-//! The way out by OTLP. An export has two kinds of requests, for one reason: the SDK has one resource for each provider.
-//! `instruments` collects the sums of the groups and the agent's own metrics by the SDK, and opentelemetry-otlp exports
-//! them; `messages` makes what the SDK can't export, a resource for each process, of opentelemetry-proto's types.
-//! `exporter` sends both as one, the newest only, until it succeeds; `transport` makes one attempt, and says why it failed.
+//! Export by OTLP. An export has two kinds of requests, because the SDK has one resource for each provider.
+//! `instruments` collects the sums of the groups and the agent's own metrics with the SDK, and opentelemetry-otlp
+//! exports them. `messages` makes what the SDK can't export, a resource for each process, from opentelemetry-proto's
+//! types. `exporter` sends both as one export, the newest only, until it succeeds. `transport` makes one attempt, and
+//! reports why it failed.
 
 mod events;
 mod exporter;

@@ -1,4 +1,4 @@
-//! Who sends: the attributes of the resource.
+//! The resource of the agent: the attributes that identify the sender.
 
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::{common::v1, resource::v1::Resource as ResourceMessage};
@@ -8,34 +8,32 @@ use uuid::{Uuid, uuid};
 
 use crate::proc::system::Host;
 
-/// The namespace that the semantic conventions give for `service.instance.id`.
+/// The UUID namespace of the semantic conventions for `service.instance.id`.
 const INSTANCES: Uuid = uuid!("4d63009a-8d0f-11ee-aad7-4c796ed8e320");
 const SERVICE: &str = "m8refsvr";
 
-/// `OTEL_RESOURCE_ATTRIBUTES` is not a list of attributes.
+/// An entry of `OTEL_RESOURCE_ATTRIBUTES` is not an attribute.
 #[derive(Debug, Error)]
 #[error(
     "OTEL_RESOURCE_ATTRIBUTES: {0:?} is not an attribute: give name=value,name=value, percent-encoded where needed"
 )]
 pub struct NoAttribute(String);
 
-/// Attributes of the resource, each name once.
+/// Attributes of the resource. Each name occurs once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource(Vec<(String, String)>);
 
 impl Resource {
-    /// Names and values.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// As the SDK takes it.
     pub(super) fn for_sdk(&self) -> opentelemetry_sdk::Resource {
         let attributes = self.0.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
         opentelemetry_sdk::Resource::builder_empty().with_attributes(attributes).build()
     }
 
-    /// As a message, with more attributes, which win over those of the same name.
+    /// As a message. Attributes in `more` replace those of the same name.
     pub(crate) fn message(&self, more: Vec<v1::KeyValue>) -> ResourceMessage {
         let own = self.0.iter().filter(|(name, _)| more.iter().all(|other| other.key != *name));
         let mut attributes: Vec<v1::KeyValue> = own.map(|(name, value)| text(name, value)).collect();
@@ -44,19 +42,19 @@ impl Resource {
     }
 }
 
-/// What the user says of the sender.
+/// The user's settings of resource attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides<'a> {
-    /// As in `OTEL_RESOURCE_ATTRIBUTES`.
+    /// In the format of `OTEL_RESOURCE_ATTRIBUTES`.
     pub attributes: Option<&'a str>,
-    /// As in `OTEL_SERVICE_NAME`, which wins over the attributes.
+    /// From `OTEL_SERVICE_NAME`; takes precedence over `attributes`.
     pub service_name: Option<&'a str>,
-    /// As in `--instance`, which wins over the attributes.
+    /// From `--instance`; takes precedence over `attributes`.
     pub instance: Option<&'a str>,
 }
 
-/// The attributes of the agent and its machine, with what the user says in place of them. `patterns` are what selects the
-/// processes.
+/// The attributes of the agent and its machine. `overrides` replace those of the same name. `patterns` are those that
+/// select the processes.
 pub fn resource(host: &Host, patterns: &[String], overrides: Overrides<'_>) -> Result<Resource, NoAttribute> {
     let mut all: Vec<(String, String)> = vec![
         ("service.name".into(), SERVICE.into()),
@@ -85,12 +83,12 @@ pub fn resource(host: &Host, patterns: &[String], overrides: Overrides<'_>) -> R
     Ok(Resource(all))
 }
 
-/// An attribute with a text, in a message.
+/// A string attribute of a message.
 pub(super) fn text(name: &str, value: &str) -> v1::KeyValue {
     attribute(name, v1::any_value::Value::StringValue(value.into()))
 }
 
-/// An attribute with a number, in a message.
+/// An integer attribute of a message.
 pub(super) fn int(name: &str, value: i64) -> v1::KeyValue {
     attribute(name, v1::any_value::Value::IntValue(value))
 }
@@ -107,7 +105,8 @@ fn set(all: &mut Vec<(String, String)>, name: String, value: String) {
     }
 }
 
-/// The same for as long as the machine and the selection are. So agents with different selections on a host differ.
+/// The ID of this agent. It depends on the machine and the patterns only, so that agents with different patterns on one
+/// host have different IDs.
 fn instance(host: &Host, patterns: &[String]) -> Uuid {
     let lines = [machine(host)].into_iter().chain(patterns.iter().map(String::as_str));
     Uuid::new_v5(&INSTANCES, lines.collect::<Vec<_>>().join("\n").as_bytes())
@@ -117,9 +116,9 @@ fn machine(host: &Host) -> &str {
     host.id.as_ref().unwrap_or(&host.name)
 }
 
-/// A number that is evenly spread over hosts, and the same for as long as the machine is the same.
+/// A number that is evenly spread over all hosts and never changes on one machine.
 pub fn number(host: &Host) -> u32 {
-    // These bits are the hash's alone: the version and the variant stand in others.
+    // These bits come from the hash alone: the UUID's version and variant are in other fields.
     Uuid::new_v5(&INSTANCES, machine(host).as_bytes()).as_fields().0
 }
 
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(get(&own, "host.id"), "0123");
         assert_eq!(get(&own, "os.type"), "linux");
         assert_eq!(own, attributes(Some(" "), None));
-        // By `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123\nM8RefSvr")` of Python's uuid.
+        // From Python: `uuid5(UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320"), "0123\nM8RefSvr")`.
         assert_eq!(get(&own, "service.instance.id"), "3a43cc40-25f5-5de4-a84b-a15b22e6eef1");
     }
 

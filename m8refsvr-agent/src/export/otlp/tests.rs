@@ -1,4 +1,4 @@
-//! What receivers read of a report, whichever way it is sent.
+//! What receivers get from a report, by either kind of request.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -56,7 +56,7 @@ fn agent() -> AgentReport {
     }
 }
 
-/// The reports of some collections, a second apart.
+/// The reports of some samples, one second apart.
 fn reports(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Vec<Report> {
     let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
     let mut reporter = Reporter::new(UNIX_EPOCH + Duration::from_secs(1), patterns, listed);
@@ -69,7 +69,7 @@ fn reports(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Ve
     reports.collect()
 }
 
-/// That of the last.
+/// The report of the last sample.
 fn report(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Report {
     reports(patterns, listed, samples).pop().unwrap()
 }
@@ -82,7 +82,7 @@ fn payload(report: &Report, names: Names) -> Payload {
     Instruments::new(names, &resource(), report.groups.len()).collect(report.clone()).unwrap()
 }
 
-/// What the SDK exports of a report, and what messages do.
+/// What the SDK exports of a report, and what `messages` makes of it.
 fn requests(report: &Report, names: Names) -> [Vec<ResourceMetrics>; 2] {
     let payload = payload(report, names);
     let of_sdk = ExportMetricsServiceRequest::from(payload.metrics.as_ref());
@@ -112,7 +112,7 @@ fn shown(attributes: &[KeyValue]) -> String {
     attributes.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The values of a metric by their attributes, those of a process's resource included.
+/// The values of a metric by their attributes, including those of a process's resource.
 fn values(report: &Report, names: Names, name: &str) -> BTreeMap<String, f64> {
     let [of_sdk, of_messages] = requests(report, names);
     let value = |value| match value {
@@ -270,7 +270,7 @@ fn where_no_process_is_sums_are_zero_and_extremes_absent() {
         ("disk.io.direction=write m8refsvr.group=a", 0.0),
     ]);
     assert_eq!(values(&report, BOTH, "process.disk.io"), zeros);
-    // Nothing tells of block I/O.
+    // Block I/O has no source.
     assert_eq!(values(&report, BOTH, "m8refsvr.block.io"), map([]));
     assert_eq!(values(&report, BOTH, "cpu_usage"), map([("", 0.0)]));
     assert_eq!(values(&report, BOTH, "process_count"), map([("", 0.0)]));
@@ -332,7 +332,7 @@ fn each_kind_is_as_the_catalogue_says() {
                     assert_eq!(histogram.aggregation_temporality(), AggregationTemporality::Cumulative);
                     let point = &histogram.data_points[0];
                     assert_eq!((point.count, point.sum), (1, Some(0.002)));
-                    // 2 ms are beyond 1 ms, and not beyond 2.5.
+                    // 2 ms is above the bound of 1 ms, and not above that of 2.5 ms.
                     assert_eq!(point.bucket_counts.iter().position(|&count| count == 1), Some(2));
                 }
                 other => panic!("{}: {other:?}", known.name),
@@ -390,6 +390,6 @@ fn requests_stay_below_the_limit_and_lose_no_process() {
     assert!(requests.len() <= 8, "{} requests: they are not well filled", requests.len());
     let split: Vec<_> = requests.into_iter().flat_map(|request| request.resource_metrics).collect();
     assert_eq!(split, whole[0].resource_metrics);
-    // What fits into no request has one of its own.
+    // A resource that exceeds the limit has a request of its own.
     assert_eq!(messages.requests(&report, 1).count(), PROCESSES as usize);
 }

@@ -1,5 +1,5 @@
-//! The names of users, as the system's directories have them. To ask them can take forever, where a directory service does
-//! not answer: that happens in a thread of its own, and who asks waits no longer than a deadline.
+//! The names of users, from the system's user databases. A lookup can take forever if a directory service does not
+//! answer. So lookups run in a thread of their own, and the caller waits no longer than a deadline.
 
 use std::{
     collections::HashMap,
@@ -15,15 +15,15 @@ use tokio::{
 
 use crate::{proc::system::user_name, sys::capabilities};
 
-/// For so long one look-up is waited for.
+/// The longest wait for one lookup.
 pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// For so long an answer serves others too: who comes later may have got another name meanwhile.
+/// How long an answer is cached. After that, the user may have another name.
 const KEPT: Duration = Duration::from_secs(10 * 60);
 
 type Lookup = Arc<dyn Fn(u32) -> Option<String> + Send + Sync>;
 
-/// Names of users by their ids. What is told once belongs to whoever asked: keep it where it must not change.
+/// Cached user names by user ID. A name can change later: callers that need a stable name keep their copy.
 pub(super) struct UserNames {
     lookup: Lookup,
     state: Mutex<State>,
@@ -31,11 +31,11 @@ pub(super) struct UserNames {
 
 #[derive(Default)]
 struct State {
-    /// Until when an answer serves, and the answer.
+    /// When a cached answer expires, and the answer.
     known: HashMap<u32, (Instant, Arc<str>)>,
-    /// The thread's, which begins with the first question.
+    /// The thread's queue; the thread starts with the first question.
     questions: Option<mpsc::Sender<Question>>,
-    /// What was asked and not answered yet.
+    /// The question that is not answered yet.
     pending: Option<(u32, oneshot::Receiver<Option<String>>)>,
 }
 
@@ -61,8 +61,8 @@ impl UserNames {
         Self { lookup: Arc::new(lookup), state: Mutex::default() }
     }
 
-    /// The name of a user, or its id in digits: where it has no name, where nobody answers until `deadline` or within
-    /// [`LOOKUP_TIMEOUT`], and, at once, as long as an earlier question is not answered.
+    /// The name of a user, or its ID in digits if it has no name. The same if there is no answer by `deadline` or
+    /// within [`LOOKUP_TIMEOUT`], and at once while an earlier question is not answered.
     pub(super) async fn name(&self, uid: u32, deadline: Instant) -> Arc<str> {
         let deadline = deadline.min(Instant::now() + LOOKUP_TIMEOUT);
         let found = timeout_at(deadline, async { self.state.lock().await.find(uid, &self.lookup).await });
@@ -71,7 +71,7 @@ impl UserNames {
 }
 
 impl State {
-    /// `None` where that can't be known now. What is waited for is kept when the caller waits no longer.
+    /// `None` if the name can't be known now. The question stays pending if the caller stops waiting.
     async fn find(&mut self, uid: u32, lookup: &Lookup) -> Option<Arc<str>> {
         self.take_late_answer();
         let now = Instant::now();
@@ -90,7 +90,7 @@ impl State {
         Some(self.keep(uid, answer.ok()?))
     }
 
-    /// Takes in what was answered after nobody waited for it any more.
+    /// Caches an answer that came after the caller stopped waiting.
     fn take_late_answer(&mut self) {
         let Some((uid, receiver)) = &mut self.pending else { return };
         match receiver.try_recv() {
@@ -116,21 +116,21 @@ impl State {
             Some(questions) => questions,
             None => start(Arc::clone(lookup))?,
         };
-        // A thread that panicked in a look-up is replaced at the next question.
+        // If the thread panicked in a lookup, the next question starts a new one.
         questions.send(question).ok()?;
         self.questions = Some(questions);
         Some(())
     }
 }
 
-/// Starts the thread that answers, until nobody can ask any more. Not one of the runtime's: those are few, and are needed
-/// to find receivers.
+/// Starts the thread that answers questions, until the queue is dropped. It is not one of the runtime's blocking
+/// threads: those are few, and resolve the addresses of receivers.
 fn start(lookup: Lookup) -> Option<mpsc::Sender<Question>> {
     let (questions, asked) = mpsc::channel::<Question>();
     let answer_all = move || {
         capabilities::for_files();
         for Question { uid, answer } in asked {
-            // Whoever asked may be gone.
+            // The caller may have stopped waiting.
             let _ = answer.send(lookup(uid));
         }
     };
@@ -152,12 +152,12 @@ mod tests {
 
     use super::*;
 
-    /// So late that only a broken program gets there.
+    /// A deadline that only a hanging test reaches.
     fn late() -> Instant {
         Instant::now() + Duration::from_secs(3600)
     }
 
-    /// Counts how often it is asked; users below 100 have names.
+    /// A lookup that counts its calls. Users below 100 have names.
     fn counting() -> (UserNames, Arc<AtomicU32>) {
         let asked = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&asked);
@@ -168,7 +168,7 @@ mod tests {
         (names, asked)
     }
 
-    /// Answers for user 0 only what, and when, something is sent.
+    /// A lookup that, for user 0, waits for an answer to be sent.
     fn hanging() -> (UserNames, mpsc::Sender<Option<String>>, Arc<AtomicU32>) {
         let (answers, waiting) = mpsc::channel();
         let waiting = StdMutex::new(waiting);
@@ -207,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_answers_the_id_is_told_and_for_others_at_once() {
         let (names, answers, asked) = hanging();
-        // The clock goes on by itself where all else waits.
+        // The paused clock advances when all tasks wait.
         tokio::time::pause();
         let began = Instant::now();
         assert_eq!(&*names.name(0, late()).await, "0");
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO);
         tokio::time::resume();
         answers.send(Some("root".into())).unwrap();
-        // The thread answers what it was asked before, and then goes on.
+        // The thread first answers the earlier question, then continues.
         while &*names.name(0, late()).await != "root" {
             std::thread::yield_now();
         }
@@ -246,7 +246,7 @@ mod tests {
             Some(format!("user{uid}"))
         });
         assert_eq!(&*names.name(0, late()).await, "0");
-        // The thread may not have ended altogether when the next question comes.
+        // The thread may still be unwinding when the next question comes.
         while &*names.name(1, late()).await != "user1" {
             std::thread::yield_now();
         }

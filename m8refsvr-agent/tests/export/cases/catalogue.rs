@@ -160,8 +160,14 @@ fn check(
                 assert!(point.value > 0.0, "{case}");
             }
         }
-        let named: Vec<BTreeMap<String, String>> =
+        let mut named: Vec<BTreeMap<String, String>> =
             points.iter().map(|point| point.attributes.clone()).collect();
+        if metric.vocabulary == Vocabulary::Otel {
+            for attributes in &mut named {
+                let group = attributes.remove("m8refsvr.group");
+                assert!(group.is_some_and(|group| group.starts_with("catalogue-")), "{case}: {attributes:?}");
+            }
+        }
         check_attributes(metric, &named, per_process, pids, &case);
     }
     assert_eq!(

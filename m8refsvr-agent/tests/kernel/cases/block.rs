@@ -124,7 +124,7 @@ fn four_threads() {
 const PREEMPTED_THREADS: Case =
     Case::new("requests of threads that preempt each other are all counted", &[Bpf, Disk], preempted_threads);
 
-/// From Linux 7.0 on a thread can be preempted within a program, which the kernel then passes over for the next.
+/// From Linux 7.0 on a thread can be preempted within a program, which the kernel then skips for the next.
 fn preempted_threads() {
     const THREADS: u64 = 16;
     const TIMES: u64 = 1000;

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::threads;
 
@@ -94,4 +94,12 @@ fn aligned(memory: &mut Vec<u8>) -> &mut [u8] {
     memory.resize(BLOCK + ALIGNMENT, 0x5a);
     let start = memory.as_ptr().align_offset(ALIGNMENT);
     &mut memory[start..start + BLOCK]
+}
+
+/// The bytes of pages that this process made dirty. These can be more than it wrote: the file system's own pages count too,
+/// as those of a folder.
+pub(super) fn written_by_this_process() -> Result<u64> {
+    let io = fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(line.context("no write_bytes in /proc/self/io")?.parse()?)
 }

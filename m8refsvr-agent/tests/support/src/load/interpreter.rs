@@ -145,8 +145,15 @@ impl Interpreter {
                 Usage::default().wait_for(child);
             }
             "fork-write-unwaited" => {
-                let child = self.fork_write()?;
+                let bytes = self.number()?;
+                let (mut written, child) = processes::fork_reporting(|| {
+                    files::write(bytes, files::Sync::No)?;
+                    files::written_by_this_process()
+                })?;
+                let mut line = String::new();
+                written.read_to_string(&mut line)?;
                 processes::wait_until_gone(child);
+                self.print(&line)?;
             }
             "ignore-sigchld" => processes::ignore_sigchld()?,
             "setsid" => drop(rustix::process::setsid()?),

@@ -22,7 +22,7 @@
 //! | `fork` | a child follows the commands that come; the parent waits for it, and ends |
 //! | `detach` | a child follows the commands that come; the parent ends |
 //! | `fork-write BYTES` | a child writes; the parent waits for it |
-//! | `fork-write-unwaited BYTES` | a child writes; the parent lets the kernel wait for it, see `ignore-sigchld` |
+//! | `fork-write-unwaited BYTES` | a child writes; the parent lets the kernel wait for it, see `ignore-sigchld`, and prints the bytes of pages that the child made dirty |
 //! | `ignore-sigchld` | has the kernel wait for its children |
 //! | `setsid` | begins a session of its own |
 //! | `exec PROGRAM` | executes this program, which follows the commands that come |

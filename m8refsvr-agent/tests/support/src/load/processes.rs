@@ -1,6 +1,13 @@
 //! Children, programs that are executed, and ends.
 
-use std::{os::unix::process::CommandExt as _, path::Path, process::Command, thread, time::Duration};
+use std::{
+    io::{PipeReader, Write as _},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -20,6 +27,18 @@ pub(super) fn fork() -> Result<Option<u32>> {
     let pid = unsafe { libc::fork() };
     ensure!(pid >= 0, "{}", std::io::Error::last_os_error());
     Ok((pid > 0).then(|| pid.cast_unsigned()))
+}
+
+/// A child does something, writes what that returns into a pipe, and exits. Returns the other end of the pipe.
+pub(super) fn fork_reporting(does: impl FnOnce() -> Result<u64>) -> Result<(PipeReader, u32)> {
+    let (reader, mut writer) = std::io::pipe()?;
+    match fork()? {
+        Some(child) => Ok((reader, child)),
+        None => {
+            let outcome = does().and_then(|number| Ok(write!(writer, "{number}")?));
+            std::process::exit(outcome.is_err().into());
+        }
+    }
 }
 
 /// Waits until a child is gone for which nobody waits.

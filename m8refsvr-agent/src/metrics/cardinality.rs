@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_started_between_two_looks_brings_all_that_it_did() {
+    fn a_process_that_started_between_two_collections_brings_all_that_it_did() {
         let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
         let mut selection = SeriesSelection::new(5);
         let first = sample(100, []);

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_at_multiples_of_the_interval_whatever_a_look_takes() {
+    fn collections_are_at_multiples_of_the_interval_whatever_one_takes() {
         let mut schedule = Schedule::new(ms(1000));
         assert_eq!(schedule.wait(ms(5300)), ms(700));
         assert_eq!(schedule.wait(ms(6001)), ms(999));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_fires_early_does_not_make_two_looks_of_one() {
+    fn a_timer_that_fires_early_does_not_make_two_collections_of_one() {
         let mut schedule = Schedule::new(ms(1000));
         assert_eq!(schedule.wait(ms(5300)), ms(700));
         assert_eq!(schedule.wait(ms(5999)), ms(1001));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_does_not_stop_the_looks() {
+    fn a_clock_that_was_set_does_not_stop_the_collections() {
         let mut schedule = Schedule::new(ms(1000));
         schedule.wait(ms(5_000_300));
         assert_eq!(schedule.wait(ms(300)), ms(700));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_that_a_look_overran_are_counted() {
+    fn ticks_that_a_collection_overran_are_counted() {
         let schedule = Schedule::new(ms(100));
         assert_eq!([0, 99, 100, 250, 1000].map(|late| schedule.skipped(ms(late))), [0, 0, 1, 2, 10]);
     }

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_look_saw_is_put_into_words_only_where_somebody_listens() {
+    fn the_status_is_made_only_where_a_service_manager_listens() {
         let mut asked = 0;
         for listens in [false, true] {
             Manager::new(listens, None).looked(|| {

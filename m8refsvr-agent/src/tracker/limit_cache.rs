@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_processes_a_look_asks_some_and_all_have_their_turn() {
+    fn of_many_processes_a_collection_reads_some_and_all_have_their_turn() {
         let mut machine = Machine::new(MOST_TURNS * 20);
         assert_eq!(machine.collect(0), MOST_TURNS * 20);
         for look in 1..=MOST_TURNS {

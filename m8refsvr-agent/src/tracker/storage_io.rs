@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_tells_is_waited_for_once_until_the_next_look() {
+    fn a_record_that_never_comes_is_waited_for_once_until_the_next_collection() {
         let mut patience = Patience::default();
         let asked = Cell::new(0);
         let never = || {

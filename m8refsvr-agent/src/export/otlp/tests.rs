@@ -249,7 +249,7 @@ fn with_default_settings_no_point_is_made_but_by_the_sdk() {
 }
 
 #[test]
-fn what_needs_two_looks_or_was_not_read_is_absent() {
+fn what_needs_two_collections_or_was_not_read_is_absent() {
     let report = report(&["a"], None, vec![sample(100, [process(1, 50, 1)])]);
     for name in [
         "process.cpu.utilization",

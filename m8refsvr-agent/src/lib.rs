@@ -20,7 +20,7 @@
 //! - [`check`]: what the agent needs, tried one thing after the other
 //! - [`config`] and [`cli`]: what the user's words mean, and the command line as clap sees it
 //! - [`commands`]: what a user can start
-//! - [`logging`]: used by all
+//! - [`logging`]: the log, and text from outside
 
 #![deny(unsafe_code)]
 #![expect(missing_docs, reason = "a comment that only repeats the name of its item helps nobody")]

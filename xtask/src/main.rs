@@ -7,7 +7,7 @@
 //! - `build`: the eBPF object and the agent
 //! - `check`: formats, lints, dependencies and manifests
 //! - `dist`: packages; `vm`: other kernels and systemd in virtual machines; `bench`: what the agent costs
-//! - `demo`, `run`, `fuzz`, `test`: one command each
+//! - `docs`, `demo`, `run`, `fuzz`, `test`: one command each
 //!
 //! A module uses only those before it in this list.
 

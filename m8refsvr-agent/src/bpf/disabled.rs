@@ -17,7 +17,7 @@ use m8refsvr_common::{
 };
 
 use crate::bpf::{
-    error::{KernelError, NotTracked},
+    error::{KernelError, NoSlot},
     event::Events,
     hook::Hook,
     options::Options,
@@ -119,7 +119,7 @@ impl Kernel {
         _tgid: Tgid,
         _start_ticks: u64,
         _before: impl FnMut() -> Option<(Switches, usize)>,
-    ) -> Result<SlotHandle, NotTracked> {
+    ) -> Result<SlotHandle, NoSlot> {
         match *self {}
     }
 

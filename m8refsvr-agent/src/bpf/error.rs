@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Why a process can't be tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTracked {
+pub enum NoSlot {
     /// All slots are taken.
     NoFreeSlot,
     /// Its id is beyond the `kernel.pid_max` of the start.

@@ -46,7 +46,7 @@ mod variants;
 pub use disabled::{Kernel, SlotHandle, snapshot_of};
 #[cfg(feature = "ebpf")]
 pub use enabled::{Kernel, snapshot_of};
-pub use error::{KernelError, NotTracked};
+pub use error::{KernelError, NoSlot};
 pub use event::{Event, Events};
 pub use hook::{Hook, SKIPPED};
 pub use options::{BPF_FS, Comms, Options, is_capacity};

@@ -9,7 +9,7 @@ use m8refsvr_common::{
 use crate::bpf::{
     baseline::baseline_of,
     enabled::Kernel,
-    error::NotTracked,
+    error::NoSlot,
     event::{Event, Events},
     maps::NotAssigned,
     process::{SlotProcess, Switches},
@@ -87,14 +87,14 @@ impl Kernel {
         tgid: Tgid,
         start_ticks: u64,
         before: impl FnMut() -> Option<(Switches, usize)>,
-    ) -> Result<SlotHandle, NotTracked> {
+    ) -> Result<SlotHandle, NoSlot> {
         let old = self.maps.slot(tgid);
         if let Some(old) = old
             && self.maps.process(old).start_ticks == start_ticks
         {
             return Ok(self.take_over(old));
         }
-        let slot = self.free_slots.pop().ok_or(NotTracked::NoFreeSlot)?;
+        let slot = self.free_slots.pop().ok_or(NoSlot::NoFreeSlot)?;
         let earlier = self.maps.sum(slot);
         let process = ProcessRecord {
             tgid: tgid.0.into(),
@@ -110,11 +110,11 @@ impl Kernel {
                 // A program was faster.
                 NotAssigned::HasAnother => match self.maps.slot(tgid) {
                     Some(other) => Ok(self.take_over(other)),
-                    None => Err(NotTracked::Gone),
+                    None => Err(NoSlot::Gone),
                 },
                 NotAssigned::OutOfRange => {
                     self.maps.count_drops(&DropsRecord { tgid_out_of_range: 1, ..DropsRecord::default() });
-                    Err(NotTracked::OutOfRange)
+                    Err(NoSlot::OutOfRange)
                 }
             };
         }
@@ -126,7 +126,7 @@ impl Kernel {
                 return Ok(handle);
             }
             self.release(handle);
-            return Err(NotTracked::Gone);
+            return Err(NoSlot::Gone);
         };
         let Switches { voluntary, involuntary } = switches;
         // The state is the programs' from now on.
@@ -147,8 +147,8 @@ impl Kernel {
     /// What the kernel accounted as I/O of the threads of a tracked process that have exited since it is tracked; `None`
     /// while one is exiting.
     pub fn own_io(&self, handle: &SlotHandle) -> Option<IoAccounting> {
-        let own = self.maps.exit(handle.slot).own_io;
-        (!self.maps.has_exiting(handle.tgid)).then_some(own)
+        // In this order: a thread that exits in between is in the values of the next call, which so differ from these.
+        (!self.maps.has_exiting(handle.tgid)).then(|| self.maps.exit(handle.slot).own_io)
     }
 
     /// Whether a program gave a process its slot, so that no exit of its threads was missed.

@@ -38,7 +38,7 @@ pub struct Common {
 
     /// Processes that BPF programs can count for at once, up to 65535
     ///
-    /// Each costs 296 bytes of kernel memory, and 64 more for each possible CPU.
+    /// Each costs 392 bytes of kernel memory, and 64 more for each possible CPU.
     #[arg(
         long,
         value_name = "PROCESSES",

@@ -121,7 +121,8 @@ impl Given {
                     values.map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(", ")
                 }
             };
-            let value = if flag == "endpoint" { without_secrets(&value) } else { value };
+            let is_address = ["endpoint", "agent_host"].contains(&flag);
+            let value = if is_address { without_secrets(&value) } else { value };
             Some(Setting { name: as_typed(flag), value, origin })
         };
         let ids = all.get_arguments().map(|arg| arg.get_id().as_str());

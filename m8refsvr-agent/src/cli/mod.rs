@@ -176,7 +176,10 @@ pub fn parse_from(
     // What is wrong without any variable is wrong about the command line.
     let typed = all.clone().try_get_matches_from(&arguments)?;
     let given = Given::new(of_command(&typed), &variable);
-    let with_variables = arguments.into_iter().chain(given.as_flags(taking(&all, &typed), &variable));
+    let mut with_variables = arguments;
+    // What follows a `--` is no flag.
+    let end = with_variables.iter().position(|word| word == "--").unwrap_or(with_variables.len());
+    with_variables.splice(end..end, given.as_flags(taking(&all, &typed), &variable));
     let matches = all.clone().try_get_matches_from(with_variables);
     let matches = matches.map_err(|error| variables::reworded(error, &variable))?;
     let settings = given.settings(&all, of_command(&typed), of_command(&matches), &variable);

@@ -144,8 +144,8 @@ impl ProcessReader<'_> {
     ) -> Result<(Instant, CachedReading), Unreadable> {
         self.budget.wake(process);
         tracked.is_stale = false;
-        let watched = self.kernel.zip(tracked.watch.as_ref().ok());
-        let io = storage_io::read(process, tracked.storage, watched, self.buffer);
+        let in_kernel = self.kernel.zip(tracked.slot.as_ref().ok());
+        let io = storage_io::read(process, tracked.storage, in_kernel, self.buffer);
         let io = missing.unless(Values::Counters(OriginKind::Io), io);
         let at = Instant::now();
         let stat = Stat::read(process, self.buffer)?;
@@ -186,8 +186,8 @@ impl ProcessReader<'_> {
     /// The counters of the BPF programs for a process.
     fn counted(&self, tracked: &TrackedProcess, missing: &mut Missing) -> Option<Counts> {
         let kernel = self.kernel?;
-        match &tracked.watch {
-            Ok(watch) => Some(kernel.totals(watch)),
+        match &tracked.slot {
+            Ok(handle) => Some(kernel.totals(handle)),
             Err(reason) => {
                 if self.sources.context_switches != Source::Procfs {
                     missing.add(Values::Counters(OriginKind::Switches), *reason);

@@ -106,7 +106,7 @@ async fn with(
 ) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(&parsed.cli, &parsed.given, variable)?;
     let export =
-        Export::new(&parsed.cli.export, &parsed.given, &Host::this(), &settings.patterns(), variable);
+        Export::new(&parsed.cli.export, &parsed.given, &Host::this(), &settings.selection(), variable);
     let proc = proc_of(&settings)?;
     let summary = Summary::new(&settings, export.as_ref().ok());
     let remarks = parsed.warnings.iter().cloned().chain(remarks(export.as_ref().ok()));

@@ -57,7 +57,7 @@ async fn dispatch(parsed: &Parsed, started: SystemTime, log: Log) -> Result<Exit
     let Parsed { cli, given, .. } = parsed;
     let settings = || Settings::new(cli, given, variable);
     let export =
-        |settings: &Settings| Export::new(&cli.export, given, &Host::this(), &settings.patterns(), variable);
+        |settings: &Settings| Export::new(&cli.export, given, &Host::this(), &settings.selection(), variable);
     match &cli.command {
         Some(Command::Check(flags)) => check::check(parsed, flags).await,
         Some(Command::Debug(Debug::Dump(flags))) => dump::dump(settings()?, flags.json, flags.agent).await,

@@ -142,9 +142,9 @@ async fn idle(
         "m8refsvr-agent {version}: {nothing}; nothing is collected until it is restarted without that"
     );
     let mut manager = Manager::of_this_process();
-    manager.looked(|| nothing.to_owned());
+    manager.ready(|| nothing.to_owned());
     loop {
-        manager.turns();
+        manager.alive();
         tokio::select! {
             biased;
             // The other end is never dropped before.

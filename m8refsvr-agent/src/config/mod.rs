@@ -65,9 +65,12 @@ impl Settings {
         })
     }
 
-    /// What selects the processes, as the user gave it.
-    pub fn patterns(&self) -> Vec<String> {
-        self.selector.patterns().map(str::to_owned).collect()
+    /// What selects the processes: each pattern with its kind, in an order of their own.
+    pub fn selection(&self) -> Vec<String> {
+        let mut selection: Vec<String> =
+            self.selector.kinds().map(|(kind, text)| format!("{kind} {text}")).collect();
+        selection.sort();
+        selection
     }
 
     /// The flag or variable that named the file of an error of TLS.

@@ -33,9 +33,10 @@ pub fn in_json(text: &str) -> String {
 
 /// A URL whose credentials and query are masked, as they may be secrets.
 pub fn without_secrets(url: &str) -> String {
-    let (place, query) = url.split_once('?').map_or((url, ""), |(place, _)| (place, "?***"));
-    let (scheme, place) = place.split_once("://").map_or(("", place), |(scheme, place)| (scheme, place));
-    let (user, host) = place.rsplit_once('@').map_or(("", place), |(_, host)| ("***@", host));
+    let (scheme, place) = url.split_once("://").map_or(("", url), |(scheme, place)| (scheme, place));
+    // First the credentials: a password may have any character.
+    let (user, place) = place.rsplit_once('@').map_or(("", place), |(_, place)| ("***@", place));
+    let (host, query) = place.split_once('?').map_or((place, ""), |(host, _)| (host, "?***"));
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}{user}{host}{query}")
 }
@@ -50,6 +51,13 @@ fn acts(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_credentials_are_left_whatever_characters_a_password_has() {
+        assert_eq!(without_secrets("http://u:pa?ss@proxy:1"), "http://***@proxy:1");
+        assert_eq!(without_secrets("http://u:p@ss/w@proxy/a?key=b"), "http://***@proxy/a?***");
+        assert_eq!(without_secrets("https://host/a?key=b"), "https://host/a?***");
+    }
 
     #[test]
     fn nothing_in_a_line_acts_and_all_else_stays() {

@@ -121,12 +121,12 @@ pub struct Totals {
     /// 0 where there is no value.
     values: [u64; Counter::ALL.len()],
     /// A bit for each value that there is.
-    known: u16,
+    known: u32,
 }
 
 // Each counter needs a bit of its own: two counters must not share one.
 const _: () = {
-    assert!(Counter::ALL.len() <= u16::BITS as usize);
+    assert!(Counter::ALL.len() <= u32::BITS as usize);
     let mut number = 0;
     while number < Counter::ALL.len() {
         assert!(Counter::ALL[number] as usize == number);
@@ -141,7 +141,7 @@ impl Totals {
         for &counter in Counter::ALL {
             if let Some(value) = value(counter) {
                 totals.values[counter as usize] = value;
-                totals.known |= 1 << counter as u16;
+                totals.known |= 1 << counter as u32;
             }
         }
         totals
@@ -196,7 +196,7 @@ impl Totals {
     }
 
     pub fn get(&self, counter: Counter) -> Option<u64> {
-        (self.known & 1 << counter as u16 != 0).then_some(self.values[counter as usize])
+        (self.known & 1 << counter as u32 != 0).then_some(self.values[counter as usize])
     }
 
     /// User and system CPU time together, nanoseconds.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    bpf::NotTracked,
+    bpf::NoSlot,
     model::counters::{Counter, OriginKind},
     proc::Unreadable,
 };
@@ -86,12 +86,12 @@ impl From<Unreadable> for Reason {
     }
 }
 
-impl From<NotTracked> for Reason {
-    fn from(not_watched: NotTracked) -> Self {
-        match not_watched {
-            NotTracked::NoFreeSlot => Self::NoFreeSlot,
-            NotTracked::OutOfRange => Self::OutOfRange,
-            NotTracked::Gone => Self::Unknown,
+impl From<NoSlot> for Reason {
+    fn from(no_slot: NoSlot) -> Self {
+        match no_slot {
+            NoSlot::NoFreeSlot => Self::NoFreeSlot,
+            NoSlot::OutOfRange => Self::OutOfRange,
+            NoSlot::Gone => Self::Unknown,
         }
     }
 }

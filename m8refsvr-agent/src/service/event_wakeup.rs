@@ -30,7 +30,7 @@ impl EventWakeup {
             // The caller then reads all events.
             Ok(mut ready) => ready.clear_ready(),
             Err(error) => {
-                tracing::warn!("what the programs tell can't be waited for: {error}");
+                tracing::warn!("events of the BPF programs can't be waited for: {error}");
                 return pending().await;
             }
         }

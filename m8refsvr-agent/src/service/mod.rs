@@ -98,7 +98,9 @@ impl Service {
     /// last collection, with the collector, whose BPF programs still count.
     pub async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> Collector {
         let wakeup = EventWakeup::new(&self.collector)
-            .inspect_err(|error| tracing::warn!("what the programs tell is taken in at looks alone: {error}"))
+            .inspect_err(|error| {
+                tracing::warn!("events of the BPF programs are followed at collections alone: {error}")
+            })
             .unwrap_or_default();
         let mut schedule = Schedule::new(self.interval);
         self.collect(None);
@@ -109,7 +111,7 @@ impl Service {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let wait = schedule.wait(now);
             let due = Instant::now() + wait;
-            self.manager.turns();
+            self.manager.alive();
             loop {
                 tokio::select! {
                     biased;
@@ -124,7 +126,7 @@ impl Service {
                     () = sleep_until(due) => break,
                     // The watchdog is notified only in this loop: a collection that hangs or takes too long
                     // sends nothing.
-                    () = self.manager.due() => self.manager.turns(),
+                    () = self.manager.due() => self.manager.alive(),
                     () = wakeup.wait() => self.follow(),
                 }
             }
@@ -151,7 +153,7 @@ impl Service {
                 }
             }
             // The next collection will fail too, and log the error.
-            Err(error) => tracing::debug!("what the programs told can't be followed: {error}"),
+            Err(error) => tracing::debug!("events of the BPF programs can't be followed: {error}"),
         }
     }
 
@@ -226,7 +228,7 @@ impl Service {
                 tracing::info!("{}", found());
             }
         }
-        self.manager.looked(found);
+        self.manager.ready(found);
         for sentence in sample.absences.unsaid(&mut self.said) {
             tracing::warn!("{sentence}");
         }

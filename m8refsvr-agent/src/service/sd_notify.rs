@@ -34,7 +34,7 @@ impl Manager {
     }
 
     /// Sends the status after a collection, if the service manager asked for it. The first one makes the agent ready.
-    pub fn looked(&mut self, status: impl FnOnce() -> String) {
+    pub fn ready(&mut self, status: impl FnOnce() -> String) {
         if !self.listens {
             return;
         }
@@ -50,7 +50,7 @@ impl Manager {
     }
 
     /// Sends a watchdog notification.
-    pub fn turns(&mut self) {
+    pub fn alive(&mut self) {
         if let Some(period) = self.period {
             tell(&[NotifyState::Watchdog]);
             self.next = Instant::now() + period;
@@ -73,7 +73,7 @@ impl Manager {
 
 fn tell(news: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(news) {
-        tracing::debug!("the service manager can't be told anything: {error}");
+        tracing::debug!("the service manager can't be notified: {error}");
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let began = Instant::now();
         manager.due().await;
         assert_eq!(began.elapsed(), Duration::ZERO);
-        manager.turns();
+        manager.alive();
         manager.due().await;
         assert_eq!(began.elapsed(), Duration::from_secs(30));
     }
@@ -96,7 +96,7 @@ mod tests {
     fn the_status_is_made_only_where_a_service_manager_listens() {
         let mut asked = 0;
         for listens in [false, true] {
-            Manager::new(listens, None).looked(|| {
+            Manager::new(listens, None).ready(|| {
                 asked += 1;
                 String::new()
             });
@@ -107,7 +107,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_nobody_waits_for_signs_of_life_none_is_due() {
         let mut manager = Manager::new(true, None);
-        manager.turns();
+        manager.alive();
         let outcome = tokio::time::timeout(Duration::from_secs(86_400), manager.due()).await;
         assert!(outcome.is_err());
     }

@@ -17,8 +17,8 @@ impl Tracker {
         let Some(tracked) = self.tracked.get_mut(tracked).filter(|tracked| tracked.storage.is_none()) else {
             return;
         };
-        let (Some(kernel), Ok(watch)) = (&self.kernel, &tracked.watch) else { return };
-        if !kernel.follows_processes() || kernel.kept_accounting().io() == IoAccounting::default() {
+        let (Some(kernel), Ok(handle)) = (&self.kernel, &tracked.slot) else { return };
+        if !kernel.follows_processes() || !kernel.kept_accounting().read_bytes {
             return;
         }
         let proc = &self.proc;
@@ -46,9 +46,9 @@ impl Tracker {
             })
         };
         let offset =
-            process.and_then(|process| Offset::of(&process, kernel, watch, of_children, patience, buffer));
+            process.and_then(|process| Offset::of(&process, kernel, handle, of_children, patience, buffer));
         // If it exited by now: all of its threads were seen, where a BPF program gave it the slot.
-        tracked.storage = offset.or_else(|| kernel.is_whole(watch).then(Offset::default));
+        tracked.storage = offset.or_else(|| kernel.is_whole(handle).then(Offset::default));
         // What was read before includes the children.
         tracked.activity = Activity::default();
         tracked.is_stale = true;

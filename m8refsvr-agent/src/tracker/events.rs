@@ -85,7 +85,7 @@ impl Tracker {
             // only if `comm` still is what the BPF program saw. Else another event follows.
             Ok(None) => match self.holder(slot) {
                 Some(now) if now.state == ProcessState::Living && self.has_comm(identity, &now.comm) => {
-                    self.deselect(identity, slot);
+                    self.refuse(identity, slot);
                     return Ok(());
                 }
                 _ => None,
@@ -103,23 +103,23 @@ impl Tracker {
             if let Some(found) = names {
                 tracked.rename(found);
             }
-            if !tracked.watch.as_ref().is_ok_and(|watch| watch.slot() == slot) {
-                let old = std::mem::replace(&mut tracked.watch, Ok(kernel.take_over(slot)));
-                old.into_iter().for_each(|watch| kernel.release(watch));
+            if !tracked.slot.as_ref().is_ok_and(|handle| handle.slot() == slot) {
+                let old = std::mem::replace(&mut tracked.slot, Ok(kernel.take_over(slot)));
+                old.into_iter().for_each(|handle| kernel.release(handle));
                 tracked.is_whole = true;
             }
             return;
         }
         let Some(found) = names.or_else(|| self.by_comm(holder)) else {
-            return self.deselect(identity, slot);
+            return self.refuse(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
         let first = Totals::at_exit(&holder.exit.accounting_at_start.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O, which starts at 0 now.
         let block_io = (kernel.variants().block_io != Variant::None).then(Counts::default);
         let first = Some(first.with(Readings { block_io: block_io.as_ref(), ..Readings::default() }));
-        let watch = Ok(kernel.take_over(slot));
-        self.insert(found, first, watch, false);
+        let handle = Ok(kernel.take_over(slot));
+        self.insert(found, first, handle, false);
         self.has_child(holder.parent.map(|parent| parent.0));
     }
 
@@ -144,16 +144,15 @@ impl Tracker {
         })
     }
 
-    /// The process of a slot does not match by all of its names.
-    fn deselect(&mut self, identity: Identity, slot: Slot) {
+    /// The process of a slot does not match by all of its names: takes the slot back.
+    fn refuse(&mut self, identity: Identity, slot: Slot) {
         if self.tracked.contains_key(&identity) {
-            let last = self.read(identity).unwrap_or_default();
-            return self.take_final_values(identity, EndKind::Deselected, last);
+            return self.deselect(identity);
         }
         tracing::debug!("{} in slot {} does not match", identity.pid, slot.number());
         if let Some(kernel) = &mut self.kernel {
-            let watch = kernel.take_over(slot);
-            kernel.release(watch);
+            let handle = kernel.take_over(slot);
+            kernel.release(handle);
         }
     }
 
@@ -169,7 +168,7 @@ impl Tracker {
             }
             match self.tracked.contains_key(&identity) {
                 true => self.take_final_values(identity, EndKind::Exited(Exit::Unknown), Totals::default()),
-                false => self.deselect(identity, slot),
+                false => self.refuse(identity, slot),
             }
             return;
         }
@@ -178,11 +177,11 @@ impl Tracker {
             self.track_slot(slot, &holder, None);
         }
         let Some(kernel) = &mut self.kernel else { return };
-        let tracked = self.tracked.get(&identity).and_then(|tracked| tracked.watch.as_ref().ok());
-        if tracked.is_some_and(|watch| watch.slot() != slot) {
+        let tracked = self.tracked.get(&identity).and_then(|tracked| tracked.slot.as_ref().ok());
+        if tracked.is_some_and(|handle| handle.slot() != slot) {
             // It has another slot by now.
-            let watch = kernel.take_over(slot);
-            return kernel.release(watch);
+            let handle = kernel.take_over(slot);
+            return kernel.release(handle);
         }
         let last = Totals::at_exit(&holder.exit.accounting_at_end.known(kernel.kept_accounting()));
         let offset = self.tracked.get(&identity).and_then(|tracked| tracked.storage);
@@ -209,6 +208,12 @@ impl Tracker {
         }
     }
 
+    /// A tracked process no longer matches, and lives.
+    pub(super) fn deselect(&mut self, identity: Identity) {
+        let last = self.read(identity).unwrap_or_default();
+        self.take_final_values(identity, EndKind::Deselected, last);
+    }
+
     /// Decides by its names whether a process matches.
     fn decide(&mut self, pid: u32, is_counted: bool) -> io::Result<()> {
         match self.find(pid) {
@@ -221,8 +226,7 @@ impl Tracker {
                 if let Some(&identity) = self.ids.get(&pid)
                     && self.is_alive(identity)
                 {
-                    let last = self.read(identity).unwrap_or_default();
-                    self.take_final_values(identity, EndKind::Deselected, last);
+                    self.deselect(identity);
                     // While it had its slot, it could match again without an event.
                     if let Ok(Some(found)) = self.find(pid) {
                         self.start_tracking(found, false, true);

@@ -25,7 +25,7 @@ use m8refsvr_common::{
 };
 
 use crate::{
-    bpf::{Kernel, NotTracked, SlotHandle, SlotProcess, Switches},
+    bpf::{Kernel, NoSlot, SlotHandle, SlotProcess, Switches},
     model::{
         counters::{Counter, Readings, Totals},
         exit::{EndKind, Exit, ProcessEnd},
@@ -103,7 +103,7 @@ pub(crate) struct TrackedProcess {
     /// known.
     pub(crate) first: Option<Totals>,
     /// Its slot, or why it has none.
-    pub(crate) watch: Result<SlotHandle, NotTracked>,
+    pub(crate) slot: Result<SlotHandle, NoSlot>,
     /// Whether a BPF program gave it the slot, so that no thread exited uncounted.
     is_whole: bool,
     /// Where it has tracked children: how to read its I/O without theirs.
@@ -229,13 +229,13 @@ impl Tracker {
     pub(crate) fn vanished(&mut self, identity: Identity) -> bool {
         let Some(tracked) = self.tracked.get_mut(&identity) else { return false };
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
-        if let (Some(kernel), Ok(watch)) = (&self.kernel, &tracked.watch)
+        if let (Some(kernel), Ok(handle)) = (&self.kernel, &tracked.slot)
             && self.proc.hides_processes()
-            && kernel.slot(Tgid(identity.pid)) == Some(watch.slot())
+            && kernel.slot(Tgid(identity.pid)) == Some(handle.slot())
         {
             return true;
         }
-        if !follows || tracked.watch.is_err() || std::mem::replace(&mut tracked.was_gone, true) {
+        if !follows || tracked.slot.is_err() || std::mem::replace(&mut tracked.was_gone, true) {
             self.take_final_values(identity, EndKind::Exited(Exit::Unknown), Totals::default());
         }
         false
@@ -250,8 +250,8 @@ impl Tracker {
             tracked.is_counted |= is_counted;
             return;
         }
-        let watch = self.count_in_kernel(identity);
-        let now = if is_now { self.read_with(identity, watch.as_ref().ok()) } else { None };
+        let handle = self.count_in_kernel(identity);
+        let now = if is_now { self.read_with(identity, handle.as_ref().ok()) } else { None };
         // An exec deselects a process where only the agent can see that the new program matches too. Then it continues
         // where it stopped.
         let just_now = |over: &&ProcessEnd| self.boot.time(since_boot()) <= over.at + AT_ONCE;
@@ -262,21 +262,22 @@ impl Tracker {
             (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
             (_, now) => now,
         };
-        self.insert(found, first, watch, is_counted);
+        self.insert(found, first, handle, is_counted);
     }
 
     fn insert(
         &mut self,
         found: Match,
         first: Option<Totals>,
-        watch: Result<SlotHandle, NotTracked>,
+        handle: Result<SlotHandle, NoSlot>,
         is_counted: bool,
     ) {
         let Match { identity, group, name, executable, invocation, .. } = found;
-        tracing::debug!("{name:?} {} began to match, {watch:?}", identity.pid);
+        tracing::debug!("{name:?} {} began to match, {handle:?}", identity.pid);
         let (storage, was_gone) = (None, false);
-        let is_given = |watch: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(watch));
-        let is_whole = watch.as_ref().is_ok_and(is_given);
+        let is_given =
+            |handle: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(handle));
+        let is_whole = handle.as_ref().is_ok_and(is_given);
         let first = if self.is_young(&identity) { Some(Totals::of(|_| Some(0))) } else { first };
         let tracked = TrackedProcess {
             identity,
@@ -286,7 +287,7 @@ impl Tracker {
             attributes: None,
             group,
             first,
-            watch,
+            slot: handle,
             is_whole,
             storage,
             is_counted,
@@ -315,14 +316,15 @@ impl Tracker {
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let TrackedProcess { name, executable, group, first, watch, is_whole, is_counted, .. } = tracked;
-        tracing::debug!("{name:?} {} is over: {how:?}, {watch:?}", identity.pid);
+        let TrackedProcess { name, executable, group, first, slot: handle, is_whole, is_counted, .. } =
+            tracked;
+        tracing::debug!("{name:?} {} is over: {how:?}, {handle:?}", identity.pid);
         let mut last = last;
-        match (&mut self.kernel, watch) {
-            (Some(kernel), Ok(watch)) => {
+        match (&mut self.kernel, handle) {
+            (Some(kernel), Ok(handle)) => {
                 let variants = kernel.variants();
                 if variants.context_switches != Variant::None {
-                    let mut counts = kernel.totals(&watch);
+                    let mut counts = kernel.totals(&handle);
                     // The kernel's accounting has the last switch of a thread a moment before the BPF program. If the
                     // thread was reaped in between, the counter lacks that switch.
                     if is_whole && matches!(how, EndKind::Exited(_)) {
@@ -334,9 +336,9 @@ impl Tracker {
                     let switches = Switches::from(&counts);
                     last = last.with(Readings { switches: Some(&switches), block_io, ..Readings::default() });
                 }
-                kernel.release(watch);
+                kernel.release(handle);
             }
-            (Some(kernel), Err(NotTracked::NoFreeSlot)) if !is_counted => kernel.count_no_free_slot(),
+            (Some(kernel), Err(NoSlot::NoFreeSlot)) if !is_counted => kernel.count_no_free_slot(),
             _ => {}
         }
         let start = of_ticks(identity.start_ticks);

@@ -4,7 +4,7 @@ use m8refsvr_common::{signal::Variant, slot::Tgid};
 
 use crate::tracker::{Match, Tracker};
 use crate::{
-    bpf::{NotTracked, SlotHandle, Switches},
+    bpf::{NoSlot, SlotHandle, Switches},
     model::{
         counters::{Readings, Totals},
         sample::Identity,
@@ -71,23 +71,23 @@ impl Tracker {
     pub(super) fn read(&mut self, identity: Identity) -> Option<Totals> {
         let process = self.proc.process(identity.pid).ok()?;
         let tracked = self.tracked.get(&identity);
-        let watched = self.kernel.as_ref().zip(tracked.and_then(|tracked| tracked.watch.as_ref().ok()));
+        let in_kernel = self.kernel.as_ref().zip(tracked.and_then(|tracked| tracked.slot.as_ref().ok()));
         let offset = tracked.and_then(|tracked| tracked.storage);
-        let io = storage_io::read(&process, offset, watched, &mut self.buffer).ok();
+        let io = storage_io::read(&process, offset, in_kernel, &mut self.buffer).ok();
         let stat = Stat::read(&process, &mut self.buffer).ok()?;
         (stat.start_ticks == identity.start_ticks)
             .then(|| Totals::read(Readings { stat: Some(&stat), io: io.as_ref(), ..Readings::default() }))
     }
 
     /// The counters of a process now.
-    pub(super) fn read_with(&mut self, identity: Identity, watch: Option<&SlotHandle>) -> Option<Totals> {
+    pub(super) fn read_with(&mut self, identity: Identity, handle: Option<&SlotHandle>) -> Option<Totals> {
         let totals = self.read(identity)?;
-        let Some((kernel, watch)) = self.kernel.as_ref().zip(watch) else { return Some(totals) };
+        let Some((kernel, handle)) = self.kernel.as_ref().zip(handle) else { return Some(totals) };
         let variants = kernel.variants();
         if variants.context_switches == Variant::None {
             return Some(totals);
         }
-        let counts = kernel.totals(watch);
+        let counts = kernel.totals(handle);
         let block_io = (variants.block_io != Variant::None).then_some(&counts);
         Some(totals.with(Readings {
             switches: Some(&Switches::from(&counts)),
@@ -97,9 +97,9 @@ impl Tracker {
     }
 
     /// Gives a process a slot, so that the BPF programs count for it.
-    pub(super) fn count_in_kernel(&mut self, identity: Identity) -> Result<SlotHandle, NotTracked> {
-        let Some(kernel) = &mut self.kernel else { return Err(NotTracked::Gone) };
-        let process = self.proc.process(identity.pid).map_err(|_| NotTracked::Gone)?;
+    pub(super) fn count_in_kernel(&mut self, identity: Identity) -> Result<SlotHandle, NoSlot> {
+        let Some(kernel) = &mut self.kernel else { return Err(NoSlot::Gone) };
+        let process = self.proc.process(identity.pid).map_err(|_| NoSlot::Gone)?;
         let buffer = &mut self.buffer;
         kernel.track(Tgid(identity.pid), identity.start_ticks, || {
             let read = ThreadSwitches::read(&process, buffer).ok()?;
@@ -113,22 +113,22 @@ impl Tracker {
         if self.kernel.is_none() {
             return;
         }
-        let unwatched = self
+        let without_slot = self
             .tracked
             .values()
-            .filter(|tracked| matches!(tracked.watch, Err(NotTracked::NoFreeSlot | NotTracked::Gone)));
-        let unwatched: Vec<Identity> = unwatched.map(|tracked| tracked.identity).collect();
+            .filter(|tracked| matches!(tracked.slot, Err(NoSlot::NoFreeSlot | NoSlot::Gone)));
+        let without_slot: Vec<Identity> = without_slot.map(|tracked| tracked.identity).collect();
         let mut is_full = false;
-        for identity in unwatched {
-            let watch = if is_full { Err(NotTracked::NoFreeSlot) } else { self.count_in_kernel(identity) };
-            is_full = matches!(watch, Err(NotTracked::NoFreeSlot));
+        for identity in without_slot {
+            let handle = if is_full { Err(NoSlot::NoFreeSlot) } else { self.count_in_kernel(identity) };
+            is_full = matches!(handle, Err(NoSlot::NoFreeSlot));
             let (Some(kernel), Some(tracked)) = (&self.kernel, self.tracked.get_mut(&identity)) else {
                 continue;
             };
             if is_full && !std::mem::replace(&mut tracked.is_counted, true) {
                 kernel.count_no_free_slot();
             }
-            tracked.watch = watch;
+            tracked.slot = handle;
         }
     }
 }

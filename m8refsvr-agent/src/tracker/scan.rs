@@ -15,34 +15,34 @@ use crate::{
     proc::Unreadable,
 };
 
-/// How often it is asked for processes that have come since, at most.
+/// The most passes of one scan: each finds the processes that started during the one before.
 const SCANS: usize = 5;
 
 impl Tracker {
     /// Scans all processes.
     pub(super) fn scan(&mut self, follows: bool) -> io::Result<()> {
         let is_first = self.scanned.is_none();
-        // What is lost from now on may be of a process that this collection has passed already.
+        // An event that is dropped from now on may be about a process that this scan has passed already.
         self.is_incomplete = false;
-        let mut looked_at = HashSet::new();
-        let mut outcome = self.scan_all(follows, is_first, &mut looked_at);
-        // A process that was found had no slot until then, so that nobody told of the children that it forked.
+        let mut seen_pids = HashSet::new();
+        let mut outcome = self.scan_all(follows, is_first, &mut seen_pids);
+        // A process that was found had no slot until then, so that no event reported its children.
         for _ in 1..SCANS {
             if !follows || !matches!(outcome, Ok(1..)) {
                 break;
             }
-            outcome = self.scan_all(follows, is_first, &mut looked_at);
+            outcome = self.scan_all(follows, is_first, &mut seen_pids);
         }
         self.is_incomplete |= outcome.is_err();
         outcome.map(|_| ())
     }
 
-    /// Looks at those that were not looked at yet; how many match that nobody told of.
-    fn scan_all(&mut self, follows: bool, is_first: bool, looked_at: &mut HashSet<u32>) -> io::Result<u64> {
-        let is_again = !looked_at.is_empty();
+    /// One pass over the processes that are not in `seen_pids`. Returns how many new ones match.
+    fn scan_all(&mut self, follows: bool, is_first: bool, seen_pids: &mut HashSet<u32>) -> io::Result<u64> {
+        let is_again = !seen_pids.is_empty();
         let mut hidden = MissingValues::default();
         let mut pids = self.proc.pids()?;
-        pids.retain(|&pid| looked_at.insert(pid));
+        pids.retain(|&pid| seen_pids.insert(pid));
         pids.sort_unstable();
         if self.proc.hides_processes() {
             hidden.hidden_by_mount();
@@ -60,22 +60,19 @@ impl Tracker {
                 Err(Unreadable::Denied | Unreadable::Unknown) => hidden.hide(),
             }
         }
-        // What happened in the meantime is told already, and what was not told is found in the maps.
+        // The events have what happened in the meantime, and the maps have what no event reported.
         if follows {
             self.follow()?;
             self.reconcile()?;
         }
-        // First those that are over, so that their slots are free for those that have come.
+        // Ended processes first, so that their slots are free for new ones.
         let unseen: Vec<Identity> =
             self.tracked.keys().filter(|identity| !seen.contains(identity)).copied().collect();
         for identity in unseen.into_iter().filter(|_| !is_again) {
             if self.is_alive(identity) {
                 match self.find(identity.pid) {
                     Ok(Some(now)) if now.identity == identity => continue,
-                    Ok(None) => {
-                        let last = self.read(identity).unwrap_or_default();
-                        self.take_final_values(identity, EndKind::Deselected, last);
-                    }
+                    Ok(None) => self.deselect(identity),
                     _ => continue,
                 }
             } else if follows {
@@ -90,7 +87,7 @@ impl Tracker {
         let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
         for one in found {
             let is_new = !self.tracked.contains_key(&one.identity);
-            // One that is over since is not taken in again.
+            // A process that ended since is not tracked again.
             if is_new && !(follows && self.ended.iter().any(|over| over.identity == one.identity)) {
                 self.discovery_missed += u64::from(follows && !is_first);
                 new += 1;
@@ -105,7 +102,7 @@ impl Tracker {
         Ok(new)
     }
 
-    /// Finds in the maps what was not told.
+    /// Finds in the maps what no event reported.
     fn reconcile(&mut self) -> io::Result<()> {
         let Some(kernel) = &self.kernel else { return Ok(()) };
         for slot in kernel.tracked_slots() {
@@ -113,7 +110,7 @@ impl Tracker {
             let is_known = self
                 .tracked
                 .get(&holder.identity())
-                .is_some_and(|tracked| tracked.watch.as_ref().is_ok_and(|watch| watch.slot() == slot));
+                .is_some_and(|tracked| tracked.slot.as_ref().is_ok_and(|handle| handle.slot() == slot));
             if !is_known && holder.state == ProcessState::Living {
                 self.slot_tracked(slot)?;
             }

@@ -64,6 +64,12 @@ impl Selector {
         self.patterns.iter().map(|pattern| pattern.text.as_str())
     }
 
+    /// The patterns with their kinds: `name` or `regex`.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let kind = |pattern: &Pattern| if pattern.is_name { "name" } else { "regex" };
+        self.patterns.iter().map(move |pattern| (kind(pattern), pattern.text.as_str()))
+    }
+
     /// What of it can be decided by a process's `comm` alone, whatever its other names are.
     pub fn comms(&self) -> Comms {
         let is_simple = |pattern: &&Pattern| pattern.is_name && pattern.text.is_ascii();

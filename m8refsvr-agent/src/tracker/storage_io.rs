@@ -53,7 +53,7 @@ impl Offset {
     pub(crate) fn of(
         process: &Process,
         kernel: &Kernel,
-        watch: &SlotHandle,
+        handle: &SlotHandle,
         of_children: impl Fn() -> Option<StorageIo>,
         patience: &mut Patience,
         buffer: &mut Vec<u8>,
@@ -61,7 +61,7 @@ impl Offset {
         for _ in 0..ATTEMPTS {
             let children = patience.wait_for(&of_children)?;
             let all = io::read(process, buffer).ok()?;
-            let own = own(process, kernel, watch, buffer).ok()?;
+            let own = own(process, kernel, handle, buffer).ok()?;
             if of_children() == Some(children) {
                 // The kernel adds nothing for children that it reaps itself.
                 return Some(Self(all.zip(own, u64::saturating_sub).zip(children, u64::saturating_sub)));
@@ -80,13 +80,13 @@ impl Offset {
 pub(crate) fn read(
     process: &Process,
     offset: Option<Offset>,
-    watched: Option<(&Kernel, &SlotHandle)>,
+    in_kernel: Option<(&Kernel, &SlotHandle)>,
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
-    let Some((offset, (kernel, watch))) = offset.zip(watched) else {
+    let Some((offset, (kernel, handle))) = offset.zip(in_kernel) else {
         return io::read(process, buffer);
     };
-    let own = own(process, kernel, watch, buffer)?;
+    let own = own(process, kernel, handle, buffer)?;
     Ok(offset.with(own))
 }
 
@@ -94,17 +94,17 @@ pub(crate) fn read(
 fn own(
     process: &Process,
     kernel: &Kernel,
-    watch: &SlotHandle,
+    handle: &SlotHandle,
     buffer: &mut Vec<u8>,
 ) -> Result<StorageIo, Unreadable> {
     for _ in 0..ATTEMPTS {
-        let Some(before) = kernel.own_io(watch) else {
+        let Some(before) = kernel.own_io(handle) else {
             // The last steps of a thread take microseconds.
             std::thread::yield_now();
             continue;
         };
         let threads = io::read_threads(process, buffer)?;
-        if kernel.own_io(watch) == Some(before) {
+        if kernel.own_io(handle) == Some(before) {
             return Ok(threads.plus(before));
         }
     }

@@ -110,3 +110,29 @@ fn the_proxy_is_named_with_its_variable_and_without_its_credentials() {
     let (_, out, _) = run_with(&arguments, &[proxy, ("NO_PROXY", ".invalid")]);
     assert!(!out.contains("through the proxy"), "{out}");
 }
+
+#[test]
+fn no_secret_is_in_the_settings_that_check_shows_however_wrong_they_are() {
+    let secrets = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic secret=="),
+        ("INSTANA_AGENT_HOST", "http://user:secret@host"),
+        ("HTTPS_PROXY", "http://user:sec?secret@proxy:1"),
+    ];
+    for arguments in [&["check", "--ebpf", "off"][..], &["check", "--ebpf", "off", "--json"]] {
+        for secret in secrets {
+            let (_, out, said) = run_with(arguments, &[secret]);
+            assert!(
+                out.contains(secret.0) && !out.contains("secret") && !said.contains("secret"),
+                "{out}{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn variables_count_also_before_two_dashes() {
+    let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://user:secret@127.0.0.1:1");
+    let (code, out, said) = run_with(&["--once", "--sample", "0.01", "--"], &[variable]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(variable.0) && !format!("{out}{said}").contains("secret"), "{said}");
+}

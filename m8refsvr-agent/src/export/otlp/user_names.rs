@@ -137,7 +137,7 @@ fn start(lookup: Lookup) -> Option<mpsc::Sender<Question>> {
     let thread = std::thread::Builder::new().name("user-names".into()).spawn(answer_all);
     thread
         .inspect_err(|error| {
-            tracing::debug!("users are told by their ids, as no thread can be started: {error}")
+            tracing::debug!("users are exported by their ids, as no thread can be started: {error}")
         })
         .ok()?;
     Some(questions)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use m8refsvr_agent::{
-    bpf::{Kernel, NotTracked, Options, Switches},
+    bpf::{Kernel, NoSlot, Options, Switches},
     proc::{Proc, stat::Stat},
 };
 use m8refsvr_common::slot::Tgid;
@@ -50,7 +50,7 @@ fn released() {
     kernel.events();
     let slots = [&loads[0], &loads[1]].map(|load| watch(&mut kernel, load).unwrap().slot());
     assert_ne!(slots[0], slots[1]);
-    assert_eq!(watch(&mut kernel, &loads[2]), Err(NotTracked::NoFreeSlot));
+    assert_eq!(watch(&mut kernel, &loads[2]), Err(NoSlot::NoFreeSlot));
 }
 
 const EXCHANGED: Case = Case::new(

@@ -11,6 +11,7 @@ use crate::{
     collecting::{collector, collector_of_proc, collector_with, of},
     counted::Counted as _,
     load::Load,
+    release,
     taskstats::Taskstats,
 };
 
@@ -44,8 +45,35 @@ const EQUAL_THE_KERNELS_CLASSIC: Case =
         equal_the_kernels(SwitchVariant::Classic)
     });
 
-fn equal_the_kernels(form: SwitchVariant) {
-    let options = Options { capacity: 16, bpf_fs: None, switch_variants: vec![form], ..Options::default() };
+/// How switches are compared with the kernel's own.
+#[derive(Clone, Copy)]
+enum Compared {
+    /// Voluntary and involuntary ones each.
+    ByKind,
+    /// All together, and none too many that are voluntary.
+    Together,
+}
+
+impl Compared {
+    /// Before Linux 5.18 the classic tracepoint reads the state of a thread that another CPU may be waking just then
+    /// (`TASK_WAKING`, set by `try_to_wake_up` in `kernel/sched/core.c`), and shows it as that of a running thread.
+    fn of(variant: SwitchVariant) -> Self {
+        let is_read_late = variant == SwitchVariant::Classic && release() < [5, 18];
+        if is_read_late { Self::Together } else { Self::ByKind }
+    }
+
+    fn is_same(self, seen: Switches, truth: Switches) -> bool {
+        match self {
+            Self::ByKind => seen == truth,
+            Self::Together => seen.all() == truth.all() && seen.voluntary <= truth.voluntary,
+        }
+    }
+}
+
+fn equal_the_kernels(variant: SwitchVariant) {
+    let compared = Compared::of(variant);
+    let options =
+        Options { capacity: 16, bpf_fs: None, switch_variants: vec![variant], ..Options::default() };
     let mut collector = collector_with("M8RefSvr_switch", &options);
     let accounting = Taskstats::connect().unwrap();
     let mut load = Load::start("M8RefSvr_switch");
@@ -64,8 +92,16 @@ fn equal_the_kernels(form: SwitchVariant) {
         let is_between = |kind: fn(&Switches) -> u64| {
             (kind(&before).saturating_sub(in_flight)..=kind(&after)).contains(&kind(&seen))
         };
-        assert!(is_between(|switches| switches.voluntary), "{before:?} {seen:?} {after:?}");
-        assert!(is_between(|switches| switches.involuntary), "{before:?} {seen:?} {after:?}");
+        let is_right = match compared {
+            Compared::ByKind => {
+                is_between(|switches| switches.voluntary) && is_between(|switches| switches.involuntary)
+            }
+            Compared::Together => {
+                // One of each kind on each other CPU.
+                (before.all().saturating_sub(2 * in_flight)..=after.all()).contains(&seen.all())
+            }
+        };
+        assert!(is_right, "{before:?} {seen:?} {after:?}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(seen.voluntary > 50 && seen.involuntary > 50, "it did not work: {seen:?}");
@@ -73,7 +109,7 @@ fn equal_the_kernels(form: SwitchVariant) {
     // These end, and others after them.
     load.run("stop-switching");
     load.run("switch 4 50");
-    equals_usage(&mut collector, &mut load);
+    equals_usage_as(compared, &mut collector, &mut load);
     let accounted = accounting.of(pid).unwrap();
     let seen = collect(&mut collector, pid);
     if accounted.voluntary < before.voluntary {
@@ -81,6 +117,10 @@ fn equal_the_kernels(form: SwitchVariant) {
         return;
     }
     // What the eight threads did on their way out taskstats do not see.
+    let Compared::ByKind = compared else {
+        assert!((0..=16).contains(&seen.all().wrapping_sub(accounted.all())), "{seen:?} {accounted:?}");
+        return;
+    };
     assert!(accounted.voluntary <= seen.voluntary && accounted.involuntary <= seen.involuntary);
     assert!(seen.voluntary - accounted.voluntary <= 8, "{seen:?} {accounted:?}");
     assert!(seen.involuntary - accounted.involuntary <= 8, "{seen:?} {accounted:?}");
@@ -136,6 +176,10 @@ fn living_threads() {
 /// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
 /// the next command, which is one switch, is collected, and asks again.
 fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
+    equals_usage_as(Compared::ByKind, collector, load)
+}
+
+fn equals_usage_as(compared: Compared, collector: &mut Collector, load: &mut Load) -> Switches {
     let mut before = load.switches();
     for attempt in 0..1000 {
         if attempt >= 100 {
@@ -146,11 +190,11 @@ fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
         let after = load.switches();
         let waited_once = after.voluntary == before.voluntary + 1 && seen != before;
         if waited_once && after.involuntary == before.involuntary {
-            assert_eq!(seen, after);
+            assert!(compared.is_same(seen, after), "{seen:?} {after:?}");
             return seen;
         }
         // Where it is preempted each time, as we wake, that is before we collect, or else once more.
-        if waited_once && attempt >= 500 && seen == after {
+        if waited_once && attempt >= 500 && compared.is_same(seen, after) {
             return seen;
         }
         before = after;

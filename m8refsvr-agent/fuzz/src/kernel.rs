@@ -19,7 +19,7 @@ use m8refsvr_agent::{
     model::{
         counters::Totals,
         exit::{EndKind, Exit, ProcessEnd},
-        sample::Identity,
+        identity::Identity,
     },
 };
 use m8refsvr_common::{

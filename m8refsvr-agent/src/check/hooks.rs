@@ -1,6 +1,6 @@
 //! The kernel's side: the BPF programs are really loaded and attached, for a moment.
 
-use super::{Finding, verdict::counted};
+use super::{finding::Finding, verdict::counted};
 use crate::{
     bpf::{Hook, Kernel, Options, SKIPPED},
     cli::Ebpf,

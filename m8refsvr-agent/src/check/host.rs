@@ -12,7 +12,7 @@ use rustix::{
     thread::CapabilitySet,
 };
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     bpf::{
         btf::{Btf, VMLINUX},

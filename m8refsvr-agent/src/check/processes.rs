@@ -1,6 +1,6 @@
 //! The processes that match, and what of them can be read. One collection, with /proc alone.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     collector::Collector,
     model::counters::Counter,

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Finding;
+use super::finding::Finding;
 use crate::export::otlp::{
     Client, ExportError, ProcessMessages, Protocol, Proxy, Receiver, Resource, connect, probe,
 };

@@ -1,6 +1,6 @@
 //! What all findings together say, in one sentence.
 
-use super::{Finding, Mark};
+use super::finding::{Finding, Mark};
 
 /// What becomes of exports.
 #[derive(Clone, Debug)]

@@ -19,8 +19,9 @@ use crate::{
     },
     model::{
         exit::ProcessEnd,
+        identity::Identity,
         missing::MissingValues,
-        sample::{Identity, ProcessSample, Sample},
+        sample::{ProcessSample, Sample},
         source::{Source, Sources, WITHOUT_PROGRAMS},
     },
     proc::{Proc, Unreadable, process_attributes::AttributeSet},

@@ -7,7 +7,8 @@ use crate::{
     metrics::accumulator::Accumulator,
     model::{
         counters::{Account, Totals},
-        sample::{Identity, ProcessSample, Sample},
+        identity::Identity,
+        sample::{ProcessSample, Sample},
     },
 };
 

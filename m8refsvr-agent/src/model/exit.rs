@@ -7,7 +7,7 @@ use std::{
 
 use m8refsvr_common::record::OOM_VICTIM;
 
-use crate::model::{counters::Totals, sample::Identity};
+use crate::model::{counters::Totals, identity::Identity};
 
 /// A process that exited or was deselected.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ pub(crate) mod counter_table;
 pub mod counters;
 pub(crate) mod cpu_time;
 pub mod exit;
+pub mod identity;
 pub mod limit_utilization;
 pub mod missing;
 pub mod sample;

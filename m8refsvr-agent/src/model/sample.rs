@@ -8,18 +8,11 @@ use std::{
 
 use crate::{
     model::{
-        counters::Totals, exit::ProcessEnd, limit_utilization::LimitUtilization, missing::MissingValues,
+        counters::Totals, exit::ProcessEnd, identity::Identity, limit_utilization::LimitUtilization,
+        missing::MissingValues,
     },
     proc::process_attributes::ProcessAttributes,
 };
-
-/// Identifies a process for good: the kernel may reuse its ID, but not with the same start time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    pub pid: u32,
-    /// Start in clock ticks after boot.
-    pub start_ticks: u64,
-}
 
 /// One collection over all tracked processes, sorted by process ID.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::{
     model::{
         counters::{Readings, Totals},
         exit::{EndKind, Exit},
-        sample::Identity,
+        identity::Identity,
     },
     proc::{Unreadable, identity::Names},
     sys::boot_clock::{of_ticks, since_boot},

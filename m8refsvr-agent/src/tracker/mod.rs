@@ -29,8 +29,8 @@ use crate::{
     model::{
         counters::{Counter, Readings, Totals},
         exit::{EndKind, Exit, ProcessEnd},
+        identity::Identity,
         missing::MissingValues,
-        sample::Identity,
     },
     proc::{
         Proc, Process,

@@ -7,7 +7,7 @@ use crate::{
     bpf::{NoSlot, SlotHandle, Switches},
     model::{
         counters::{Readings, Totals},
-        sample::Identity,
+        identity::Identity,
     },
     proc::{
         Process, Unreadable,

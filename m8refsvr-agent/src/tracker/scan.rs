@@ -9,8 +9,8 @@ use crate::{
     model::{
         counters::Totals,
         exit::{EndKind, Exit},
+        identity::Identity,
         missing::MissingValues,
-        sample::Identity,
     },
     proc::Unreadable,
 };

@@ -13,7 +13,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::Finding;
+use super::finding::Finding;
 
 pub const UNIT: &str = "m8refsvr-agent.service";
 

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use self::values::Values;
+use self::values::{Values, rounded};
 use crate::{
     model::{
         counters::{Counter, OriginKind, Totals},
@@ -224,12 +224,6 @@ fn milliseconds(time: SystemTime) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "bytes of a machine's memory are below 2^53")]
 fn float(value: u64) -> f64 {
     value as f64
-}
-
-/// Rounds to this many decimal places.
-fn rounded(value: f64, digits: i32) -> f64 {
-    let factor = 10_f64.powi(digits);
-    (value * factor).round() / factor
 }
 
 #[cfg(test)]

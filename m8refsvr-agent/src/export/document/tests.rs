@@ -10,11 +10,9 @@ use crate::{
         counters::Readings,
         cpu_time::nanoseconds,
         exit::Exit,
+        identity::Identity,
         limit_utilization::LimitUtilization,
-        sample::{
-            Identity,
-            fixtures::{ended, vanished},
-        },
+        sample::fixtures::{ended, vanished},
     },
     proc::io::StorageIo,
 };

@@ -2,7 +2,6 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::rounded;
 use crate::{
     model::{
         counters::{Counter, Totals},
@@ -157,4 +156,10 @@ impl Serialize for Values {
         }
         map.end()
     }
+}
+
+/// Rounds to this many decimal places.
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
+    let factor = 10_f64.powi(digits);
+    (value * factor).round() / factor
 }

@@ -25,9 +25,9 @@ use tokio::{
 };
 
 use super::{
-    exporter::RENEWAL,
     instruments::SCOPE,
     resource::Resource,
+    retry::{FIRST_RETRY, LAST_RETRY, LONGEST_PAUSE, RENEWAL},
     transport::{Client, ExportError, Records},
 };
 use crate::{
@@ -46,8 +46,6 @@ const QUEUE: usize = 1000;
 const BATCH: usize = 256;
 /// How long to wait for further records, which often follow at once.
 const GATHERING: Duration = Duration::from_millis(200);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
 
 pub struct ExitEvents {
     logger: SdkLogger,
@@ -218,7 +216,7 @@ impl LogSender {
             if is_last || !error.is_retryable() {
                 return false;
             }
-            let pause = error.after().unwrap_or_default().max(wait).min(super::exporter::LONGEST_PAUSE);
+            let pause = error.after().unwrap_or_default().max(wait).min(LONGEST_PAUSE);
             tokio::select! {
                 () = sleep(pause) => {}
                 // The agent stops: one more attempt, without waiting.

@@ -14,7 +14,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Client, Dropped, ExportError, Payload, ProcessMessages, messages, transport::Rejected};
+use super::{
+    Client, Dropped, ExportError, Payload, ProcessMessages, messages,
+    retry::{FIRST_RETRY, LAST_RETRY, LONGEST_PAUSE, RENEWAL},
+    transport::Rejected,
+};
 use crate::{
     logging::{
         throttle::{Notice, Throttle},
@@ -22,14 +26,6 @@ use crate::{
     },
     metrics::report::Exports,
 };
-
-/// The first wait before the same report is tried again. It doubles each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// Time limit for reading renewed certificates.
-pub(super) const RENEWAL: Duration = Duration::from_secs(1);
-/// The longest pause that a receiver can ask for.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// The newest report, as the service hands it over.
 #[derive(Clone, Debug, Default)]

@@ -9,6 +9,7 @@ mod exporter;
 mod instruments;
 mod messages;
 mod resource;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -11,7 +11,8 @@ use crate::{
     model::{
         counters::{Account, Totals},
         exit::EndKind,
-        sample::{Identity, Sample},
+        identity::Identity,
+        sample::Sample,
     },
     sys::boot_clock::of_ticks,
 };

@@ -9,10 +9,10 @@ use crate::{member::Member, table::table};
 /// Calls the macro `$callback` with all rows: the field, the path of its member in `task_struct`, and that in
 /// `signal_struct`.
 ///
-/// The rows of `io` are members of `task_io_accounting`. A kernel that was built without them lacks them one by one
-/// (`CONFIG_TASK_IO_ACCOUNTING`, `CONFIG_TASK_XACCT`). When a process waits for the end of a child, the kernel adds the
-/// child's values to the process's `signal_struct` (`wait_task_zombie` in `kernel/exit.c`); with the other rows it
-/// does not.
+/// The rows of `io` are members of `task_io_accounting`, in the order of the lines of `/proc/PID/io`. A kernel that
+/// was built without them lacks them one by one (`CONFIG_TASK_IO_ACCOUNTING`, `CONFIG_TASK_XACCT`). When a process waits
+/// for the end of a child, the kernel adds the child's values to the process's `signal_struct` (`wait_task_zombie` in
+/// `kernel/exit.c`); with the other rows it does not.
 #[macro_export]
 macro_rules! accounting {
     ($callback:ident) => {
@@ -99,12 +99,6 @@ macro_rules! define {
             pub fn io(self) -> IoAccounting<T> {
                 IoAccounting { $($io_field: self.$io_field,)+ }
             }
-
-            /// With these values in place of its own.
-            #[must_use]
-            pub fn with_io(self, io: IoAccounting<T>) -> Self {
-                Self { $($io_field: io.$io_field,)+ ..self }
-            }
         }
     };
 }
@@ -155,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn values_of_io_are_taken_out_and_put_back() {
+    fn values_of_io_are_taken_out() {
+        let values = Accounting { runtime: 7, read_bytes: 3, ..Accounting::default() };
+        assert_eq!(values.io(), IoAccounting { read_bytes: 3, ..IoAccounting::default() });
         let io = IoAccounting { write_bytes: u64::MAX, ..IoAccounting::all(3) };
-        let values = Accounting { runtime: 7, ..Accounting::default() }.with_io(io);
-        assert_eq!((values.runtime, values.read_bytes, values.io()), (7, 3, io));
         assert_eq!(io.plus(io), IoAccounting { write_bytes: u64::MAX - 1, ..IoAccounting::all(6) });
     }
 }

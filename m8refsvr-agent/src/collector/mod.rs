@@ -18,6 +18,7 @@ use crate::{
         process_reader::{Missing, ProcessReader},
     },
     model::{
+        counters::{OriginKind, Totals},
         exit::ProcessEnd,
         identity::Identity,
         missing::MissingValues,
@@ -180,7 +181,7 @@ impl Collector {
         for tracked in tracked.values_mut().filter(|tracked| tracked.is_stale) {
             let place = processes.iter_mut().find(|process| process.identity == tracked.identity);
             let Some(place) = place else { continue };
-            place.counters = place.counters.without_io();
+            place.counters = place.counters.with_values_of(&Totals::default(), &[OriginKind::Io]);
             let mut missing = Missing::default();
             if let Ok((process, _)) = reader.read(tracked, &mut missing) {
                 *place = process;

@@ -155,7 +155,7 @@ macro_rules! catalogue {
 
 macro_rules! of_counters {
     ($($metric:literal [$unit:literal] $description:literal by $attribute:literal {
-        $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $at_exit:expr;)+
+        $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $accounted:expr;)+
     })+) => {
         /// A metric for each row of the counter table.
         const COUNTERS: &[Metric] = &[$(

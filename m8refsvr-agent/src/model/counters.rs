@@ -27,7 +27,7 @@ pub enum Origin {
 
 macro_rules! counters {
     ($($metric:literal [$unit:literal] $description:literal by $attribute:literal {
-        $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $at_exit:expr;)+
+        $($(#[$doc:meta])* $name:ident: $value:literal, $key:literal, $origin:ident($read:expr), $accounted:expr;)+
     })+) => {
         /// A value of a process that only grows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +61,9 @@ macro_rules! counters {
             }
 
             /// Where the kernel's accounting has it.
-            fn at_exit(self) -> fn(&Accounting<Option<u64>>) -> Option<u64> {
+            fn accounted(self) -> fn(&Accounting<Option<u64>>) -> Option<u64> {
                 match self {
-                    $($(Self::$name => $at_exit,)+)+
+                    $($(Self::$name => $accounted,)+)+
                 }
             }
         }
@@ -156,30 +156,27 @@ impl Totals {
         })
     }
 
-    /// The kernel's accounting of an exited process; `None` for what the kernel does not keep.
-    pub(crate) fn at_exit(accounting: &Accounting<Option<u64>>) -> Self {
-        Self::of(|counter| counter.at_exit()(accounting))
+    /// What the kernel's accounting has of a process; `None` for what the kernel does not keep.
+    pub(crate) fn accounted(accounting: &Accounting<Option<u64>>) -> Self {
+        Self::of(|counter| counter.accounted()(accounting))
     }
 
     /// Replaces the values that these readings have.
     #[must_use]
     pub(crate) fn with(&self, readings: Readings<'_>) -> Self {
-        let read = Self::read(readings);
-        Self::of(|counter| read.get(counter).or(self.get(counter)))
+        Self::read(readings).or(self)
     }
 
-    /// Takes the values that the BPF programs count from `other`.
-    pub(crate) fn with_counts_of(&self, other: &Self) -> Self {
-        Self::of(|counter| match counter.origin() {
-            Origin::Switches(_) | Origin::BlockIo(_) => other.get(counter),
-            Origin::Stat(_) | Origin::Io(_) => self.get(counter),
-        })
-    }
-
-    /// Without the values read from `/proc/PID/io`.
+    /// Takes the values that it has not from `other`.
     #[must_use]
-    pub(crate) fn without_io(&self) -> Self {
-        Self::of(|counter| self.get(counter).filter(|_| counter.origin().kind() != OriginKind::Io))
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        Self::of(|counter| self.get(counter).or(other.get(counter)))
+    }
+
+    /// Takes the values of these origins from `other`.
+    #[must_use]
+    pub(crate) fn with_values_of(&self, other: &Self, kinds: &[OriginKind]) -> Self {
+        Self::of(|counter| if kinds.contains(&counter.origin().kind()) { other } else { self }.get(counter))
     }
 
     /// Divides the CPU time anew so that neither part is less than in `seen`. The sum stays the same.
@@ -188,11 +185,10 @@ impl Totals {
         let Some(parts) = parts else { return *self };
         let seen = [Counter::CpuUser, Counter::CpuSystem].map(|part| seen.get(part).unwrap_or_default());
         let (user, system) = balanced(parts, seen.into());
-        Self::of(|counter| match counter {
-            Counter::CpuUser => Some(user),
-            Counter::CpuSystem => Some(system),
-            other => self.get(other),
-        })
+        let mut totals = *self;
+        totals.values[Counter::CpuUser as usize] = user;
+        totals.values[Counter::CpuSystem as usize] = system;
+        totals
     }
 
     pub fn get(&self, counter: Counter) -> Option<u64> {
@@ -207,16 +203,15 @@ impl Totals {
     /// Subtracts the values that `other` has; never below 0.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        Self::of(|counter| Some(self.get(counter)?.saturating_sub(other.get(counter).unwrap_or_default())))
+        let less = |at: usize| self.values[at].saturating_sub(other.values[at]);
+        Self { values: std::array::from_fn(less), known: self.known }
     }
 
     /// Adds the values that `other` has.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        Self::of(|counter| match (self.get(counter), other.get(counter)) {
-            (Some(own), Some(other)) => Some(own.saturating_add(other)),
-            (own, other) => own.or(other),
-        })
+        let sum = |at: usize| self.values[at].saturating_add(other.values[at]);
+        Self { values: std::array::from_fn(sum), known: self.known | other.known }
     }
 }
 

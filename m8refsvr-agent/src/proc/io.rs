@@ -3,11 +3,7 @@
 
 pub use m8refsvr_common::accounting::IoAccounting as StorageIo;
 
-use super::{
-    Process, Unreadable,
-    stat::Stat,
-    text::{line_after, number},
-};
+use super::{Process, Unreadable, stat::Stat, text::number};
 
 /// Reads the I/O of a process, by its living and its exited threads.
 pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo, Unreadable> {
@@ -36,9 +32,15 @@ pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo
     Ok(sum)
 }
 
-/// `None` where a line is missing, or has no number.
+/// `None` where a line is missing, has no number, or is out of the kernel's order (`do_io_accounting` in
+/// `fs/proc/base.c`), which is that of the fields.
 pub fn parse(text: &[u8]) -> Option<StorageIo> {
-    StorageIo::NAMES.map(|name| number(line_after(text, name.as_bytes())?.strip_prefix(b": ")?)).complete()
+    let mut lines = text.split(|&byte| byte == b'\n');
+    let mut value_of = |name: &'static str| {
+        let rest = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
+        number(rest.strip_prefix(b": ")?)
+    };
+    StorageIo::NAMES.map(&mut value_of).complete()
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Tracker {
             return self.refuse(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
-        let first = Totals::at_exit(&holder.exit.accounting_at_start.known(kernel.kept_accounting()));
+        let first = Totals::accounted(&holder.exit.accounting_at_start.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O, which starts at 0 now.
         let block_io = (kernel.variants().block_io != Variant::None).then(Counts::default);
         let first = Some(first.with(Readings { block_io: block_io.as_ref(), ..Readings::default() }));
@@ -130,7 +130,7 @@ impl Tracker {
         let of_parent = || {
             let Tgid(parent) = holder.parent?;
             let living = self.ids.get(&parent).and_then(|identity| self.tracked.get(identity));
-            let over = || self.ended.iter().rev().find(|over| over.identity.pid == parent);
+            let over = || self.ended.iter().rfind(|over| over.identity.pid == parent);
             living.map(|tracked| tracked.group).or_else(|| Some(over()?.group))
         };
         let group = self.selector.select(&names).or_else(of_parent)?;
@@ -183,7 +183,7 @@ impl Tracker {
             let handle = kernel.take_over(slot);
             return kernel.release(handle);
         }
-        let last = Totals::at_exit(&holder.exit.accounting_at_end.known(kernel.kept_accounting()));
+        let last = Totals::accounted(&holder.exit.accounting_at_end.known(kernel.kept_accounting()));
         let offset = self.tracked.get(&identity).and_then(|tracked| tracked.storage);
         let last = offset.map_or(last, |offset| {
             last.with(Readings { io: Some(&offset.with(holder.exit.own_io)), ..Readings::default() })

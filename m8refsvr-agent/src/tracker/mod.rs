@@ -25,9 +25,9 @@ use m8refsvr_common::{
 };
 
 use crate::{
-    bpf::{Kernel, NoSlot, SlotHandle, SlotProcess, Switches},
+    bpf::{Kernel, NoSlot, SlotHandle, SlotProcess},
     model::{
-        counters::{Counter, Readings, Totals},
+        counters::{Counter, OriginKind, Totals},
         exit::{EndKind, Exit, ProcessEnd},
         identity::Identity,
         missing::MissingValues,
@@ -41,6 +41,7 @@ use crate::{
     tracker::{
         idle::Activity,
         limit_cache::Known,
+        process::with_counts,
         selector::Selector,
         storage_io::{Offset, Patience},
     },
@@ -259,7 +260,9 @@ impl Tracker {
             self.ended.iter().rfind(|over| over.identity == identity && over.how == EndKind::Deselected);
         let left = left.filter(just_now);
         let first = match (left, now) {
-            (Some(left), Some(now)) => Some(left.last.with_counts_of(&now)),
+            (Some(left), Some(now)) => {
+                Some(left.last.with_values_of(&now, &[OriginKind::Switches, OriginKind::BlockIo]))
+            }
             (_, now) => now,
         };
         self.insert(found, first, handle, is_counted);
@@ -274,7 +277,6 @@ impl Tracker {
     ) {
         let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {handle:?}", identity.pid);
-        let (storage, was_gone) = (None, false);
         let is_given =
             |handle: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(handle));
         let is_whole = handle.as_ref().is_ok_and(is_given);
@@ -289,9 +291,9 @@ impl Tracker {
             first,
             slot: handle,
             is_whole,
-            storage,
+            storage: None,
             is_counted,
-            was_gone,
+            was_gone: false,
             held: None,
             bounds: Known::default(),
             is_stale: false,
@@ -311,7 +313,7 @@ impl Tracker {
     }
 
     /// Takes the final values of a tracked process, and frees its slot. `last` has what is known of its end.
-    fn take_final_values(&mut self, identity: Identity, how: EndKind, last: Totals) {
+    fn take_final_values(&mut self, identity: Identity, how: EndKind, mut last: Totals) {
         let Some(tracked) = self.tracked.remove(&identity) else { return };
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
@@ -319,7 +321,6 @@ impl Tracker {
         let TrackedProcess { name, executable, group, first, slot: handle, is_whole, is_counted, .. } =
             tracked;
         tracing::debug!("{name:?} {} is over: {how:?}, {handle:?}", identity.pid);
-        let mut last = last;
         match (&mut self.kernel, handle) {
             (Some(kernel), Ok(handle)) => {
                 let variants = kernel.variants();
@@ -332,9 +333,7 @@ impl Tracker {
                         let accounted: u64 = accounted.into_iter().flatten().sum();
                         counts.voluntary += accounted.saturating_sub(counts.voluntary + counts.involuntary);
                     }
-                    let block_io = (variants.block_io != Variant::None).then_some(&counts);
-                    let switches = Switches::from(&counts);
-                    last = last.with(Readings { switches: Some(&switches), block_io, ..Readings::default() });
+                    last = with_counts(&last, &counts, variants);
                 }
                 kernel.release(handle);
             }

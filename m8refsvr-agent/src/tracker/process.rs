@@ -1,6 +1,10 @@
 //! One process: whether it matches, its counters at this moment, and its slot.
 
-use m8refsvr_common::{signal::Variant, slot::Tgid};
+use m8refsvr_common::{
+    record::Counts,
+    signal::{PerSource, Variant},
+    slot::Tgid,
+};
 
 use crate::tracker::{Match, Tracker};
 use crate::{
@@ -18,6 +22,12 @@ use crate::{
     },
     tracker::storage_io,
 };
+
+/// Replaces what the BPF programs count; block I/O where they count it.
+pub(super) fn with_counts(totals: &Totals, counts: &Counts, variants: PerSource<Variant>) -> Totals {
+    let block_io = (variants.block_io != Variant::None).then_some(counts);
+    totals.with(Readings { switches: Some(&Switches::from(counts)), block_io, ..Readings::default() })
+}
 
 impl Tracker {
     /// Reads the names of a process and returns it if they match.
@@ -87,13 +97,7 @@ impl Tracker {
         if variants.context_switches == Variant::None {
             return Some(totals);
         }
-        let counts = kernel.totals(handle);
-        let block_io = (variants.block_io != Variant::None).then_some(&counts);
-        Some(totals.with(Readings {
-            switches: Some(&Switches::from(&counts)),
-            block_io,
-            ..Readings::default()
-        }))
+        Some(with_counts(&totals, &kernel.totals(handle), variants))
     }
 
     /// Gives a process a slot, so that the BPF programs count for it.

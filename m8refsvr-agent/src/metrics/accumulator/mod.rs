@@ -124,7 +124,7 @@ impl Accumulator {
             let seen = seen.get(counter)?;
             Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
         });
-        entry.seen = Totals::of(|counter| seen.get(counter).or(entry.seen.get(counter)));
+        entry.seen = seen.or(&entry.seen);
         entry.account.now = entry.account.now.plus(&grown);
         if let Some(group) = self.groups.get_mut(group) {
             group.account.now = group.account.now.plus(&grown);

@@ -82,6 +82,14 @@ pub fn comm(line: &[u8]) -> Option<&[u8]> {
     line.get(open + 1..memchr::memrchr(b')', line)?)
 }
 
+/// Whether the line is of a thread other than the leader: `/proc/TID` can be opened, though it is not listed. Of such
+/// threads alone `exit_signal` is -1 (`thread_group_leader` in `include/linux/sched/signal.h`). It is field 38.
+pub fn is_of_thread(line: &[u8]) -> bool {
+    let after_name = memchr::memrchr(b')', line).map(|close| &line[close..]);
+    // The parenthesis stands where field 2 ends.
+    after_name.and_then(|rest| rest.split(|&byte| byte == b' ').nth(38 - 2)) == Some(b"-1".as_slice())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +116,16 @@ mod tests {
             start_ticks: 4711,
         };
         assert_eq!(stat, expected);
+    }
+
+    #[test]
+    fn a_thread_is_told_from_a_process() {
+        assert!(!is_of_thread(&line("M8RefSvr")));
+        let of_thread = REST.replace(" 17 0 0", " -1 0 0");
+        assert!(is_of_thread(format!("43 (a) S -1 (b) {of_thread}").as_bytes()));
+        for cut in ["", "43", "43 (a", "43 (a)", "43 (a) S 1 1"] {
+            assert!(!is_of_thread(cut.as_bytes()), "{cut:?}");
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Tracker {
         if stat.is_kernel_thread {
             return Ok(None);
         }
-        if stat.is_zombie() {
+        // An id that was a process's may be a thread's by now.
+        if stat.is_zombie() || stat::is_of_thread(&self.buffer) {
             return Err(Unreadable::Gone);
         }
         let comm = stat::comm(&self.buffer).unwrap_or_default().to_vec();

@@ -84,7 +84,9 @@ fn wakes() {
     let stat = Stat::read(&process, &mut buffer).unwrap();
     let faults = [Counter::MinorFaults, Counter::MajorFaults].map(|kind| after.counter(kind).unwrap());
     assert_eq!((after.threads, faults), { (stat.threads, [stat.minor_faults, stat.major_faults]) });
-    assert_eq!(after.cpu_time(), of_ticks(stat.user_ticks) + of_ticks(stat.system_ticks));
+    let cpu =
+        [Counter::CpuUser, Counter::CpuSystem].map(|mode| Duration::from_nanos(after.counter(mode).unwrap()));
+    assert_eq!(cpu, [stat.user_ticks, stat.system_ticks].map(of_ticks));
     let used = after.cpu_time();
     // The kernel tells hundredths of a second, of each part.
     assert!(used >= before.cpu_time() + Duration::from_millis(30), "{used:?}");

@@ -139,8 +139,10 @@ impl LoadProcess {
 impl Drop for LoadProcess {
     fn drop(&mut self) {
         drop(self.commands.take());
-        // One that was stopped does not see the end of its input.
-        let _ = self.signal(Signal::CONT);
+        // One that was stopped does not see the end of its input. The id of one that was reaped is another's by now.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.signal(Signal::CONT);
+        }
         let _ = self.child.wait();
     }
 }

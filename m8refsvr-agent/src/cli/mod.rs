@@ -144,7 +144,7 @@ pub struct Parsed {
     pub given: Given,
     /// All settings that have a flag, and where they came from.
     pub settings: Vec<Setting>,
-    /// About flags and variables by earlier names.
+    /// About flags by earlier names.
     pub warnings: Vec<String>,
 }
 
@@ -153,16 +153,14 @@ pub fn command() -> clap::Command {
     help::complete(Cli::command())
 }
 
-/// A variable of this process's environment, also by an earlier name.
+/// A variable of this process's environment; one that is empty counts as not set.
 pub fn variable(name: &str) -> Option<OsString> {
-    renamed::variable(name, renamed::VARIABLES, |name| std::env::var_os(name))
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The command line of this process.
 pub fn parse() -> Result<Parsed, clap::Error> {
-    let mut parsed = parse_from(std::env::args_os().collect(), variable)?;
-    parsed.warnings.extend(renamed::variables(renamed::VARIABLES, |name| std::env::var_os(name)));
-    Ok(parsed)
+    parse_from(std::env::args_os().collect(), variable)
 }
 
 /// A command line, the program's name first. An error of a variable names the variable.

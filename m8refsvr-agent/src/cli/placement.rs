@@ -10,7 +10,7 @@ pub(super) fn behind_the_command(command: &Command, arguments: Vec<OsString>) ->
     let mut words = arguments.iter().take(1).cloned().collect::<Vec<_>>();
     let (mut before, mut current, mut at) = (Vec::new(), command, 1);
     while let Some(argument) = arguments.get(at) {
-        let Some(text) = argument.to_str() else { break };
+        let text = &*argument.to_string_lossy();
         if let Some(next) = current.find_subcommand(text) {
             words.push(argument.clone());
             current = next;
@@ -57,6 +57,18 @@ mod tests {
         assert_eq!(placed("agent --process check check"), "agent check --process check");
         let dump = "agent debug dump --sample 1 --process x --json";
         assert_eq!(placed("agent --sample 1 debug --process x dump --json"), dump);
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_one_too() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let name = OsString::from_vec(b"\xff".to_vec());
+        let [agent, process, check] = ["agent", "--process", "check"].map(OsString::from);
+        let given = vec![agent.clone(), process.clone(), name.clone(), check.clone()];
+        assert_eq!(behind_the_command(&crate::cli::command(), given), [agent, check, process, name]);
+        let joined = OsString::from_vec(b"--process=\xff".to_vec());
+        let given = ["agent".into(), joined.clone(), "check".into()];
+        assert_eq!(behind_the_command(&crate::cli::command(), given.into())[2], joined);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Flags and variables that had another name. The earlier names are taken for one release, with a warning that has the
-//! new one; no help shows them.
+//! Flags that had another name. The earlier names are taken for one release, with a warning that has the new one; no
+//! help shows them.
 
 use std::ffi::OsString;
 
@@ -8,8 +8,6 @@ pub(super) type Renamed = (&'static str, &'static str);
 
 pub(super) const FLAGS: &[Renamed] =
     &[("--capacity", "--max-tracked-processes"), ("--max-processes", "--max-series-processes")];
-
-pub(super) const VARIABLES: &[Renamed] = &[];
 
 /// The arguments with the names of now, and a warning for each earlier one.
 pub(super) fn flags(arguments: Vec<OsString>, table: &[Renamed]) -> (Vec<OsString>, Vec<String>) {
@@ -27,26 +25,6 @@ pub(super) fn flags(arguments: Vec<OsString>, table: &[Renamed]) -> (Vec<OsStrin
     };
     let arguments = arguments.into_iter().map(renamed).collect();
     (arguments, warnings)
-}
-
-/// A variable by its name of now; where that is not set, by an earlier one.
-pub(super) fn variable(
-    name: &str,
-    table: &[Renamed],
-    of_environment: impl Fn(&str) -> Option<OsString>,
-) -> Option<OsString> {
-    let is_set = |value: &OsString| !value.is_empty();
-    let earlier = || {
-        let mut earlier = table.iter().filter(|(_, new)| *new == name);
-        earlier.find_map(|(old, _)| of_environment(old).filter(is_set))
-    };
-    of_environment(name).filter(is_set).or_else(earlier)
-}
-
-/// A warning for each variable that is set by its earlier name.
-pub(super) fn variables(table: &[Renamed], of_environment: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
-    let is_set = |(old, _): &&Renamed| of_environment(old).is_some_and(|value| !value.is_empty());
-    table.iter().filter(is_set).map(|(old, new)| warning(old, new)).collect()
 }
 
 fn warning(old: &str, new: &str) -> String {
@@ -97,18 +75,5 @@ mod tests {
         for (old, new) in FLAGS {
             assert!(is_flag(new) && !is_flag(old), "{old} {new}");
         }
-    }
-
-    #[test]
-    fn an_earlier_variable_counts_where_the_new_one_is_not_set() {
-        const TABLE: &[Renamed] = &[("OLD", "NEW"), ("OLDER", "NEW")];
-        let set = |values: &'static [(&str, &str)]| {
-            move |name: &str| values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-        };
-        assert_eq!(variable("NEW", TABLE, set(&[("OLD", "1"), ("NEW", "2")])), Some("2".into()));
-        assert_eq!(variable("NEW", TABLE, set(&[("OLD", "1"), ("NEW", "")])), Some("1".into()));
-        assert_eq!(variable("NEW", TABLE, set(&[("OLDER", "3")])), Some("3".into()));
-        assert_eq!(variable("OTHER", TABLE, set(&[("OLD", "1")])), None);
-        assert_eq!(variables(TABLE, set(&[("OLD", "1"), ("OLDER", "")])).len(), 1);
     }
 }

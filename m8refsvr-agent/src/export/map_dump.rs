@@ -149,7 +149,7 @@ impl<T> CountFields<T> {
 #[derive(Clone, Debug, Serialize)]
 struct DropFields {
     no_free_slot: u64,
-    tgid_out_of_range: u64,
+    pid_out_of_range: u64,
     events: u64,
 }
 
@@ -200,7 +200,7 @@ impl Dump {
             pending: snapshot.ended.iter().map(PendingFields::new).collect(),
             drops: DropFields {
                 no_free_slot: snapshot.drops.no_free_slot,
-                tgid_out_of_range: snapshot.drops.tgid_out_of_range,
+                pid_out_of_range: snapshot.drops.tgid_out_of_range,
                 events: snapshot.drops.events,
             },
         }
@@ -232,7 +232,7 @@ impl Display for Dump {
         writeln!(
             out,
             "drops              no free slot {}, process id out of range {}, events {}",
-            drops.no_free_slot, drops.tgid_out_of_range, drops.events
+            drops.no_free_slot, drops.pid_out_of_range, drops.events
         )?;
         writeln!(out, "tracked processes  {} of at most {most}", tracked_processes.len())?;
         for PendingFields { pid, name, slot, state, status, .. } in pending {

@@ -108,7 +108,8 @@ impl Service {
             Some((outside, _)) => OsString::from(outside),
             None => OsString::from(argument),
         };
-        let arguments = words::split(command).into_iter().flat_map(|word| expanded(word, &variables));
+        // systemd shows the words without the quotes of the unit.
+        let arguments = command.split(' ').flat_map(|word| expanded(word, &variables));
         Ok(Self {
             arguments: arguments.map(outside).collect(),
             unit: one("FragmentPath").to_owned(),
@@ -165,14 +166,31 @@ fn bind(mount: &str) -> Option<(&str, &str)> {
     Some((outside, rest.split(':').next()?))
 }
 
-/// `$NAME` is as many words as there are in the variable, `${NAME}` one.
-fn expanded(word: String, variables: &BTreeMap<String, String>) -> Vec<String> {
-    let of = |name: &str| variables.get(name).cloned().unwrap_or_default();
-    let Some(name) = word.strip_prefix('$') else { return vec![word] };
-    match name.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-        Some(name) => vec![of(name)],
-        None => words::split(&of(name)),
+/// A word that is `$NAME` becomes as many words as there are in the variable. Within a word `${NAME}` is replaced, and
+/// `$$` is a dollar sign (`systemd.service(5)`, "Command lines").
+fn expanded(word: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
+    let of = |name: &str| variables.get(name).map_or("", String::as_str);
+    let is_name = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if let Some(name) = word.strip_prefix('$').filter(|name| is_name(name)) {
+        return words::split(of(name));
     }
+    let (mut text, mut rest) = (String::new(), word);
+    while let Some((before, after)) = rest.split_once('$') {
+        text.push_str(before);
+        let name = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        rest = match name {
+            Some((name, after)) => {
+                text.push_str(of(name));
+                after
+            }
+            None => {
+                text.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    text.push_str(rest);
+    vec![text]
 }
 
 #[cfg(test)]
@@ -214,6 +232,28 @@ FragmentPath=/lib/systemd/system/m8refsvr-agent.service
         assert_eq!(service.variable("HOME"), None);
         assert_eq!(service.finding().mark, Mark::Ok);
         assert!(service.finding().found.contains("runs as m8refsvr with cap_dac_read_search"));
+    }
+
+    #[test]
+    fn variables_are_replaced_as_systemd_does() {
+        let variables = BTreeMap::from([("A".into(), "b 'c d'".into()), ("B_1".into(), "x".into())]);
+        for (word, expected) in [
+            ("$A", &["b", "c d"][..]),
+            ("$NONE", &[]),
+            ("${A}", &["b 'c d'"]),
+            ("${NONE}", &[""]),
+            ("--endpoint=http://${B_1}:4318/${B_1}", &["--endpoint=http://x:4318/x"]),
+            ("--process=$A", &["--process=$A"]),
+            ("^a$$", &["^a$"]),
+            ("$$A", &["$A"]),
+            ("a'b", &["a'b"]),
+            ("${A", &["${A"]),
+            ("$", &["$"]),
+        ] {
+            assert_eq!(expanded(word, &variables), expected, "{word}");
+        }
+        let shown = SHOWN.replace("--bpf-fs /run/m8refsvr-agent/bpf", "--process-regex ^it's\\.x$");
+        assert_eq!(service(&shown).unwrap().arguments[1..3], ["--process-regex", "^it's\\.x$"]);
     }
 
     #[test]

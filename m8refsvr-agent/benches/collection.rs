@@ -41,7 +41,8 @@ const AFTER_LONG: usize = 5;
 /// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget what
 /// others left there but slowly.
 const PASSES: usize = 20;
-/// Collections of which the first find everything new, and the last processes that are at rest for long.
+/// Collections of which the first find everything new. They are more than those after which a process is idle for
+/// long (`LONG` in `tracker/idle.rs`).
 const WARM_UP: usize = 16;
 /// A measurement takes in so many processes at least, so that the clock's own cost does not matter.
 const PROCESSES: usize = 200;

@@ -128,14 +128,14 @@ pub(crate) fn maps(data: &[u8]) {
     let (bytes, length) = comm::bytes(process.comm);
     assert!(length <= bytes.len() && !bytes[..length].contains(&0));
 
-    let number = |number| Slot::new(number).expect("it is not 0");
+    let number = |number| Slot::new(number).expect("the numbers of the slots here are not 0");
     let slot = TrackedSlot { tgid: Tgid(1), slot: number(1), process, cpus };
     // Baselines wrap, so that what is taken away can be given back.
     assert_eq!(slot.totals().minus(&process.baseline), slot.sum());
     let ended = vec![EndedSlot { slot: number(2), process, exit: record }];
     let dump = Dump::new(&Snapshot { settings, tracked: vec![slot], ended, drops }, 1, true, |_| None);
     assert!(dump.to_string().lines().all(|line| !line.chars().any(char::is_control)));
-    let json = serde_json::to_value(&dump).expect("a dump is JSON");
+    let json = serde_json::to_value(&dump).expect("every dump can be written as JSON");
     assert_eq!(json["pending"][0]["status"], record.status);
 
     let exit = Exit::of_status(record.status);

@@ -28,7 +28,9 @@ use super::{parts, tells};
 
 pub(crate) fn stat(data: &[u8]) {
     let Some(stat) = Stat::parse(data) else { return };
-    let after_name = &data[data.iter().rposition(|&byte| byte == b')').expect("the name ends")..];
+    let close =
+        data.iter().rposition(|&byte| byte == b')').expect("a line that was parsed has a parenthesis");
+    let after_name = &data[close..];
     for number in [
         stat.parent,
         stat.minor_faults,
@@ -41,7 +43,7 @@ pub(crate) fn stat(data: &[u8]) {
         assert!(tells(after_name, number), "{number} of {stat:?}");
     }
     assert!(!(stat.is_zombie() && stat.has_no_leader()));
-    let comm = stat::comm(data).expect("there is a name where numbers follow it");
+    let comm = stat::comm(data).expect("a line that was parsed has a name");
     assert!(data.windows(comm.len() + 2).any(|part| &part[1..part.len() - 1] == comm));
     // As the kernel writes what was understood, it is understood alike.
     let Stat { parent, minor_faults, major_faults, user_ticks, system_ticks, .. } = &stat;
@@ -56,7 +58,7 @@ pub(crate) fn stat(data: &[u8]) {
         )
         .into_bytes(),
     );
-    let again = Stat::parse(&line).expect("what was printed is understood");
+    let again = Stat::parse(&line).expect("a line of parsed values is parsed again");
     assert_eq!(again, stat);
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn statm(data: &[u8]) {
         assert!(bytes == u64::MAX || tells(data, pages), "{pages} pages");
     }
     let line = format!("{} {} 0\n", pages[0], pages[1]);
-    let again = Memory::parse(line.as_bytes()).expect("what was printed is understood");
+    let again = Memory::parse(line.as_bytes()).expect("a line of parsed values is parsed again");
     assert_eq!([again.virtual_bytes, again.resident_bytes], pages.map(|pages| pages * 4096));
 }
 
@@ -148,7 +150,8 @@ pub(crate) fn cgroup(data: &[u8]) {
 /// `comm`, where `exe` leads to, and the command line, with zeros between them.
 pub(crate) fn names(data: &[u8]) {
     static SELECTOR: LazyLock<Selector> = LazyLock::new(|| {
-        Selector::new(&["a".into(), "\u{fc}".into()], &["^b+$".into()]).expect("they are names")
+        Selector::new(&["a".into(), "\u{fc}".into()], &["^b+$".into()])
+            .expect("the patterns of this target are valid")
     });
     let mut texts = data.splitn(3, |&byte| byte == 0);
     let comm = texts.next().unwrap_or_default();
@@ -181,7 +184,8 @@ pub(crate) fn names(data: &[u8]) {
 pub(crate) fn fdinfo(data: &[u8]) {
     let info = ProgramInfo::parse(data);
     if let Some((time, count)) = info.runs {
-        let nanoseconds = u64::try_from(time.as_nanos()).expect("it was read as one");
+        let nanoseconds = u64::try_from(time.as_nanos())
+            .expect("a time that was read as 64 bits of nanoseconds fits into them");
         assert!(count > 0 && tells(data, count) && tells(data, nanoseconds), "{info:?}");
     }
     assert!(info.missed.is_none_or(|missed| tells(data, missed)), "{info:?}");

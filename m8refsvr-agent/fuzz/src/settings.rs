@@ -67,17 +67,17 @@ pub(crate) fn endpoint(data: &[u8]) {
             cli.export.agent_host = host.clone().unwrap_or_default();
             let Some(export) = export(&cli, |_| None) else { continue };
             let uri = export.receiver.endpoint;
-            let scheme = uri.scheme_str().expect("it has a scheme");
+            let scheme = uri.scheme_str().expect("an accepted endpoint has a scheme");
             assert!(scheme == "https" || (scheme == "http" && tls != Some(true)), "{uri}");
             assert_eq!(export.receiver.tls.is_some(), scheme == "https");
-            let authority = uri.authority().expect("there is a host");
+            let authority = uri.authority().expect("an accepted endpoint has a host");
             assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{uri}");
             assert_ne!(uri.port_u16(), Some(0), "{uri}");
             assert!(protocol == Protocol::Grpc || uri.path().ends_with("/v1/metrics"), "{uri}");
             assert!(!uri.to_string().chars().any(char::is_control), "{uri}");
             // An endpoint that was parsed is parsed to itself again.
             cli.export.endpoint = Some(uri.to_string());
-            let again = self::export(&cli, |_| None).expect("it was an endpoint");
+            let again = self::export(&cli, |_| None).expect("an accepted endpoint is accepted again");
             assert_eq!(again.receiver.endpoint, uri);
         }
     }
@@ -107,7 +107,7 @@ pub(crate) fn variables(data: &[u8]) {
         export.receiver.timeout
     );
     if let Some(proxy) = &export.receiver.proxy {
-        let authority = proxy.uri.authority().expect("it has a host");
+        let authority = proxy.uri.authority().expect("an accepted proxy has a host");
         assert!(!authority.host().is_empty() && !authority.as_str().contains('@'), "{authority}");
         assert!(authority.port_u16().is_some_and(|port| port > 0), "{authority}");
         assert!(proxy.authorization.iter().all(http::HeaderValue::is_sensitive));

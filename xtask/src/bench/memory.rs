@@ -18,7 +18,7 @@ const ROUNDS: usize = 3;
 const WARM_UP: usize = 3;
 /// Measured exports.
 const EXPORTS: usize = 5;
-/// Collections after which a process counts as idle for long.
+/// More collections than those after which a process is idle for long (`LONG` in `tracker/idle.rs`).
 const IDLE: usize = 12;
 const MATCHING: u32 = 1000;
 /// The default of processes with series of their own.

@@ -1,6 +1,6 @@
-//! What a collection costs in CPU time: what the service does at each interval but for the export, on the processes that run.
-//! Beside it the least that asking /proc for the same takes: files that are opened each time, and files that are kept
-//! open. `cargo xtask bench` runs it, starts the processes, and reads the line of JSON that it prints.
+//! What a collection costs in CPU time: what the service does at each interval but for the export, on the processes
+//! that run. Beside it the least that asking /proc for the same takes: files that are opened each time, and files that
+//! are kept open. `cargo xtask bench` runs it, starts the processes, and reads the line of JSON that it prints.
 //!
 //! Arguments: the name that matches, and what to measure (`costs`, `growth`).
 
@@ -38,8 +38,8 @@ use serde::Serialize;
 const MEASUREMENTS: usize = 15;
 /// And of the one that takes many collections each.
 const AFTER_LONG: usize = 5;
-/// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget what
-/// others left there but slowly.
+/// So often something is done before it is measured: the processor's caches hold hardly all that it needs, and forget
+/// what others left there but slowly.
 const PASSES: usize = 20;
 /// Collections of which the first find everything new. They are more than those after which a process is idle for
 /// long (`LONG` in `tracker/idle.rs`).
@@ -127,7 +127,7 @@ impl Kept {
     }
 }
 
-/// What the iterator tells of each task: less than a collection needs, which wants memory and descriptors too.
+/// What the iterator has of each task: less than a collection needs, which wants memory and descriptors too.
 const TOLD: [&[&str]; 12] = [
     &["tgid"],
     &["start_boottime"],

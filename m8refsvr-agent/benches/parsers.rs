@@ -1,5 +1,6 @@
-//! What taking apart the files of a process costs, without reading them: `cargo bench -p m8refsvr-agent --bench parsers`.
-//! What is read of every process at every collection has a parser of its own, and stands beside that of procfs.
+//! What taking apart the files of a process costs, without reading them: `cargo bench -p m8refsvr-agent --bench
+//! parsers`. What is read of every process at every collection has a parser of its own, and stands beside that of
+//! procfs.
 
 #![expect(clippy::unwrap_used, reason = "a bench for developers")]
 

@@ -9,7 +9,7 @@
 //! # Layout
 //!
 //! - [`sys`]: thin wrappers over the system, and the only folder with unsafe code
-//! - [`proc`]: what /proc tells, below a root that is a parameter
+//! - [`proc`]: what /proc has, below a root that is a parameter
 //! - [`bpf`]: loads, attaches and reads the BPF programs
 //! - [`model`]: plain data of one collection
 //! - [`tracker`]: which processes are tracked

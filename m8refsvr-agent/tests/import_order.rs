@@ -1,9 +1,8 @@
 //! The order of imports: a folder imports those before it in the flow of data, and none after it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
+
+use m8refsvr_test_support::files::files_below;
 
 /// The folders of the agent, in the order in which data flows: each imports those before it, and none after it.
 const LAYERS: [&str; 14] = [
@@ -75,12 +74,6 @@ fn imports_follow(layers: &[&str], source: &Path) {
     let mut layers = layers.to_vec();
     layers.sort_unstable();
     assert_eq!(names, layers, "every module has its place in the flow");
-}
-
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 /// The folders that a file names as `crate::NAME` or in `crate::{NAME, ...}`, those of its tests included.

@@ -1,10 +1,8 @@
 //! Where unsafe code may be.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
+use m8refsvr_test_support::files::files_below;
 use regex::Regex;
 
 /// Nothing is asked of the eBPF crate, which can't do without unsafe code.
@@ -28,10 +26,4 @@ fn with_unsafe_code(package: &str) -> Vec<String> {
     found.sort();
     found.dedup();
     found
-}
-
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

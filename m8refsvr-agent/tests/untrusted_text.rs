@@ -1,5 +1,5 @@
 //! Processes that mean harm by how they are called. Whatever is in a name or an argument, a log has the lines that the
-//! agent wrote, JSON means what it should, and a terminal is told nothing but text. Needs no rights.
+//! agent wrote, JSON means what it should, and a terminal gets nothing but text. Needs no rights.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -76,7 +76,7 @@ fn agent(arguments: &[&str]) -> Command {
 
 /// All that an agent says on standard error from before the process is found until after it has ended. `own` is to be
 /// part of no other process's name.
-fn said(own: &str, arguments: &[&str], is_journal: bool) -> (Hostile, String) {
+fn printed(own: &str, arguments: &[&str], is_journal: bool) -> (Hostile, String) {
     let mut hostile = Hostile::start(own);
     let (reader, writer) = pipe().unwrap();
     let mut reader = File::from(std::os::fd::OwnedFd::from(reader));
@@ -89,22 +89,22 @@ fn said(own: &str, arguments: &[&str], is_journal: bool) -> (Hostile, String) {
     }
     let mut process = command.stderr(writer).spawn().unwrap();
     drop(command);
-    let mut said = Vec::new();
+    let mut printed = Vec::new();
     let mut read_until = |text: &str| {
-        while !String::from_utf8_lossy(&said).contains(text) {
+        while !String::from_utf8_lossy(&printed).contains(text) {
             let mut piece = [0; 4096];
             let length = reader.read(&mut piece).unwrap();
-            assert!(length > 0 && said.len() < 10 << 20, "{text:?} is not said");
-            said.extend_from_slice(&piece[..length]);
+            assert!(length > 0 && printed.len() < 10 << 20, "{text:?} is not in the log");
+            printed.extend_from_slice(&piece[..length]);
         }
     };
     read_until("1 process matches");
     hostile.end();
     read_until(" exited for an unknown reason after ");
     kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
-    reader.read_to_end(&mut said).unwrap();
+    reader.read_to_end(&mut printed).unwrap();
     assert!(process.wait().unwrap().success());
-    (hostile, String::from_utf8(said).unwrap())
+    (hostile, String::from_utf8(printed).unwrap())
 }
 
 /// Whether nothing in a text does more than end its lines.
@@ -113,32 +113,32 @@ fn is_plain(text: &str) -> bool {
     !text.chars().any(|it| acts(it) && it != '\n')
 }
 
-/// The line that tells of the end, of lines that all begin as the agent's do.
-fn line_of_end(said: &str, begins: impl Fn(&str) -> bool) -> &str {
-    assert!(is_plain(said), "{said:?}");
-    assert!(said.lines().all(begins), "{said}");
-    said.lines().find(|line| line.contains(" exited for an unknown reason after ")).unwrap()
+/// The line about the exit, of lines that all begin as those of the agent do.
+fn line_of_end(printed: &str, begins: impl Fn(&str) -> bool) -> &str {
+    assert!(is_plain(printed), "{printed:?}");
+    assert!(printed.lines().all(begins), "{printed}");
+    printed.lines().find(|line| line.contains(" exited for an unknown reason after ")).unwrap()
 }
 
 #[test]
 fn a_log_of_text_has_the_agents_lines_alone() {
-    let (_, said) = said("M8text", &[], false);
-    let line = line_of_end(&said, |line| line.starts_with("20") && !line.starts_with("1970"));
+    let (_, printed) = printed("M8text", &[], false);
+    let line = line_of_end(&printed, |line| line.starts_with("20") && !line.starts_with("1970"));
     assert!(line.contains(r"\n1970-01-01T00:00:00Z ERROR forged\u{1b}]0;x"), "{line}");
     assert!(line.contains(r"\u{9b}2J\u{2028}\u{202e}"), "{line}");
 }
 
 #[test]
 fn the_journal_gets_the_agents_lines_alone_and_their_priorities() {
-    let (_, said) = said("M8journal", &[], true);
-    let line = line_of_end(&said, |line| line.starts_with('<') && line.get(2..3) == Some(">"));
+    let (_, printed) = printed("M8journal", &[], true);
+    let line = line_of_end(&printed, |line| line.starts_with('<') && line.get(2..3) == Some(">"));
     assert!(line.starts_with("<6>M8journal") && line.contains(r"\n1970"), "{line}");
 }
 
 #[test]
 fn a_log_of_json_means_the_name_as_it_is() {
-    let (hostile, said) = said("M8json", &["--log-format", "json"], false);
-    let line = line_of_end(&said, |line| serde_json::from_str::<Value>(line).is_ok());
+    let (hostile, printed) = printed("M8json", &["--log-format", "json"], false);
+    let line = line_of_end(&printed, |line| serde_json::from_str::<Value>(line).is_ok());
     let line: Value = serde_json::from_str(line).unwrap();
     assert!(line["message"].as_str().unwrap().starts_with(&hostile.text()), "{line}");
 }
@@ -149,8 +149,9 @@ fn the_document_means_the_name_as_it_is_and_a_terminal_takes_no_harm() {
     let flags = ["--once", "--no-export", "--sample", "0.01", "--process", &hostile.own];
     let output = agent(&flags).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let (out, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(is_plain(&out) && is_plain(&said), "{out:?} {said:?}");
+    let (out, printed) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(is_plain(&out) && is_plain(&printed), "{out:?} {printed:?}");
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["processes"][0]["name"], hostile.text());
     assert_eq!(document["metrics"]["process_count"], 1);
@@ -163,9 +164,9 @@ fn what_the_user_typed_is_shown_as_plainly() {
     let output = agent(&flags).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(is_plain(&String::from_utf8(output.stdout).unwrap()));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
-        said,
+        printed,
         "m8refsvr-agent: No processes found matching 'no-such\\u{1b}[31m\\u{9b}\\u{202e}\\nx'\n"
     );
 }

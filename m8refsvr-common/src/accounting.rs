@@ -1,5 +1,5 @@
 //! What the kernel's own accounting keeps of a process, as one table. From a row follow the field of the record, the
-//! offsets that the agent looks up, and what the programs read.
+//! offsets that the agent looks up, and what the BPF programs read.
 //!
 //! A value is the sum of two members: that of `signal_struct` has the threads that have ended, and that of
 //! `task_struct` has one thread.
@@ -9,8 +9,8 @@ use crate::{member::Member, table::table};
 /// Calls the macro `$callback` with all rows: the field, the path of its member in `task_struct`, and that in
 /// `signal_struct`.
 ///
-/// The rows of `io` are members of `task_io_accounting`, in the order of the lines of `/proc/PID/io`. A kernel that
-/// was built without them lacks them one by one (`CONFIG_TASK_IO_ACCOUNTING`, `CONFIG_TASK_XACCT`). When a process waits
+/// The rows of `io` are members of `task_io_accounting`, in the order of the lines of `/proc/PID/io`. A kernel that was
+/// built without them lacks them one by one (`CONFIG_TASK_IO_ACCOUNTING`, `CONFIG_TASK_XACCT`). When a process waits
 /// for the end of a child, the kernel adds the child's values to the process's `signal_struct` (`wait_task_zombie` in
 /// `kernel/exit.c`); with the other rows it does not.
 #[macro_export]

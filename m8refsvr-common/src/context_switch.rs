@@ -1,7 +1,7 @@
 //! Which kind of context switch a `sched_switch` event was, as the kernel's own accounting has it.
 //!
-//! When a thread is reaped, the kernel adds its accounting to that of its process. What the thread does after that, most
-//! often its last switch, is in no total of the kernel's, and so in none of ours.
+//! When a thread is reaped, the kernel adds its accounting to that of its process. What the thread does after that,
+//! most often its last switch, is in no total of the kernel's, and so in none of ours.
 
 /// `TASK_INTERRUPTIBLE`: the thread waits, and a signal would wake it.
 const TASK_INTERRUPTIBLE: u64 = 0x1;
@@ -29,8 +29,8 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// From the arguments of the raw tracepoint: whether the switch was a preemption, and the state of the
-    /// thread that leaves the CPU, in the 64 bits in which it is passed. `None` for the last switch of a thread that has exited.
+    /// From the arguments of the raw tracepoint: whether the switch was a preemption, and the state of the thread that
+    /// leaves the CPU, in the 64 bits in which it is passed. `None` for the last switch of a thread that has exited.
     #[inline(always)]
     pub const fn from_task(preempt: bool, state: u64) -> Option<Self> {
         if preempt || state == 0 {

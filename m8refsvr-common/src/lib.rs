@@ -1,4 +1,4 @@
-//! What the kernel programs and the agent share, and nothing else: the records in the maps, the numbering of
+//! What the BPF programs and the agent share, and nothing else: the records in the maps, the numbering of
 //! slots, and the decisions that both sides must take alike. Knows neither aya nor the operating system.
 
 #![no_std]

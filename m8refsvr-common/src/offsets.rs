@@ -1,5 +1,6 @@
-//! The members of kernel structures that the programs read, listed once for both sides. The agent looks up where they
-//! lie in the running kernel, and writes all offsets to the programs' one constant `OFFSETS` before it loads them.
+//! The members of kernel structures that the BPF programs read, listed once for both sides. The agent looks up where
+//! they lie in the running kernel, and writes all offsets to the BPF programs' one constant `OFFSETS` before it loads
+//! them.
 
 #![expect(missing_docs, reason = "most fields bear the names of the kernel's members")]
 
@@ -49,7 +50,7 @@ members! {
 }
 
 members! {
-    /// Of what the threads of a process share. The programs have all of them, or none where processes can't be
+    /// Of what the threads of a process share. The BPF programs have all of them, or none where processes can't be
     /// followed.
     SignalOffsets of "signal_struct" {
         /// Threads that have not begun to exit.
@@ -127,7 +128,7 @@ macro_rules! groups {
 }
 
 groups! {
-    /// Where all members are that programs read: the constant `OFFSETS`.
+    /// Where all members are that BPF programs read: the constant `OFFSETS`.
     Offsets {
         task: TaskOffsets,
         signal: SignalOffsets,

@@ -63,7 +63,7 @@ impl Counts {
 
 /// What was counted for one slot on one CPU: `COUNTERS`. One cache line, so that no two CPUs write to the same.
 ///
-/// Counts up from the load of the programs and is never reset: see [`ProcessRecord::baseline`].
+/// Counts up from the load of the BPF programs and is never reset: see [`ProcessRecord::baseline`].
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountsRecord {
@@ -137,7 +137,7 @@ impl ProcessState {
 }
 
 /// What the kernel knew of a tracked process when it got its slot, and when it exited or was deselected: `EXITS`, by
-/// the slot's index. Written by the programs.
+/// the slot's index. Written by the BPF programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExitRecord {
@@ -147,7 +147,7 @@ pub struct ExitRecord {
     pub end: u64,
     /// The most pages that it had in memory at once; 0 when it was deselected.
     pub peak_pages: u64,
-    /// Its exit status, as `wait` tells it, and [`OOM_VICTIM`].
+    /// Its exit status, as `wait` returns it, and [`OOM_VICTIM`].
     pub status: u64,
     /// The most pages that it had in memory at once before it got the slot, when it was another program.
     pub peak_pages_at_start: u64,
@@ -162,7 +162,7 @@ pub struct ExitRecord {
 /// In [`ExitRecord::status`]: the kernel ended the process for want of memory.
 pub const OOM_VICTIM: u64 = 1 << 16;
 
-/// What the programs notify the agent of: a record of `EVENTS`. It says which record to read, and measures nothing.
+/// What the BPF programs notify the agent of: a record of `EVENTS`. It says which record to read, and measures nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRecord {
@@ -179,7 +179,8 @@ pub enum EventKind {
     /// A process got a slot, or a tracked process executes another program that matches by its `comm`; the subject is
     /// the slot.
     Tracked = 1,
-    /// The tracked process of a slot exited, was deselected, or lost its id to another process; the subject is the slot.
+    /// The tracked process of a slot exited, was deselected, or lost its id to another process; the subject is the
+    /// slot.
     Ended = 2,
     /// The agent has to decide whether a process matches; the subject is the process id.
     Undecided = 3,
@@ -200,7 +201,7 @@ impl EventKind {
     }
 }
 
-/// What could not be counted: `DROPS`, one record. The programs and the agent add to it atomically.
+/// What could not be counted: `DROPS`, one record. The BPF programs and the agent add to it atomically.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropsRecord {
@@ -224,7 +225,7 @@ pub struct SettingsRecord {
     pub cpus: u64,
     /// `kernel.pid_max` when the maps were made.
     pub pid_max: u64,
-    /// The number of the [`Variant`] in which each signal's programs are attached.
+    /// The number of the [`Variant`] in which each signal's BPF programs are attached.
     pub variants: PerSource<u64>,
 }
 

@@ -1,9 +1,9 @@
-//! The three signals that the programs give. Each is attached on its own, in a variant of its own, and each can fail
-//! on its own.
+//! The three signals that the BPF programs give. Each is attached on its own, in a variant of its own, and each can
+//! fail on its own.
 
 use crate::table::table;
 
-/// What programs are attached for.
+/// What BPF programs are attached for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Context switches.
@@ -51,7 +51,7 @@ impl<T> PerSource<T> {
     }
 }
 
-/// How a signal's programs are attached.
+/// How a signal's BPF programs are attached.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {

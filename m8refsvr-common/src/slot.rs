@@ -103,7 +103,7 @@ impl CounterOffset {
 /// |---|---|
 /// | 0 to 31 | where its counters begin: a [`CounterOffset`] |
 /// | 32 to 55 | how many of its threads are exiting |
-/// | 56 to 63 | how often the programs have asked the agent whether it matches, without an answer yet |
+/// | 56 to 63 | how often the BPF programs have asked the agent whether it matches, without an answer yet |
 ///
 /// A thread that is exiting stays noted when its process loses its slot at that moment. So an entry without a counter
 /// offset need not be 0.

@@ -32,7 +32,7 @@ fn empty(_context: RawTracePointContext) -> u32 {
 #[raw_tracepoint(tracepoint = "sched_switch")]
 fn hash(context: RawTracePointContext) -> u32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: nothing is removed from the map while the programs run.
+    // SAFETY: nothing is removed from the map while the BPF programs run.
     if unsafe { TRACKED.get(tgid) }.is_none() {
         return 0;
     }

@@ -1,15 +1,15 @@
-//! Where the members of kernel structures lie that the programs read, and how a member is read.
+//! Where the members of kernel structures lie that the BPF programs read, and how a member is read.
 
 use core::{mem::MaybeUninit, ptr::read_volatile};
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use m8refsvr_common::offsets::{ABSENT, Offsets};
 
-/// All offsets. User space writes them before it loads the programs, as the kernel's BTF has them.
+/// All offsets. User space writes them before it loads the BPF programs, as the kernel's BTF has them.
 #[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Offsets<Offset> = Offsets::all(Offset(MaybeUninit::new(ABSENT)));
 
-/// An offset in bytes. The compiler must not know its value, which is another when the programs are loaded; the
+/// An offset in bytes. The compiler must not know its value, which is another when the BPF programs are loaded; the
 /// verifier knows it, and drops what is done for the other case.
 #[repr(transparent)]
 #[derive(Clone, Copy)]

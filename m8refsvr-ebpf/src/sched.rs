@@ -79,7 +79,7 @@ pub(crate) fn switched_with_record(context: &TracePointContext) {
     if tracked.has_notes() {
         // SAFETY: the helper has no preconditions.
         let task = unsafe { bpf_get_current_task() };
-        // Where that is not known, a thread on its last switch counts as reaped, as most are.
+        // Most threads are reaped before their last switch. Without the offset of `sighand`, all are taken for reaped.
         return match kind {
             None => last_switch(tracked, || !OFFSETS.task.sighand.is_known() || is_reaped(task)),
             Some(Switch::Involuntary) if is_reaped(task) => {}

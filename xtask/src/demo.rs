@@ -8,8 +8,8 @@ use m8refsvr_test_support::load::Programs;
 use crate::paths;
 
 const NAME: &str = "M8RefSvr";
-/// One thread computes a third of the time, one waits often, one writes to the disk. It ends with its standard input, or
-/// after two minutes.
+/// One thread computes a third of the time, one waits often, one writes to the disk. It ends with its standard input,
+/// or after two minutes.
 const SCRIPT: [&str; 10] = [
     "repeat",
     "spin 10 sleep 20",

@@ -16,9 +16,9 @@ pub(crate) fn answer(data: &[u8]) {
     let body = Bytes::copy_from_slice(lines.next().unwrap_or_default());
     let error = ExportError::of_response(status, &headers, &body);
     assert!(!error.is_of_connection());
-    // As much as fits into a line, whatever was said.
-    let said = error.to_string();
-    assert!(said.len() < 400 && !said.chars().any(char::is_control), "{said:?}");
+    // As much as fits into a line, whatever came.
+    let printed = error.to_string();
+    assert!(printed.len() < 400 && !printed.chars().any(char::is_control), "{printed:?}");
     assert_eq!(error.kind(), status.as_str());
     assert!(error.after().is_none() || headers.contains_key(http::header::RETRY_AFTER));
 }

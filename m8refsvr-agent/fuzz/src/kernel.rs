@@ -30,7 +30,7 @@ use m8refsvr_common::{
     slot::{Slot, Tgid},
 };
 
-use super::tells;
+use super::has_number;
 
 pub(crate) fn btf(data: &[u8]) {
     let Ok(btf) = Btf::parse(data.to_vec()) else { return };
@@ -63,7 +63,7 @@ pub(crate) fn tracefs(data: &[u8]) {
     let format = Format::new(text.to_owned());
     for field in [field, "nr_sector", "rwbs", "prev_state"] {
         if let Some(offset) = format.offset(field) {
-            assert!(text.contains(field) && tells(text.as_bytes(), offset.into()), "{field} {offset}");
+            assert!(text.contains(field) && has_number(text.as_bytes(), offset.into()), "{field} {offset}");
         }
     }
 }
@@ -141,7 +141,7 @@ pub(crate) fn maps(data: &[u8]) {
     let exit = Exit::of_status(record.status);
     assert_eq!(exit.code().is_some(), exit.reason() == "error");
     assert_eq!(exit.signal().is_some(), ["signal", "oom"].contains(&exit.reason()));
-    let over = ProcessEnd {
+    let end = ProcessEnd {
         identity: Identity { pid: 1, start_ticks: process.start_ticks },
         name: String::from_utf8_lossy(&bytes[..length]).into(),
         executable: None,
@@ -154,7 +154,8 @@ pub(crate) fn maps(data: &[u8]) {
         first: None,
         last: Totals::default(),
     };
-    assert!(sentence(&over).is_some_and(|words| words.contains(" after ") && words.contains(&*over.name)));
+    let words = sentence(&end, exit);
+    assert!(words.contains(" after ") && words.contains(&*end.name));
 }
 
 /// Names of folders in a file system to which everybody may write.
@@ -162,5 +163,5 @@ pub(crate) fn pin(data: &[u8]) {
     let folder = Path::new("/sys/fs/bpf/m8refsvr-0").join(OsStr::from_bytes(data));
     let Some(agent) = PinnedAgent::from_folder(folder.clone()) else { return };
     assert_eq!(agent.folder, folder);
-    assert!(tells(data, agent.pid.into()) && tells(data, agent.start_ticks), "{agent:?}");
+    assert!(has_number(data, agent.pid.into()) && has_number(data, agent.start_ticks), "{agent:?}");
 }

@@ -1,6 +1,6 @@
-//! What is fed with bytes of any kind: every parser of what comes from outside. A target holds what must be true whatever
-//! the bytes are, and says so by a panic. libFuzzer looks for bytes for which it is not (`cargo xtask fuzz`); the ordinary
-//! tests run what it found before, the corpus, through the same functions.
+//! What is fed with bytes of any kind: every parser of what comes from outside. A target holds what must be true
+//! whatever the bytes are, and panics otherwise. libFuzzer searches for bytes for which it is not (`cargo xtask fuzz`);
+//! the ordinary tests run what it found before, the corpus, through the same functions.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, clippy::panic, reason = "a target fails by panicking")]
@@ -45,8 +45,8 @@ pub fn run(name: &str, data: &[u8]) {
     target.unwrap_or_else(|| panic!("there is no target {name}")).1(data);
 }
 
-/// Whether a number stands in a text, in digits: what was not told is not in the figures, and least of all as 0.
-fn tells(text: &[u8], number: u64) -> bool {
+/// Whether a text has a number, in digits. A value that is not in the input is absent, and above all not 0.
+fn has_number(text: &[u8], number: u64) -> bool {
     text.split(|byte| !byte.is_ascii_digit())
         .any(|digits| std::str::from_utf8(digits).is_ok_and(|digits| digits.parse() == Ok(number)))
 }

@@ -8,14 +8,14 @@ use std::{
 use m8refsvr_agent::{
     logging::escape::in_line,
     proc::{
+        bpf_fdinfo::ProgramInfo,
         cgroup::{Controller, Hierarchies, Membership},
         container,
         identity::{Invocation, Names},
-        io::{self, StorageIo},
+        io::{self, IoAccounting},
         limits::{Limit, Limits},
         mount::option_in,
         process_attributes::{AttributeSet, COMMAND_LINE_LIMIT},
-        program::ProgramInfo,
         stat::{self, Stat},
         statm::Memory,
         status::Status,
@@ -24,7 +24,7 @@ use m8refsvr_agent::{
     tracker::selector::Selector,
 };
 
-use super::{parts, tells};
+use super::{has_number, parts};
 
 pub(crate) fn stat(data: &[u8]) {
     let Some(stat) = Stat::parse(data) else { return };
@@ -40,7 +40,7 @@ pub(crate) fn stat(data: &[u8]) {
         stat.threads,
         stat.start_ticks,
     ] {
-        assert!(tells(after_name, number), "{number} of {stat:?}");
+        assert!(has_number(after_name, number), "{number} of {stat:?}");
     }
     assert!(!(stat.is_zombie() && stat.has_no_leader()));
     let comm = stat::comm(data).expect("a line that was parsed has a name");
@@ -67,7 +67,7 @@ pub(crate) fn statm(data: &[u8]) {
     let pages = [memory.virtual_bytes, memory.resident_bytes].map(|bytes| bytes / 4096);
     for (pages, bytes) in pages.into_iter().zip([memory.virtual_bytes, memory.resident_bytes]) {
         // A number of bytes that does not fit is the largest one.
-        assert!(bytes == u64::MAX || tells(data, pages), "{pages} pages");
+        assert!(bytes == u64::MAX || has_number(data, pages), "{pages} pages");
     }
     let line = format!("{} {} 0\n", pages[0], pages[1]);
     let again = Memory::parse(line.as_bytes()).expect("a line of parsed values is parsed again");
@@ -77,8 +77,8 @@ pub(crate) fn statm(data: &[u8]) {
 pub(crate) fn io(data: &[u8]) {
     let Some(io) = io::parse(data) else { return };
     let mut text = String::new();
-    StorageIo::NAMES.zip(io, |name, value| (name, value)).for_each(|(name, value)| {
-        assert!(tells(data, value), "{io:?}");
+    IoAccounting::NAMES.zip(io, |name, value| (name, value)).for_each(|(name, value)| {
+        assert!(has_number(data, value), "{io:?}");
         text.push_str(&format!("{name}: {value}\n"));
     });
     assert_eq!(io::parse(text.as_bytes()), Some(io));
@@ -90,10 +90,10 @@ pub(crate) fn status(data: &[u8]) {
         assert!(data.windows(8).any(|part| part == b"SigIgn:\t"));
     }
     if let Some(user) = status.real_user() {
-        assert!(tells(data, user.into()), "{user}");
+        assert!(has_number(data, user.into()), "{user}");
     }
     if let Some((voluntary, involuntary)) = status.context_switches() {
-        assert!(tells(data, voluntary) && tells(data, involuntary), "{voluntary} {involuntary}");
+        assert!(has_number(data, voluntary) && has_number(data, involuntary), "{voluntary} {involuntary}");
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn limits(data: &[u8]) {
     let Some(limits) = Limits::parse(data) else { return };
     for limit in [limits.open_files, limits.processes] {
         match limit {
-            Limit::Of(number) => assert!(tells(data, number), "{number}"),
+            Limit::Of(number) => assert!(has_number(data, number), "{number}"),
             Limit::Unlimited => assert!(data.windows(9).any(|part| part == b"unlimited")),
         }
         for used in [0, 1, u64::MAX] {
@@ -186,21 +186,21 @@ pub(crate) fn fdinfo(data: &[u8]) {
     if let Some((time, count)) = info.runs {
         let nanoseconds = u64::try_from(time.as_nanos())
             .expect("a time that was read as 64 bits of nanoseconds fits into them");
-        assert!(count > 0 && tells(data, count) && tells(data, nanoseconds), "{info:?}");
+        assert!(count > 0 && has_number(data, count) && has_number(data, nanoseconds), "{info:?}");
     }
-    assert!(info.missed.is_none_or(|missed| tells(data, missed)), "{info:?}");
+    assert!(info.missed.is_none_or(|missed| has_number(data, missed)), "{info:?}");
 }
 
 pub(crate) fn system(data: &[u8]) {
     if let Some(bytes) = memory_in(data) {
-        assert!(bytes > 0 && tells(data, bytes / 1024), "{bytes}");
+        assert!(bytes > 0 && has_number(data, bytes / 1024), "{bytes}");
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     let text = text.trim();
     if let Some(cpus) = cpus_in(text) {
         assert!(cpus > 0);
         let highest = numbered_cpus(text);
-        assert!(highest.is_none_or(|highest| tells(data, u64::from(highest) - 1)), "{highest:?}");
+        assert!(highest.is_none_or(|highest| has_number(data, u64::from(highest) - 1)), "{highest:?}");
     }
     assert!(!has_boot_offset(text) || text.contains("boottime"));
 }

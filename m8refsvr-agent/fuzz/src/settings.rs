@@ -10,7 +10,7 @@ use std::{
 
 use clap::Parser as _;
 use m8refsvr_agent::{
-    cli::{Cli, Given, Protocol},
+    cli::{Cli, Origins, Protocol},
     config::{Settings, export::Export},
     export::otlp::{authorities_in, key_in},
     proc::{identity::Names, system::Host},
@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn export(cli: &Cli, variable: impl Fn(&str) -> Option<OsString>) -> Option<Export> {
     let host = Host { name: "host".into(), id: None };
-    match Export::new(&cli.export, &Given::default(), &host, &[], variable) {
+    match Export::new(&cli.export, &Origins::default(), &host, &[], variable) {
         Ok(export) => Some(export),
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -49,7 +49,7 @@ pub(crate) fn command_line(data: &[u8]) {
     assert!((Duration::from_millis(10)..=DAY).contains(&cli.sample.sample), "{:?}", cli.sample);
     assert!((1..=65535).contains(&cli.common.max_tracked_processes) && cli.export.max_series_processes > 0);
     assert!(!cli.no_export || cli.once);
-    if let Ok(settings) = Settings::new(&cli, &Given::default(), |_| None) {
+    if let Ok(settings) = Settings::new(&cli, &Origins::default(), |_| None) {
         assert!(settings.selector.patterns().all(|pattern| !pattern.is_empty()));
     }
     export(&cli, |_| None);

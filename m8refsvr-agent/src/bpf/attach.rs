@@ -1,4 +1,4 @@
-//! Attaching the programs of each signal, in the first variant that the kernel is made for and accepts.
+//! Attaching the BPF programs of each signal, in the first variant that the kernel is made for and accepts.
 
 use aya::programs::{Program, ProgramError, RawTracePoint, TracePoint};
 use m8refsvr_common::signal::Variant;
@@ -11,7 +11,7 @@ use crate::bpf::{
     variants::{BlockVariant, SwitchVariant, lifecycle},
 };
 
-/// The outcome of attaching the programs of one signal.
+/// The outcome of attaching the BPF programs of one signal.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     /// [`Variant::None`] where nothing was attached.
@@ -87,7 +87,7 @@ impl Loaded {
         Attached { variant: Variant::None, problem }
     }
 
-    /// Attaches programs of the scheduler; those that have a classic variant in that variant, where it is preferred
+    /// Attaches BPF programs of the scheduler; those that have a classic variant in that variant, where it is preferred
     /// and not refused: Debian's and Ubuntu's kernels want `CAP_SYS_ADMIN` for them unless a sysctl is lower.
     fn attach_sched<const N: usize>(
         &mut self,
@@ -103,7 +103,7 @@ impl Loaded {
         self.attach("sched", &programs(false))
     }
 
-    /// Attaches programs to their tracepoints: all of them, or none.
+    /// Attaches BPF programs to their tracepoints: all of them, or none.
     fn attach(
         &mut self,
         category: &str,

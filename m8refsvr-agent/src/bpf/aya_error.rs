@@ -18,7 +18,7 @@ pub(crate) fn unfit(error: MapError) -> KernelError {
     KernelError::Object(with_causes(&error))
 }
 
-/// A program that the verifier looked at and did not accept is an error of ours, though the kernel reports it with
+/// A program that the verifier rejected is an error of ours, though the kernel reports it with
 /// the same number as want of rights.
 pub(crate) fn program_refused(name: &str, error: &ProgramError) -> KernelError {
     let what = format!("the BPF program {name} was refused");
@@ -26,7 +26,7 @@ pub(crate) fn program_refused(name: &str, error: &ProgramError) -> KernelError {
         ProgramError::LoadError { verifier_log, io_error } if !verifier_log.to_string().trim().is_empty() => {
             let log = verifier_log.to_string();
             log.lines().for_each(|line| tracing::debug!("{what}; the verifier's log: {line}"));
-            // The last lines say what was not accepted; those after it count what was looked at.
+            // The last lines say what was not accepted; those after it are statistics.
             let reason = log.lines().rfind(|line| {
                 let line = line.trim();
                 !line.is_empty() && !VERIFIER_STATISTICS.iter().any(|start| line.starts_with(start))

@@ -1,6 +1,6 @@
 //! A reader for the kernel's description of its own types, `/sys/kernel/btf/vmlinux`: the parameters of a
 //! tracepoint and the offset of a structure's member. It reads the file once (5 to 10 MB) and is dropped before
-//! the programs are loaded; nothing of it stays in memory.
+//! the BPF programs are loaded; nothing of it stays in memory.
 //!
 //! Layout: `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`.
 
@@ -34,9 +34,9 @@ const ENUM64: u32 = 19;
 
 /// Bytes before what is particular to a kind: `struct btf_type`.
 const HEAD: usize = 12;
-/// How many types may stand between a name and what it means; more is a loop in a damaged file.
+/// How many types may lie between a name and what it means; more is a loop in a damaged file.
 const DEPTH: usize = 32;
-/// How many members are looked at for one name; more is a loop in a damaged file.
+/// How many members are searched for one name; more is a loop in a damaged file.
 const MEMBERS: u32 = 4096;
 
 /// Why the description could not be used.
@@ -47,7 +47,7 @@ pub enum BtfError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The bytes are not what the format says.
@@ -128,7 +128,7 @@ impl Btf {
         if prototype.kind() != FUNC_PROTO {
             return None;
         }
-        // The first is the tracepoint's own data, which no program sees.
+        // The first is the tracepoint's own data, which no BPF program sees.
         (1..prototype.length())
             .map(|index| self.parameter(prototype.read_u32(HEAD + index * 8 + 4)?))
             .collect()

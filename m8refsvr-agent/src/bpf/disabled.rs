@@ -1,6 +1,6 @@
-//! What stands in for the attached programs in an agent that was built without them: types of which there is no value.
+//! Replaces the attached BPF programs in an agent that was built without them: types of which there is no value.
 
-#![expect(missing_docs, reason = "the methods are those of the attached programs, and never called")]
+#![expect(missing_docs, reason = "the methods are those of the attached BPF programs, and never called")]
 
 use std::{
     convert::Infallible,

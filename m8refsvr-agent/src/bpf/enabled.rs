@@ -1,4 +1,4 @@
-//! The attached programs: in which variants, and what could not be attached.
+//! The attached BPF programs: in which variants, and what could not be attached.
 
 use std::{
     collections::BTreeSet,
@@ -18,6 +18,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use crate::{
     bpf::{
         attach::Attached,
+        aya_maps::pinned_maps,
         environment::{has_own_boot_time, is_of_this_namespace, pid_max, possible_cpus},
         error::KernelError,
         hook::{Hook, SKIPPED},
@@ -26,7 +27,6 @@ use crate::{
         maps::Maps,
         options::Options,
         permissions::Rights,
-        pinned_maps::pinned_maps,
         pins::{PinError, PinnedAgent, Pins},
         queues::{EventQueue, FreeSlots},
         snapshot::Snapshot,
@@ -35,10 +35,10 @@ use crate::{
     sys::{heap, namespace},
 };
 
-/// The attached programs. Dropping it detaches them and removes the pins.
+/// The attached BPF programs. Dropping it detaches them and removes the pins.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Dropped first: nobody shall find the maps of programs that count no more.
+    /// Dropped first: nobody shall find the maps of BPF programs that no longer count.
     pins: Option<Pins>,
     loaded: Loaded,
     pub(super) maps: Maps,
@@ -55,7 +55,7 @@ pub struct Kernel {
     /// How many events were dropped when this was last asked.
     pub(super) dropped_events: u64,
     kept: Accounting<bool>,
-    /// Whether a program at a raw tracepoint can be preempted, and then be skipped for others.
+    /// Whether a BPF program at a raw tracepoint can be preempted, and then be skipped for others.
     preempts_raw: bool,
 }
 
@@ -152,7 +152,7 @@ impl Kernel {
         })
     }
 
-    /// How the programs of each signal are attached.
+    /// How the BPF programs of each signal are attached.
     pub fn variants(&self) -> PerSource<Variant> {
         self.variants
     }
@@ -162,7 +162,7 @@ impl Kernel {
         self.loaded.hooks()
     }
 
-    /// Whether the kernel can skip programs that are attached; [`SKIPPED`] says what that means.
+    /// Whether the kernel can skip BPF programs that are attached; [`SKIPPED`] says what that means.
     pub fn can_be_skipped(&self) -> bool {
         self.preempts_raw && self.hooks().iter().any(Hook::is_preemptible)
     }
@@ -187,7 +187,7 @@ impl Kernel {
         self.loaded.reaches_maps()
     }
 
-    /// Whether the programs notify of processes as they start and end.
+    /// Whether the BPF programs notify of processes as they start and end.
     pub fn follows_processes(&self) -> bool {
         self.variants.lifecycle != Variant::None
     }
@@ -208,7 +208,7 @@ impl Kernel {
         self.maps.take_unmapped()
     }
 
-    /// The attached programs, with their descriptors in this process.
+    /// The attached BPF programs, with their descriptors in this process.
     pub fn programs(&self) -> Vec<(&'static str, RawFd)> {
         self.loaded.programs()
     }

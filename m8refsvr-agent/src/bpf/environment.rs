@@ -1,4 +1,5 @@
-//! What the programs need to know of the machine, and what of this process's namespaces stands in their way.
+//! What the BPF programs need to know of the machine, and what of this process's namespaces prevents them from
+//! counting.
 
 use std::{fs, io, path::Path};
 
@@ -13,7 +14,7 @@ pub(crate) fn is_of_this_namespace(proc: &Path) -> bool {
     fs::read_link(proc.join("self")).is_ok_and(|pid| pid.to_str() == Some(&this))
 }
 
-/// Whether /proc tells this process the starts of processes by another clock than that of the programs.
+/// Whether /proc shows this process the starts of processes by another clock than that of the BPF programs.
 pub(crate) fn has_own_boot_time() -> bool {
     system::has_boot_offset(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default())
 }

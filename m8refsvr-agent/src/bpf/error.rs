@@ -1,4 +1,4 @@
-//! Why the programs could not be loaded, or not track a process.
+//! Why the BPF programs could not be loaded, or not track a process.
 
 use std::{io, path::PathBuf};
 
@@ -15,7 +15,7 @@ pub enum NoSlot {
     Gone,
 }
 
-/// Why the programs could not be loaded or attached.
+/// Why the BPF programs could not be loaded or attached.
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// Built without it.
@@ -48,7 +48,7 @@ pub enum KernelError {
     Failed {
         /// What was tried.
         what: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         cause: String,
     },
     /// The maps would be too large.
@@ -70,7 +70,7 @@ pub enum KernelError {
     System {
         /// The file.
         path: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The agent is just starting or ending.

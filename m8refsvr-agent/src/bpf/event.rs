@@ -1,4 +1,4 @@
-//! What the programs notify the agent of.
+//! What the BPF programs notify the agent of.
 
 use m8refsvr_common::{
     record::{EventKind, EventRecord},
@@ -28,7 +28,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// From the bytes of an [`EventRecord`]; `None` for what no program writes.
+    /// From the bytes of an [`EventRecord`]; `None` for what no BPF program writes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (kind, subject) = bytes.split_at_checked(size_of::<u32>())?;
         let event = EventRecord {

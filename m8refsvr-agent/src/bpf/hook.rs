@@ -1,4 +1,4 @@
-//! Where programs are attached, and what can go wrong there.
+//! Where BPF programs are attached, and what can go wrong there.
 
 use m8refsvr_common::signal::Variant;
 
@@ -8,7 +8,7 @@ pub const SKIPPED: &str = "this kernel skips a program while another thread is p
     it can read (mount -t tracefs tracefs /sys/kernel/tracing) and, on Debian and Ubuntu, by `sysctl \
     kernel.perf_event_paranoid=2`";
 
-/// A tracepoint with a program attached to it.
+/// A tracepoint with a BPF program attached to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The tracepoint.

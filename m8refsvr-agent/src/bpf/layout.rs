@@ -1,4 +1,5 @@
-//! Where the running kernel has what the programs read, and what it passes at tracepoints: from its BTF and tracefs.
+//! Where the running kernel has what the BPF programs read, and what it passes at tracepoints: from its BTF and
+//! tracefs.
 
 use m8refsvr_common::{
     accounting::Accounting,
@@ -13,15 +14,15 @@ use crate::bpf::{
     tracefs::Format,
 };
 
-/// What a kernel guards its tracepoints with when it leaves preemption on in their programs, since Linux 7.0
+/// What a kernel guards its tracepoints with when it leaves preemption on in their BPF programs, since Linux 7.0
 /// (`__DECLARE_TRACE` in `include/linux/tracepoint.h`). Earlier ones have no such type.
 const PREEMPTIBLE_GUARD: &str = "class_srcu_fast_notrace_t";
 
 /// What is known of the running kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
-    /// Whether a program at a raw tracepoint can be preempted. While one is, the kernel skips that program for all other
-    /// threads on that CPU. At classic tracepoints preemption is off.
+    /// Whether a BPF program at a raw tracepoint can be preempted. While one is, the kernel skips that program for all
+    /// other threads on that CPU. At classic tracepoints preemption is off.
     pub(crate) preempts_raw: bool,
     /// Whether that is so, and classic tracepoints are available.
     pub(crate) prefers_classic: bool,
@@ -35,7 +36,7 @@ pub(crate) struct Layout {
     pub(crate) can_follow: bool,
     /// Which values the kernel's accounting keeps; none where processes can't be followed.
     pub(crate) kept: Accounting<bool>,
-    /// Where the members are that the programs read; `None` for those that this kernel does not have.
+    /// Where the members are that the BPF programs read; `None` for those that this kernel does not have.
     pub(crate) offsets: Offsets<Option<u32>>,
 }
 
@@ -102,7 +103,7 @@ impl Layout {
         layout
     }
 
-    /// Finds out whether processes can be followed. If not, the programs get no offset by which they would.
+    /// Finds out whether processes can be followed. If not, the BPF programs get no offset by which they would.
     fn decide_lifecycle(&mut self, passes_processes: bool) {
         let offsets = &mut self.offsets;
         // A value of which one part is not known is not kept.
@@ -123,7 +124,7 @@ impl Layout {
         offsets.signal_accounting = offsets.signal_accounting.zip(self.kept, of_kept);
     }
 
-    /// All offsets as they lie in the programs' constant.
+    /// All offsets as they lie in the BPF programs' constant.
     pub(crate) fn offset_values(&self) -> Vec<u32> {
         let mut values = Vec::with_capacity(Offsets::<u32>::LENGTH);
         self.offsets.for_each(|offset| values.push(offset.unwrap_or(ABSENT)));
@@ -131,7 +132,7 @@ impl Layout {
     }
 }
 
-/// Whether the tracepoints of starting processes pass what their programs take.
+/// Whether the tracepoints of starting processes pass what their BPF programs take.
 fn passes_processes(btf: &Btf) -> bool {
     let fork = btf.tracepoint("sched_wakeup_new").unwrap_or_default();
     let rename = btf.tracepoint("task_rename").unwrap_or_default();

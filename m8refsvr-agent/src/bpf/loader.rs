@@ -1,4 +1,4 @@
-//! Loading: makes the maps, and takes in the programs.
+//! Loading: makes the maps, and takes in the BPF programs.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _, RawFd},
@@ -24,13 +24,13 @@ use rustix::{
 use crate::{
     bpf::{
         aya_error::{io_kind, missing_map, refused, unfit, with_causes},
+        aya_maps::map_all,
         error::KernelError,
         hook::Hook,
         layout::Layout,
         maps::{Maps, NAMES},
         options::Comms,
         permissions,
-        pinned_maps::map_all,
         pins::{PinError, Pins},
         queues::{EventQueue, FreeSlots},
     },
@@ -44,7 +44,7 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(super) ebpf: Ebpf,
-    /// The programs that are attached, with their tracepoints.
+    /// The BPF programs that are attached, with their tracepoints.
     pub(super) attached: Vec<(&'static str, &'static [&'static str])>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Sizes {
 }
 
 impl Loaded {
-    /// Makes the maps and takes in the programs, which are loaded when they are attached.
+    /// Makes the maps and takes in the BPF programs, which are loaded when they are attached.
     pub(crate) fn new(
         object: &[u8],
         layout: &Layout,
@@ -66,7 +66,7 @@ impl Loaded {
     ) -> Result<Self, KernelError> {
         let counters = counters_length(sizes.capacity, sizes.cpus)
             .ok_or(KernelError::TooMany { capacity: sizes.capacity, cpus: sizes.cpus })?;
-        // Our log's level, so that the programs do not write what nobody reads.
+        // Our log's level, so that the BPF programs do not write what nobody reads.
         let log_level = log::max_level() as u8;
         let names: Vec<Name> = comms.names.iter().filter_map(|name| Name::new(name)).collect();
         let name_count = (names.len() as u32).min(MAX_NAMES);
@@ -74,9 +74,9 @@ impl Loaded {
         let tick = 1_000_000_000 / clock_ticks_per_second().max(1);
         let offsets = layout.offset_values();
         let mut ebpf = EbpfLoader::new()
-            // Only BTF tracepoints and relocations of C programs need it. It has been parsed by now, which takes 15 MB and
-            // half of the time to the first export: aya 0.14 has no constructor of the loader that leaves it out, and
-            // programs and maps of its types come out of that loader alone.
+            // Only BTF tracepoints and relocations of C programs need it. It has been parsed by now, which takes 15 MB
+            // and half of the time to the first export: aya 0.14 has no constructor of the loader that leaves it out,
+            // and programs and maps of its types come out of that loader alone.
             .btf(None)
             .override_global("OFFSETS", offsets.as_slice(), true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
@@ -115,7 +115,7 @@ impl Loaded {
         Queue::try_from(map).map(FreeSlots).map_err(unfit)
     }
 
-    /// Notifications from the programs.
+    /// Notifications from the BPF programs.
     pub(crate) fn event_queue(&mut self) -> Result<EventQueue, KernelError> {
         let map = self.ebpf.take_map("EVENTS").ok_or_else(missing_map)?;
         RingBuf::try_from(map).map(EventQueue).map_err(unfit)
@@ -148,7 +148,7 @@ impl Loaded {
         self.attached.iter().flat_map(of_program).collect()
     }
 
-    /// The programs that are attached, with their descriptors.
+    /// The BPF programs that are attached, with their descriptors.
     pub(crate) fn programs(&self) -> Vec<(&'static str, RawFd)> {
         let descriptor = |(name, _): &(&'static str, _)| {
             let program = self.ebpf.program(name)?.fd().ok()?;
@@ -165,7 +165,7 @@ impl Loaded {
         })
     }
 
-    /// Forwards what the programs log, if they were built to, to our own log, for as long as this process lives.
+    /// Forwards what the BPF programs log, if they were built to, to our own log, for as long as this process lives.
     pub(crate) fn forward_log(&mut self) {
         if self.ebpf.map("AYA_LOGS").is_none() {
             return;

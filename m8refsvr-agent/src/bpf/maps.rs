@@ -32,6 +32,8 @@ pub(crate) struct Maps {
     exits: SharedArray<ExitRecord>,
     drops: SharedArray<DropsRecord>,
     settings: SharedArray<SettingsRecord>,
+    /// CPUs for which there are counters.
+    cpus: u32,
 }
 
 impl Maps {
@@ -40,10 +42,13 @@ impl Maps {
         [slots, counters, processes, exits, drops, settings]: [Source<'_>; NAMES.len()],
         writable: bool,
     ) -> io::Result<Self> {
+        // The first row of counters belongs to no slot.
+        let cpus = counters.max_entries / processes.max_entries.saturating_add(1);
         Ok(Self {
-            // The longest by far, which is needed where a process begins to match or ends.
+            cpus,
+            // The longest by far, and read only where a process begins to match or exits.
             slots: array(&slots, writable, FEW)?,
-            // Each collection reads those of all tracked processes.
+            // Each collection reads the records of all tracked processes.
             counters: array(&counters, false, usize::MAX)?,
             processes: array(&processes, writable, usize::MAX)?,
             exits: array(&exits, writable, FEW)?,
@@ -52,13 +57,13 @@ impl Maps {
         })
     }
 
-    /// Has the programs count for a process in a slot, in place of that which it had until now. An error when it has
-    /// another, or when its id is beyond the table.
+    /// Has the BPF programs count for a process in a slot, in place of its slot `old`. An error when it has
+    /// another slot, or when its id is beyond the table.
     pub(crate) fn assign(&self, tgid: Tgid, old: Option<Slot>, slot: Slot) -> Result<(), NotAssigned> {
         let (old, new) = (self.counters_of(old), self.counters_of(Some(slot)));
         let outcome = self.slots.change(tgid.0, |entry| {
             let counters = entry.counters();
-            // Two programs that changed it at once may have left an offset that is no slot's.
+            // Two BPF programs that changed it at once may have left an offset of no slot.
             let is_free = counters == old || counters.slot(self.cpus()).is_none();
             is_free.then(|| entry.with_counters(new))
         });
@@ -116,8 +121,7 @@ impl Maps {
 
     /// CPUs for which there are counters.
     pub(crate) fn cpus(&self) -> u32 {
-        // The first row belongs to no slot.
-        self.counters.len() / self.processes.len().saturating_add(1)
+        self.cpus
     }
 
     /// The tracked process of a slot.
@@ -130,7 +134,7 @@ impl Maps {
         self.processes.store(slot.index(), process);
     }
 
-    /// Corrects the baseline of a slot's process. The rest of the record may be changed by the programs meanwhile.
+    /// Corrects the baseline of a slot's process. The rest of the record may be changed by the BPF programs meanwhile.
     pub(crate) fn set_baseline(&self, slot: Slot, baseline: &Counts) {
         let now = self.process(slot).baseline;
         let difference = ProcessRecord { baseline: baseline.minus(&now), ..ProcessRecord::default() };
@@ -176,7 +180,7 @@ impl Maps {
         self.drops.load(0).unwrap_or_default()
     }
 
-    /// Counts what could not be counted. The programs may do the same at this moment.
+    /// Counts what could not be counted. The BPF programs may do the same at this moment.
     pub(crate) fn count_drops(&self, drops: &DropsRecord) {
         self.drops.add(0, drops);
     }

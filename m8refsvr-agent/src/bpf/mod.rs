@@ -6,6 +6,8 @@ mod attach;
 #[cfg(feature = "ebpf")]
 mod aya_error;
 #[cfg(feature = "ebpf")]
+mod aya_maps;
+#[cfg(feature = "ebpf")]
 mod baseline;
 pub mod btf;
 #[cfg(not(feature = "ebpf"))]
@@ -16,30 +18,28 @@ mod enabled;
 mod environment;
 mod error;
 mod event;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 mod hook;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 mod layout;
 #[cfg(feature = "ebpf")]
 mod loader;
 #[cfg(feature = "ebpf")]
 mod maps;
 mod options;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 pub(crate) mod permissions;
-#[cfg(feature = "ebpf")]
-mod pinned_maps;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 pub mod pins;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 mod process;
 #[cfg(feature = "ebpf")]
 mod queues;
+#[cfg(feature = "ebpf")]
+mod slots;
 mod snapshot;
 pub mod tracefs;
-#[cfg(feature = "ebpf")]
-mod tracking;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone need all of it"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the BPF programs alone need all of it"))]
 mod variants;
 
 #[cfg(not(feature = "ebpf"))]
@@ -51,7 +51,7 @@ pub use event::{Event, Events};
 pub use hook::{Hook, SKIPPED};
 pub use options::{BPF_FS, Comms, Options, is_capacity};
 pub use process::{SlotProcess, Switches};
-pub use snapshot::{EndedSlot, Snapshot, TrackedSlot};
 #[cfg(feature = "ebpf")]
-pub use tracking::SlotHandle;
+pub use slots::SlotHandle;
+pub use snapshot::{EndedSlot, Snapshot, TrackedSlot};
 pub use variants::{BlockVariant, SwitchVariant};

@@ -1,4 +1,4 @@
-//! How the programs are to be attached.
+//! How the BPF programs are to be attached.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ impl Default for Options {
     }
 }
 
-/// What the programs compare with the `comm` of a process.
+/// What the BPF programs compare with the `comm` of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Comms {
     /// A process in whose `comm` one of these is matches, whatever the case of its letters.

@@ -31,7 +31,7 @@ pub(crate) struct Rights {
     capabilities: Option<CapabilitySet>,
     /// Whether they count for a user namespace of its own alone.
     is_confined: bool,
-    /// Whether the kernel is locked down so far that programs may not read its memory.
+    /// Whether the kernel is locked down so far that BPF programs may not read its memory.
     confidential: bool,
     /// The highest capability that this kernel knows.
     last_capability: Option<u32>,
@@ -102,8 +102,9 @@ pub(crate) fn is_bpf_disabled() -> bool {
 }
 
 /// Whether maps that can be used without rights now can be used for ever. Before Linux 5.19 setting
-/// `kernel.unprivileged_bpf_disabled` locks the whole bpf call, from then on only what makes maps and programs (`__sys_bpf`
-/// in `kernel/bpf/syscall.c`). Where it is set already, what can be used is not locked by it, as where 5.19 was ported back.
+/// `kernel.unprivileged_bpf_disabled` locks the whole bpf call, from then on only what makes maps and programs
+/// (`__sys_bpf` in `kernel/bpf/syscall.c`). Where it is set already, what can be used is not locked by it, as where
+/// 5.19 was ported back.
 pub(crate) fn maps_stay_open(is_bpf_disabled: bool, version: Option<(u32, u32)>) -> bool {
     is_bpf_disabled || version.is_some_and(|version| version >= OPEN_MAPS)
 }

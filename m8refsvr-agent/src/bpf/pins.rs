@@ -47,7 +47,7 @@ pub enum PinError {
         action: &'static str,
         /// With which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// aya refused.

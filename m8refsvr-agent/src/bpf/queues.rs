@@ -1,4 +1,4 @@
-//! The maps that are queues: notifications from the programs, and free slots.
+//! The maps that are queues: notifications from the BPF programs, and free slots.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use m8refsvr_common::slot::Slot;
 
 use crate::bpf::aya_error::with_causes;
 
-/// Notifications from the programs.
+/// Notifications from the BPF programs.
 pub(crate) struct EventQueue(pub(super) RingBuf<MapData>);
 
 impl EventQueue {
@@ -31,7 +31,7 @@ impl std::fmt::Debug for EventQueue {
     }
 }
 
-/// The free slots: the programs and the agent take them from here.
+/// The free slots: the BPF programs and the agent take them from here.
 pub(crate) struct FreeSlots(pub(super) Queue<MapData, u32>);
 
 impl std::fmt::Debug for FreeSlots {

@@ -1,4 +1,4 @@
-//! The content of the maps at one moment, for people who look for an error.
+//! The content of the maps at one moment, for people who search for an error.
 
 use m8refsvr_common::{
     record::{Counts, DropsRecord, ExitRecord, ProcessRecord, SettingsRecord},

@@ -23,7 +23,7 @@ impl SwitchVariant {
     pub const CHEAPEST_FIRST: [Self; 4] =
         [Self::RawWithState, Self::RawWithCurrent, Self::RawWithTask, Self::Classic];
 
-    /// Names of the programs in the object, and the tracepoints that they are attached to; that of exiting threads
+    /// Names of the BPF programs in the object, and the tracepoints that they are attached to; that of exiting threads
     /// first, so that none is counted without it.
     pub(crate) fn programs(self, is_exit_classic: bool) -> [(&'static str, &'static [&'static str]); 2] {
         let exit = if is_exit_classic { "thread_exit_classic" } else { "thread_exit" };
@@ -36,7 +36,7 @@ impl SwitchVariant {
         [(exit, &["sched_process_exit"]), (program, &["sched_switch"])]
     }
 
-    /// How its programs are attached.
+    /// How its BPF programs are attached.
     pub(crate) fn attachment(self) -> Variant {
         match self {
             Self::RawWithState | Self::RawWithCurrent | Self::RawWithTask => Variant::RawTracepoint,
@@ -44,8 +44,8 @@ impl SwitchVariant {
         }
     }
 
-    /// Whether the kernel is made so that this variant reads the right members; else why not. A raw tracepoint's arguments
-    /// are checked for their number alone when it is attached, if at all: others in their place would be garbage.
+    /// Whether this variant reads the right members on this kernel; else why not. When a raw tracepoint is attached,
+    /// the kernel checks at most the number of its arguments: with other arguments the program would read garbage.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
         let Offsets { task, switch_record, .. } = &layout.offsets;
         let knows_exit = task.flags.is_some() && task.sighand.is_some();
@@ -89,7 +89,7 @@ impl BlockVariant {
         }
     }
 
-    /// How its programs are attached.
+    /// How its BPF programs are attached.
     pub(crate) fn attachment(self) -> Variant {
         match self {
             Self::Raw | Self::RawWithQueue => Variant::RawTracepoint,
@@ -97,8 +97,8 @@ impl BlockVariant {
         }
     }
 
-    /// The variants in the order in which they are to be tried: as given, or the classic one first where programs at raw
-    /// tracepoints can be skipped.
+    /// The variants in the order in which they are to be tried: as given, or the classic one first where programs at
+    /// raw tracepoints can be skipped.
     pub(crate) fn order(variants: &[Self], layout: &Layout) -> Vec<Self> {
         let mut variants = variants.to_vec();
         // A stable sort: the others stay as they are.
@@ -106,7 +106,7 @@ impl BlockVariant {
         variants
     }
 
-    /// Whether the kernel is made so that this variant reads the right members; else why not.
+    /// Whether this variant reads the right members on this kernel; else why not.
     pub(crate) fn fits(self, layout: &Layout) -> Result<(), &'static str> {
         match self {
             Self::Raw if layout.bio_place == Some(BioPlace::First) => Ok(()),
@@ -123,8 +123,8 @@ impl BlockVariant {
 /// The programs that follow processes as they start and execute other programs, and their tracepoints. That they end is
 /// seen where switches are counted.
 ///
-/// A new name is not worth the record of a classic tracepoint, which does not have the process id of the process: a process that executes
-/// a program is seen then too, and any other at the next collection at all processes.
+/// `task_rename` has no classic variant, as that record lacks the id of the process. Where it is not attached, an exec
+/// still reports a new name, and the next scan of /proc finds the others.
 pub(crate) fn lifecycle(is_exec_classic: bool) -> [(&'static str, &'static [&'static str]); 3] {
     let exec = if is_exec_classic { "process_exec_classic" } else { "process_exec" };
     [

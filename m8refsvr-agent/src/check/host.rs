@@ -24,16 +24,16 @@ use crate::{
     sys::{capabilities, clock_status, namespace},
 };
 
-/// What each capability is for.
-const NEEDED: [(CapabilitySet, &str); 4] = [
+/// The capabilities that the agent needs.
+pub(super) const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::BPF, "CAP_BPF"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
     (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
 ];
 
-/// Those of them that CAP_SYS_ADMIN stands for.
-const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
+/// Those that CAP_SYS_ADMIN includes.
+pub(super) const OF_BPF: [&str; 2] = ["CAP_BPF", "CAP_PERFMON"];
 
 /// The machine, whose processes are in `proc` and whose BPF file system should be at `bpf_fs`.
 pub fn host(proc: &Proc, bpf_fs: &Path) -> Vec<Finding> {

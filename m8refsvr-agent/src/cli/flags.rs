@@ -23,8 +23,8 @@ pub struct Common {
 
     /// The same by a regular expression; repeatable
     ///
-    /// A process is tracked if one of its names matches the regular expression RE, in which case matters. The flag can be
-    /// repeated. It replaces the default of --process, and adds to names that are given.
+    /// A process is tracked if one of its names matches the regular expression RE, in which case matters. The flag can
+    /// be repeated. It replaces the default of --process, and adds to names that are given.
     #[arg(long, value_name = "RE")]
     pub process_regex: Vec<String>,
 

@@ -76,11 +76,12 @@ Examples:
   sudo m8refsvr-agent check --service                with the settings of the installed service
   m8refsvr-agent check --json | jq .verdict";
 
-pub(super) const DUMP: &str = "Show the content of the BPF maps, of the running agent or of own programs";
+pub(super) const DUMP: &str = "Show the content of the BPF maps, of the running agent or of own BPF programs";
 
 pub(super) const LONG_DUMP: &str = "\
 Show the content of the BPF maps of the running agent. Where none runs, load BPF programs for --sample seconds and show \
-what they counted for the processes that match.";
+what they counted for the processes that match. --agent chooses one of several agents; --ebpf, --sample and the flags \
+that select processes then have no effect.";
 
 pub(super) const DUMP_END: &str = "\
 Examples:

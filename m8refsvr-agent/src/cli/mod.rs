@@ -1,9 +1,9 @@
 //! What the user can type. What it means is decided in `config`.
 
+mod flag_order;
 mod flags;
-mod given;
 mod help;
-mod placement;
+mod origins;
 mod renamed;
 pub(crate) mod values;
 pub(crate) mod variables;
@@ -14,7 +14,7 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 pub use flags::{
     Color, Common, Ebpf, Export, Interval, LogFlags, Names, ProcessAttributes, Protocol, Sample,
 };
-pub use given::{Given, Origin, Setting};
+pub use origins::{Origin, Origins, Setting};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -141,7 +141,7 @@ pub struct Dump {
 pub struct Parsed {
     /// Its sets of flags are those of the command that was given.
     pub cli: Cli,
-    pub given: Given,
+    pub origins: Origins,
     /// All settings that have a flag, and where they came from.
     pub settings: Vec<Setting>,
     /// About flags by earlier names.
@@ -170,18 +170,18 @@ pub fn parse_from(
 ) -> Result<Parsed, clap::Error> {
     let all = command();
     let (arguments, warnings) = renamed::flags(arguments, renamed::FLAGS);
-    let arguments = placement::behind_the_command(&all, arguments);
+    let arguments = flag_order::behind_the_command(&all, arguments);
     // What is wrong without any variable is wrong about the command line.
     let typed = all.clone().try_get_matches_from(&arguments)?;
-    let given = Given::new(of_command(&typed), &variable);
+    let origins = Origins::new(of_command(&typed), &variable);
     let mut with_variables = arguments;
     // What follows a `--` is no flag.
     let end = with_variables.iter().position(|word| word == "--").unwrap_or(with_variables.len());
-    with_variables.splice(end..end, given.as_flags(taking(&all, &typed), &variable));
+    with_variables.splice(end..end, origins.as_flags(taking(&all, &typed), &variable));
     let matches = all.clone().try_get_matches_from(with_variables);
     let matches = matches.map_err(|error| variables::reworded(error, &variable))?;
-    let settings = given.settings(&all, of_command(&typed), of_command(&matches), &variable);
-    Ok(Parsed { cli: Cli::from_command(&matches)?, given, settings, warnings })
+    let settings = origins.settings(&all, of_command(&typed), of_command(&matches), &variable);
+    Ok(Parsed { cli: Cli::from_command(&matches)?, origins, settings, warnings })
 }
 
 /// What was matched for the last of the commands.

@@ -4,9 +4,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::proc::Process;
 
-/// The most descriptors for files that stay open: of 4,096 idle processes, or of 2,730 active ones. An open file costs the
-/// kernel memory; opening it at each collection costs time (`cargo xtask bench memory`, `cargo xtask bench collection`).
-/// All of them together take 40 MiB of kernel memory, which the unit's MemoryMax must allow.
+/// The most descriptors for files that stay open: of 4,096 idle processes, or of 2,730 active ones. An open file costs
+/// the kernel memory; opening it at each collection costs time (`cargo xtask bench memory`, `cargo xtask bench
+/// collection`). All of them together take 40 MiB of kernel memory, which the unit's MemoryMax must allow.
 const MOST: usize = 16_384;
 
 /// Descriptors for everything else: BPF programs and maps, receivers, and the files that a collection opens.
@@ -103,57 +103,57 @@ mod tests {
         process
     }
 
-    fn room_for(processes: usize) -> FdBudget {
+    fn budget_of(processes: usize) -> FdBudget {
         FdBudget::of(processes * Process::KEPT_DESCRIPTORS)
     }
 
     /// How many processes a collection keeps open beside those that are held.
-    fn kept(room: &mut FdBudget, held: &[Process]) -> usize {
-        room.begin_collection(held.iter());
-        (0..6).filter(|_| room.hold(this()).is_kept()).count()
+    fn kept(budget: &mut FdBudget, held: &[Process]) -> usize {
+        budget.begin_collection(held.iter());
+        (0..6).filter(|_| budget.hold(this()).is_kept()).count()
     }
 
     #[test]
-    fn as_many_are_kept_open_as_there_is_room_for() {
-        let mut room = room_for(4);
+    fn as_many_are_kept_open_as_there_is_budget_of() {
+        let mut budget = budget_of(4);
         let mut held = Vec::new();
         for expected in [4, 3, 2, 1, 0, 0] {
-            assert_eq!(kept(&mut room, &held), expected);
+            assert_eq!(kept(&mut budget, &held), expected);
             held.push(kept_process());
         }
     }
 
     #[test]
     fn those_at_rest_need_less_room_and_wake_where_there_is_some() {
-        let mut room = room_for(4);
+        let mut budget = budget_of(4);
         let mut held: Vec<Process> = (0..3).map(|_| kept_process()).collect();
         held.iter_mut().for_each(Process::set_idle);
-        assert_eq!(kept(&mut room, &held), 2);
+        assert_eq!(kept(&mut budget, &held), 2);
         held.push(kept_process());
-        room.begin_collection(held.iter());
-        assert!(room.hold(this()).is_kept());
-        held.iter_mut().for_each(|process| room.wake(process));
+        budget.begin_collection(held.iter());
+        assert!(budget.hold(this()).is_kept());
+        held.iter_mut().for_each(|process| budget.wake(process));
         assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 3, "the budget is used up");
-        room.begin_collection(held.iter());
-        held.iter_mut().for_each(|process| room.wake(process));
+        budget.begin_collection(held.iter());
+        held.iter_mut().for_each(|process| budget.wake(process));
         assert_eq!(held.iter().filter(|process| process.is_idle()).count(), 0);
     }
 
     #[test]
     fn after_a_collection_that_failed_nothing_is_kept_open_for_a_while_and_then_half_as_much() {
-        let mut room = room_for(4);
-        assert_eq!(kept(&mut room, &[]), 4);
-        // However many looks one after the other fail.
-        room.close();
-        room.close();
+        let mut budget = budget_of(4);
+        assert_eq!(kept(&mut budget, &[]), 4);
+        // However many collections in a row fail.
+        budget.close();
+        budget.close();
         for _ in 0..COLLECTIONS_CLOSED {
-            assert_eq!(kept(&mut room, &[]), 0);
+            assert_eq!(kept(&mut budget, &[]), 0);
         }
         for _ in 0..COLLECTIONS_CLOSED {
-            assert_eq!(kept(&mut room, &[]), 2);
+            assert_eq!(kept(&mut budget, &[]), 2);
         }
         for _ in 0..3 * COLLECTIONS_CLOSED {
-            assert_eq!(kept(&mut room, &[]), 4);
+            assert_eq!(kept(&mut budget, &[]), 4);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One collection: of each tracked process what the BPF programs counted and what /proc has, side by side, at one moment.
+//! One collection: of each tracked process what the BPF programs counted and what /proc has, side by side, at one
+//! moment.
 
 mod fd_budget;
 mod process_reader;
@@ -27,14 +28,14 @@ use crate::{
     },
     proc::{Proc, Unreadable, process_attributes::AttributeSet},
     sys::boot_clock::{since_boot, ticks},
-    tracker::{TrackedProcess, Tracker, exhausted, limit_cache::Bounds, selector::Selector},
+    tracker::{TrackedProcess, Tracker, exhausted, limit_cache::LimitCache, selector::Selector},
 };
 
 /// Collects from the tracked processes, again and again.
 #[derive(Debug)]
 pub struct Collector {
     tracker: Tracker,
-    bounds: Bounds,
+    limit_cache: LimitCache,
     budget: FdBudget,
     /// The cgroup of the last process: many processes share one.
     cgroup: Option<Arc<str>>,
@@ -44,24 +45,24 @@ pub struct Collector {
 impl Collector {
     /// Collects from what `selector` selects in `proc`, with the BPF programs' counters if `kernel` is there.
     pub fn new(proc: Proc, selector: Selector, kernel: Option<Kernel>) -> Self {
-        let bounds = Bounds::new(&proc);
+        let limit_cache = LimitCache::new(&proc);
         let tracker = Tracker::new(proc, selector, kernel);
-        Self { tracker, bounds, budget: FdBudget::new(), cgroup: None, buffer: Vec::new() }
+        Self { tracker, limit_cache, budget: FdBudget::new(), cgroup: None, buffer: Vec::new() }
     }
 
-    /// Describes each process by these attributes too.
+    /// Reads these attributes of each process too.
     #[must_use]
     pub fn with_attributes(mut self, attributes: AttributeSet) -> Self {
         self.tracker.attributes = attributes;
         self
     }
 
-    /// Where figures come from.
+    /// Where the values come from.
     pub fn sources(&self) -> Sources {
         self.kernel().map_or(WITHOUT_PROGRAMS, |kernel| kernel.variants().zip(WITHOUT_PROGRAMS, Source::of))
     }
 
-    /// The kernel's side.
+    /// The BPF programs and their maps.
     pub fn kernel(&self) -> Option<&Kernel> {
         self.tracker.kernel.as_ref()
     }
@@ -75,12 +76,12 @@ impl Collector {
         &self.tracker.proc
     }
 
-    /// The maps at this moment, if there are any.
+    /// The content of the BPF maps at this moment.
     pub fn snapshot(&self) -> Option<Snapshot> {
         self.kernel().map(Kernel::snapshot)
     }
 
-    /// Matches that were learnt of only by looking at all processes.
+    /// Processes that only a scan of /proc discovered or deselected.
     pub fn discovery_missed(&self) -> u64 {
         self.tracker.discovery_missed()
     }
@@ -90,7 +91,8 @@ impl Collector {
         self.tracker.descriptor()
     }
 
-    /// Takes in which processes began to match and which are over. Returns those that are over since the last collection.
+    /// Handles the events of the BPF programs. Returns the processes that exited or were deselected since the last
+    /// collection.
     pub fn follow(&mut self) -> io::Result<&[ProcessEnd]> {
         self.tracker.follow()?;
         Ok(self.tracker.ended())
@@ -100,7 +102,7 @@ impl Collector {
     pub fn collect(&mut self) -> io::Result<Sample> {
         let outcome = self.collect_now();
         if outcome.is_err() {
-            // The next collection has the descriptors of what is held.
+            // The next collection may need the descriptors of the files that were kept open.
             self.budget.close();
             self.tracker.tracked.values_mut().for_each(|tracked| tracked.held = None);
         }
@@ -111,21 +113,21 @@ impl Collector {
         let began = Instant::now();
         let began_ticks = ticks(since_boot());
         let mut missing_values = self.tracker.update(began_ticks)?;
-        self.bounds.begin_collection(self.tracker.tracked.len());
+        self.limit_cache.begin_collection(self.tracker.tracked.len());
         self.budget
             .begin_collection(self.tracker.tracked.values().filter_map(|tracked| tracked.held.as_ref()));
         let (mut reader, tracked) = self.reader();
         let mut processes = Vec::with_capacity(tracked.len());
-        let mut bounds = Vec::with_capacity(tracked.len());
+        let mut limits = Vec::with_capacity(tracked.len());
         let mut gone = Vec::new();
         for tracked in tracked.values_mut() {
             let mut missing = Missing::default();
             match reader.read(tracked, &mut missing) {
-                Ok((process, bound)) => {
+                Ok((process, process_limits)) => {
                     processes.push(process);
-                    bounds.push(bound);
+                    limits.push(process_limits);
                 }
-                // Only now is it clear that it was not incomplete, but gone.
+                // Values that are missing of an exited process are no error.
                 Err(Unreadable::Gone) => {
                     gone.push(tracked.identity);
                     continue;
@@ -135,7 +137,7 @@ impl Collector {
             }
             missing.0.into_iter().for_each(|(values, reason)| missing_values.add(values, reason));
         }
-        // Most often the programs have told by now of those that are gone.
+        // The BPF programs usually have reported the exits by now.
         self.tracker.follow()?;
         for identity in gone {
             if self.tracker.vanished(identity) {
@@ -146,15 +148,15 @@ impl Collector {
         if self.kernel().is_some_and(Kernel::take_unmapped) {
             return Err(exhausted());
         }
-        let over = self.tracker.take_ended();
-        // One that matched at the beginning of the collection may be over at its end.
-        if !over.is_empty() {
+        let ends = self.tracker.take_ended();
+        // A process may have exited or been deselected since it was read.
+        if !ends.is_empty() {
             let mut left = processes.iter().map(|process| self.tracker.has(&process.identity));
-            bounds.retain(|_| left.next().unwrap_or_default());
+            limits.retain(|_| left.next().unwrap_or_default());
             processes.retain(|process| self.tracker.has(&process.identity));
         }
-        Bounds::end_collection(&mut processes, &bounds);
-        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, over, absences: missing_values })
+        LimitCache::end_collection(&mut processes, &limits);
+        Ok(Sample { at: SystemTime::now(), began_ticks, began, processes, ends, missing_values })
     }
 
     fn reader(&mut self) -> (ProcessReader<'_>, &mut BTreeMap<Identity, TrackedProcess>) {
@@ -165,7 +167,7 @@ impl Collector {
             kernel: kernel.as_ref(),
             sources,
             boot,
-            bounds: &mut self.bounds,
+            limit_cache: &mut self.limit_cache,
             budget: &mut self.budget,
             attributes: *attributes,
             cgroup: &mut self.cgroup,
@@ -174,17 +176,18 @@ impl Collector {
         (reader, tracked)
     }
 
-    /// Reads those again of which it became known meanwhile that they have children: what these had may be in what was
-    /// read, if they began and ended since. Of one that is gone by now its end tells it.
+    /// Reads the processes again that were found to have tracked children since they were read. The I/O that was read
+    /// may include that of children which started and exited since. A process that is gone by now is left to its exit
+    /// record.
     fn read_again(&mut self, processes: &mut [ProcessSample], missing_values: &mut MissingValues) {
         let (mut reader, tracked) = self.reader();
         for tracked in tracked.values_mut().filter(|tracked| tracked.is_stale) {
-            let place = processes.iter_mut().find(|process| process.identity == tracked.identity);
-            let Some(place) = place else { continue };
-            place.counters = place.counters.with_values_of(&Totals::default(), &[OriginKind::Io]);
+            let sample = processes.iter_mut().find(|process| process.identity == tracked.identity);
+            let Some(sample) = sample else { continue };
+            sample.counters = sample.counters.with_values_of(&Totals::default(), &[OriginKind::Io]);
             let mut missing = Missing::default();
             if let Ok((process, _)) = reader.read(tracked, &mut missing) {
-                *place = process;
+                *sample = process;
                 missing.0.into_iter().for_each(|(values, reason)| missing_values.add(values, reason));
             }
         }
@@ -222,19 +225,19 @@ mod tests {
             let selector = Selector::new(std::slice::from_ref(&name), &[]).unwrap();
             Collector::new(Proc::new("/proc"), selector, None).with_attributes(set)
         };
-        let look = |collector: &mut Collector| {
+        let collect = |collector: &mut Collector| {
             let mut processes = collector.collect().unwrap().processes;
             assert_eq!(processes.len(), 1);
             processes.remove(0)
         };
         let [mut none, mut some, mut all] =
             [AttributeSet::None, AttributeSet::Standard, AttributeSet::WithCommandLine].map(collector);
-        assert_eq!(look(&mut none).attributes, None);
-        let first = look(&mut some);
+        assert_eq!(collect(&mut none).attributes, None);
+        let first = collect(&mut some);
         let attributes = first.attributes.as_ref().unwrap();
         assert_eq!(attributes.command.as_deref(), Some(format!("{name}-a").as_str()));
         assert_eq!((attributes.parent_pid, &attributes.command_line), (Some(std::process::id()), &None));
-        let line = look(&mut all).attributes.unwrap().command_line.clone().unwrap();
+        let line = collect(&mut all).attributes.unwrap().command_line.clone().unwrap();
         assert!(line.starts_with(&format!("{name}-a -c read it; exec ")), "{line}");
         let is_kept = |collector: &Collector| {
             let tracked = collector.tracker.tracked.values();
@@ -250,7 +253,7 @@ mod tests {
             }
             sleep(Duration::from_millis(5));
         }
-        let second = look(&mut some);
+        let second = collect(&mut some);
         assert!(comm().starts_with(&name), "{}", comm());
         assert!(Arc::ptr_eq(attributes, second.attributes.as_ref().unwrap()));
         assert!(!is_kept(&some));

@@ -25,18 +25,18 @@ use crate::{
     tracker::{
         TrackedProcess,
         idle::CachedReading,
-        limit_cache::{Bound, Bounds, Known},
+        limit_cache::{CachedLimits, LimitCache, ProcessLimits},
         storage_io,
     },
 };
 
-/// What reading the values of processes needs.
+/// Reads the values of processes.
 pub(super) struct ProcessReader<'a> {
     pub(super) proc: &'a Proc,
     pub(super) kernel: Option<&'a Kernel>,
     pub(super) sources: Sources,
     pub(super) boot: Boot,
-    pub(super) bounds: &'a mut Bounds,
+    pub(super) limit_cache: &'a mut LimitCache,
     pub(super) budget: &'a mut FdBudget,
     pub(super) attributes: AttributeSet,
     pub(super) cgroup: &'a mut Option<Arc<str>>,
@@ -49,7 +49,7 @@ impl ProcessReader<'_> {
         &mut self,
         tracked: &mut TrackedProcess,
         missing: &mut Missing,
-    ) -> Result<(ProcessSample, Bound), Unreadable> {
+    ) -> Result<(ProcessSample, ProcessLimits), Unreadable> {
         let mut process = match tracked.held.take() {
             Some(process) => process,
             None => self.budget.hold(self.proc.process(tracked.identity.pid)?),
@@ -66,9 +66,9 @@ impl ProcessReader<'_> {
         tracked: &mut TrackedProcess,
         process: &mut Process,
         missing: &mut Missing,
-    ) -> Result<(ProcessSample, Bound), Unreadable> {
+    ) -> Result<(ProcessSample, ProcessLimits), Unreadable> {
         let identity = tracked.identity;
-        // First of all: what happens during the reading belongs to the next collection.
+        // The BPF programs' counters come first: what happens during the reading belongs to the next collection.
         let counted = self.counted(tracked, missing);
         let is_counted = self.sources.context_switches != Source::Procfs;
         let of_kernel = counted.filter(|_| is_counted).map(|counts| Switches::from(&counts));
@@ -77,11 +77,11 @@ impl ProcessReader<'_> {
             Some(cached) => (Instant::now(), cached),
             None => self.read_active(tracked, process, missing)?,
         };
-        if tracked.activity.is_long() {
+        if tracked.activity.is_idle_for_long() {
             process.set_idle();
         }
         let CachedReading { stat, io } = cached;
-        let shared = self.shared(&mut tracked.bounds, process, stat.has_no_leader(), missing)?;
+        let shared = self.shared(&mut tracked.limits, process, stat.has_no_leader(), missing)?;
         if self.attributes != AttributeSet::None && tracked.attributes.is_none() {
             tracked.attributes = Some(self.describe(tracked, process, &stat)?);
         }
@@ -107,7 +107,7 @@ impl ProcessReader<'_> {
             first: tracked.first,
             limits_used: LimitUtilization::default(),
         };
-        Ok((sample, shared.bound))
+        Ok((sample, shared.limits))
     }
 
     /// Reads what describes a process.
@@ -145,7 +145,7 @@ impl ProcessReader<'_> {
         self.budget.wake(process);
         tracked.is_stale = false;
         let in_kernel = self.kernel.zip(tracked.slot.as_ref().ok());
-        let io = storage_io::read(process, tracked.storage, in_kernel, self.buffer);
+        let io = storage_io::read(process, tracked.io_baseline, in_kernel, self.buffer);
         let io = missing.unless(Values::Counters(OriginKind::Io), io);
         let at = Instant::now();
         let stat = Stat::read(process, self.buffer)?;
@@ -157,10 +157,11 @@ impl ProcessReader<'_> {
         Ok((at, cached))
     }
 
-    /// What all threads share. /proc shows it by the thread group leader, or by another thread once the leader has exited.
+    /// Reads what all threads share. /proc has it with the thread group leader, and with another thread once the leader
+    /// has exited.
     fn shared(
         &mut self,
-        known: &mut Known,
+        cached: &mut CachedLimits,
         process: &Process,
         has_no_leader: bool,
         missing: &mut Missing,
@@ -171,15 +172,15 @@ impl ProcessReader<'_> {
             missing.add(Values::OpenFiles, Reason::NoLeader);
             return Ok(Shared::default());
         }
-        let by = thread.as_ref().unwrap_or(process);
-        let memory = Memory::read(by, self.buffer);
+        let thread_or_process = thread.as_ref().unwrap_or(process);
+        let memory = Memory::read(thread_or_process, self.buffer);
         if let (Err(reason @ (Unreadable::Gone | Unreadable::Exhausted)), None) = (memory, &thread) {
             return Err(reason);
         }
         Ok(Shared {
             memory: missing.unless(Values::Memory, memory),
-            open_files: missing.unless(Values::OpenFiles, fd::count(by)),
-            bound: self.bounds.of(known, process, thread.as_ref(), self.buffer),
+            open_files: missing.unless(Values::OpenFiles, fd::count(thread_or_process)),
+            limits: self.limit_cache.limits(cached, process, thread.as_ref(), self.buffer),
         })
     }
 
@@ -206,10 +207,10 @@ impl ProcessReader<'_> {
 struct Shared {
     memory: Option<Memory>,
     open_files: Option<u64>,
-    bound: Bound,
+    limits: ProcessLimits,
 }
 
-/// The absent figures of one process.
+/// The values of one process that could not be read, and why.
 #[derive(Default)]
 pub(super) struct Missing(pub(super) Vec<(Values, Reason)>);
 
@@ -218,7 +219,7 @@ impl Missing {
         self.0.push((values, reason.into()));
     }
 
-    /// What was read; else it is missing.
+    /// The value that was read. Otherwise it is missing.
     fn unless<T>(&mut self, values: Values, read: Result<T, Unreadable>) -> Option<T> {
         read.map_err(|reason| self.add(values, reason)).ok()
     }

@@ -104,9 +104,9 @@ async fn with(
     service: Option<Finding>,
     variable: impl Fn(&str) -> Option<OsString> + Copy,
 ) -> anyhow::Result<ExitCode> {
-    let settings = Settings::new(&parsed.cli, &parsed.given, variable)?;
+    let settings = Settings::new(&parsed.cli, &parsed.origins, variable)?;
     let export =
-        Export::new(&parsed.cli.export, &parsed.given, &Host::this(), &settings.selection(), variable);
+        Export::new(&parsed.cli.export, &parsed.origins, &Host::this(), &settings.selection(), variable);
     let proc = proc_of(&settings)?;
     let summary = Summary::new(&settings, export.as_ref().ok());
     let remarks = parsed.warnings.iter().cloned().chain(remarks(export.as_ref().ok()));

@@ -35,7 +35,7 @@ pub(super) async fn dump(settings: Settings, as_json: bool, agent: Option<u32>) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why the maps are those of own programs.
+/// Why the maps are those of own BPF programs.
 enum WithoutAgent {
     NoneRuns,
     /// A running agent can't be found, and what the way to it lacks.
@@ -54,7 +54,7 @@ fn of_running_agent(
         }
         Err(error) => return Ok(Err(WithoutAgent::NotFound(not_found(settings, &error)))),
     };
-    let pids = listed(agents.iter().map(|agent| agent.pid));
+    let pids = list_of(agents.iter().map(|agent| agent.pid));
     if let Some(wanted) = wanted {
         return match agents.iter().find(|agent| agent.pid == wanted) {
             Some(agent) => Ok(Ok(shown(settings, &snapshot_of(agent)?, agent.pid, true))),
@@ -83,7 +83,7 @@ fn of_running_agent(
     Ok(Err(if others.is_empty() {
         WithoutAgent::NoneRuns
     } else {
-        let (others, bpf_fs) = (listed(others), settings.bpf_fs.display());
+        let (others, bpf_fs) = (list_of(others), settings.bpf_fs.display());
         WithoutAgent::NotFound(format!(
             "agent {others} is running, but its maps can't be found: they are not pinned in {bpf_fs}; it may run without \
              BPF programs, or have started before the BPF file system was mounted"
@@ -96,7 +96,7 @@ fn not_found(settings: &Settings, error: &PinError) -> String {
     let others = other_agents();
     let whose = match others.as_slice() {
         [] => "the maps of a running agent".to_owned(),
-        others => format!("agent {} is running, but its maps", listed(others.iter().copied())),
+        others => format!("agent {} is running, but its maps", list_of(others.iter().copied())),
     };
     match error {
         PinError::NoBpfFs { .. } => format!(
@@ -126,7 +126,7 @@ fn shown(settings: &Settings, snapshot: &Snapshot, pid: u32, running: bool) -> D
     Dump::new(snapshot, pid, running, |pid| name_in(&settings.proc_root, pid))
 }
 
-fn listed(pids: impl IntoIterator<Item = u32>) -> String {
+fn list_of(pids: impl IntoIterator<Item = u32>) -> String {
     pids.into_iter().map(|pid| pid.to_string()).collect::<Vec<_>>().join(", ")
 }
 

@@ -38,7 +38,8 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(BROKEN)
 }
 
-/// In words: the contexts that were added on the way, and the typed error, whose message has what matters of its causes.
+/// In words: the contexts that were added on the way, and the typed error, whose message has what matters of its
+/// causes.
 pub(super) fn in_words(error: &anyhow::Error) -> String {
     let mut words: Vec<String> = Vec::new();
     for cause in error.chain() {

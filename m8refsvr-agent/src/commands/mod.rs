@@ -54,10 +54,11 @@ pub fn run(parsed: &Parsed, started: SystemTime) -> Result<ExitCode> {
 }
 
 async fn dispatch(parsed: &Parsed, started: SystemTime, log: Log) -> Result<ExitCode> {
-    let Parsed { cli, given, .. } = parsed;
-    let settings = || Settings::new(cli, given, variable);
-    let export =
-        |settings: &Settings| Export::new(&cli.export, given, &Host::this(), &settings.selection(), variable);
+    let Parsed { cli, origins, .. } = parsed;
+    let settings = || Settings::new(cli, origins, variable);
+    let export = |settings: &Settings| {
+        Export::new(&cli.export, origins, &Host::this(), &settings.selection(), variable)
+    };
     match &cli.command {
         Some(Command::Check(flags)) => check::check(parsed, flags).await,
         Some(Command::Debug(Debug::Dump(flags))) => dump::dump(settings()?, flags.json, flags.agent).await,

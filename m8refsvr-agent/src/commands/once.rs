@@ -59,11 +59,11 @@ pub(super) async fn once(
     };
     let attributes = way_out.as_ref().map(|(_, export)| export.attributes).unwrap_or_default();
     let mut collector = collector(&settings, &notice)?.with_attributes(attributes);
-    let listed = way_out.as_ref().and_then(|(_, export)| export.listed);
+    let max_series_processes = way_out.as_ref().and_then(|(_, export)| export.max_series_processes);
     let patterns: Vec<String> = collector.selector().patterns().map(str::to_owned).collect();
     let instruments =
         way_out.as_ref().map(|(_, export)| Instruments::new(export.names, &export.resource, patterns.len()));
-    let mut reporter = Reporter::new(started, patterns.clone(), listed);
+    let mut reporter = Reporter::new(started, patterns.clone(), max_series_processes);
     let (first, _) = collect(&mut collector, &mut reporter)?;
     tracing::debug!("first collection: {} processes", first.processes.len());
     if let Some(ended) = follow(&mut collector, &mut signals, settings.sample).await? {
@@ -85,7 +85,7 @@ pub(super) async fn once(
     let mut code = ExitCode::SUCCESS;
     if document.process_count() == 0 {
         notice(&format_args!("No processes found matching {}", collector.selector().in_words()));
-        second.absences.sentences().iter().for_each(|sentence| notice(sentence));
+        second.missing_values.sentences().iter().for_each(|sentence| notice(sentence));
         code = ExitCode::from(NO_PROCESS);
     }
     if let Some(((client, export), instruments)) = way_out.zip(instruments) {

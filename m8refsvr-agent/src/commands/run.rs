@@ -84,9 +84,9 @@ pub(super) async fn monitor(
     };
     let logs = logs.map(|logs| tokio::spawn(logs.run()));
     let instruments = Instruments::new(export.names, &export.resource, patterns.len());
-    let reporter = Reporter::new(started, patterns, export.listed);
+    let reporter = Reporter::new(started, patterns, export.max_series_processes);
     let (sender, newest) = watch::channel(Newest::default());
-    let delay = schedule::turn(settings.interval, otlp::number(&Host::this()));
+    let delay = schedule::export_delay(settings.interval, otlp::number(&Host::this()));
     tracing::debug!("exports are {delay:?} after the collections");
     let messages = ProcessMessages::new(export.names, export.resource, export.identity);
     let exporter = Exporter::new(client, messages, delay, Arc::clone(&counts));
@@ -254,7 +254,7 @@ fn log_what_is_in_force(settings: &Settings, export: &Export, collector: &Collec
             _ => "instana",
         },
         export
-            .listed
+            .max_series_processes
             .map_or_else(String::new, |most| format!(", series for each of {most} processes at most")),
     );
     if let Some(files) = &receiver.tls {

@@ -70,7 +70,7 @@ pub(super) fn collector(settings: &Settings, notice: &dyn Fn(&dyn Display)) -> a
 pub(super) fn proc_of(settings: &Settings) -> Result<Proc, WrongUsage> {
     let root = &settings.proc_root;
     if !is_proc(root) {
-        let (root, name) = (root.display(), settings.given.name("proc_root"));
+        let (root, name) = (root.display(), settings.origins.name("proc_root"));
         let advice = format!("mount the host's there, or leave out {name}");
         return Err(WrongUsage(format!("{name}: {root} is not a /proc: {advice}")));
     }

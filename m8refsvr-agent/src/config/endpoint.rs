@@ -6,7 +6,7 @@ use http::{Uri, uri::Scheme};
 
 use super::{error::ExportSettingsError, export_env::ExportEnv};
 use crate::{
-    cli::{self, Given, variables::METRICS_ENDPOINT},
+    cli::{self, Origins, variables::METRICS_ENDPOINT},
     logging::escape::without_secrets,
 };
 
@@ -27,10 +27,10 @@ impl Security {
     /// From the command line and the environment.
     pub(super) fn new<F: Fn(&str) -> Option<OsString>>(
         cli: &cli::Export,
-        given: &Given,
+        origins: &Origins,
         env: &ExportEnv<F>,
     ) -> Result<Self, ExportSettingsError> {
-        Ok(Self { tls: cli.tls, tls_setting: given.name("tls"), insecure: env.insecure()? })
+        Ok(Self { tls: cli.tls, tls_setting: origins.name("tls"), insecure: env.insecure()? })
     }
 
     /// The scheme of an endpoint that has none.
@@ -45,21 +45,21 @@ impl Security {
 /// The address of the receiver, and a remark for the user about it. `is_http` is whether the protocol is HTTP.
 pub(super) fn of_receiver(
     cli: &cli::Export,
-    given: &Given,
+    origins: &Origins,
     security: &Security,
     is_http: bool,
 ) -> Result<(Uri, Option<String>), ExportSettingsError> {
-    let agent_by_flag = given.is_flag("agent_host") || given.is_flag("agent_port");
+    let agent_by_flag = origins.is_flag("agent_host") || origins.is_flag("agent_port");
     match &cli.endpoint {
-        Some(_) if given.is_flag("endpoint") && agent_by_flag => Err(ExportSettingsError::TwoPlaces),
-        Some(url) if given.is_flag("endpoint") || !agent_by_flag => {
-            let setting = given.name("endpoint");
-            let is_of_metrics = given.variable("endpoint") == Some(METRICS_ENDPOINT);
+        Some(_) if origins.is_flag("endpoint") && agent_by_flag => Err(ExportSettingsError::TwoPlaces),
+        Some(url) if origins.is_flag("endpoint") || !agent_by_flag => {
+            let setting = origins.name("endpoint");
+            let is_of_metrics = origins.variable("endpoint") == Some(METRICS_ENDPOINT);
             let endpoint = parse(url, &setting, security, is_http.then_some(is_of_metrics))?;
             let remark = default_port_remark(&setting, url, &endpoint);
             Ok((endpoint, remark))
         }
-        _ => Ok((of_agent(cli, given, security, is_http)?, None)),
+        _ => Ok((of_agent(cli, origins, security, is_http)?, None)),
     }
 }
 
@@ -146,12 +146,12 @@ fn in_brackets(place: &str) -> Option<String> {
 /// The address of an Instana agent, by `--agent-host` and `--agent-port` or their variables.
 fn of_agent(
     cli: &cli::Export,
-    given: &Given,
+    origins: &Origins,
     security: &Security,
     is_http: bool,
 ) -> Result<Uri, ExportSettingsError> {
     let host = cli.agent_host.trim();
-    let setting = given.name("agent_host");
+    let setting = origins.name("agent_host");
     let wrong = |reason: String| {
         let (setting, host) = (setting.clone(), without_secrets(host));
         ExportSettingsError::AgentHost { setting, host, reason }
@@ -161,7 +161,7 @@ fn of_agent(
     }
     let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
     if host.contains(':') && !is_ipv6 && !host.starts_with('[') {
-        let port_setting = given.name_beside("agent_host", "agent_port");
+        let port_setting = origins.name_beside("agent_host", "agent_port");
         return Err(wrong(format!("it takes no port, give it by {port_setting}")));
     }
     let host = if is_ipv6 { format!("[{host}]") } else { host.to_owned() };

@@ -11,7 +11,7 @@ use super::{
     export_env::ExportEnv,
 };
 use crate::{
-    cli::{self, Given, ProcessAttributes},
+    cli::{self, Origins, ProcessAttributes},
     export::otlp::{Files, Names, Overrides, Place, Protocol, Proxy, Receiver, Resource, resource},
     proc::{process_attributes::AttributeSet, system::Host},
 };
@@ -30,7 +30,7 @@ pub struct Export {
     /// The conventions whose names metrics have.
     pub names: Names,
     /// With series for each process: of how many processes at most.
-    pub listed: Option<usize>,
+    pub max_series_processes: Option<usize>,
     /// Where the attributes that identify these processes are.
     pub identity: Place,
     /// Which attributes of processes are read.
@@ -47,7 +47,7 @@ impl Export {
     /// From the command line and the environment.
     pub fn new(
         cli: &cli::Export,
-        given: &Given,
+        origins: &Origins,
         host: &Host,
         patterns: &[String],
         variable: impl Fn(&str) -> Option<OsString>,
@@ -57,11 +57,11 @@ impl Export {
             cli::Protocol::Grpc => Protocol::Grpc,
             cli::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
         };
-        let security = Security::new(cli, given, &env)?;
+        let security = Security::new(cli, origins, &env)?;
         let (endpoint, remark) =
-            endpoint::of_receiver(cli, given, &security, protocol == Protocol::HttpProtobuf)?;
+            endpoint::of_receiver(cli, origins, &security, protocol == Protocol::HttpProtobuf)?;
         let mut remarks: Vec<String> = remark.into_iter().collect();
-        let files = files(cli, given)?;
+        let files = files(cli, origins)?;
         let uses_tls = endpoint.scheme() == Some(&Scheme::HTTPS);
         if !uses_tls && files != Files::default() {
             remarks.push(
@@ -81,7 +81,8 @@ impl Export {
         if let Some((name, is_insecure)) = security.insecure
             && is_insecure == uses_tls
         {
-            let decides = if cli.tls.is_some() { given.name("tls") } else { "the endpoint's scheme".into() };
+            let decides =
+                if cli.tls.is_some() { origins.name("tls") } else { "the endpoint's scheme".into() };
             ignored.push(format!("{name} ({decides} decides)"));
         }
         if !ignored.is_empty() {
@@ -112,7 +113,7 @@ impl Export {
             off_by,
             exits,
             names: Names { otel: cli.names != cli::Names::Instana, instana: cli.names != cli::Names::Otel },
-            listed: cli.per_process.then_some(cli.max_series_processes as usize),
+            max_series_processes: cli.per_process.then_some(cli.max_series_processes as usize),
             identity: match cli.process_attributes {
                 ProcessAttributes::Resource => Place::Resource,
                 ProcessAttributes::Point => Place::Points,
@@ -155,9 +156,9 @@ fn needs_per_process(cli: &cli::Export) -> Option<String> {
 }
 
 /// The files for TLS. A client certificate and its key are given both, or none of them.
-fn files(cli: &cli::Export, given: &Given) -> Result<Files, ExportSettingsError> {
+fn files(cli: &cli::Export, origins: &Origins) -> Result<Files, ExportSettingsError> {
     let half = |there, missing| {
-        let (given, missing) = (given.name(there), given.name_beside(there, missing));
+        let (given, missing) = (origins.name(there), origins.name_beside(there, missing));
         Err(ExportSettingsError::HalfPair { given, missing })
     };
     let client = match (&cli.client_cert, &cli.client_key) {

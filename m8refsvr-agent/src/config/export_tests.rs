@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::{error::ExportSettingsError, export::Export};
 use crate::{
-    cli::{Cli, Given, variables::METRICS_ENDPOINT},
+    cli::{Cli, Origins, variables::METRICS_ENDPOINT},
     export::otlp::{Compression, Place},
     proc::{process_attributes::AttributeSet, system::Host},
 };
@@ -17,17 +17,17 @@ fn export(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Export, Expo
         variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
     };
     let matches = Cli::command().get_matches_from(["agent"].iter().chain(arguments));
-    let given = Given::new(&matches, variable);
+    let origins = Origins::new(&matches, variable);
     // clap reads some variables as if they were flags.
     let mut all: Vec<String> = ["agent"].iter().chain(arguments).map(ToString::to_string).collect();
     for flag in ["endpoint", "agent_host", "agent_port", "tls", "ca_cert", "client_cert", "client_key"] {
-        if let Some(value) = given.variable(flag).and_then(variable) {
+        if let Some(value) = origins.variable(flag).and_then(variable) {
             all.push(format!("--{}={}", flag.replace('_', "-"), value.into_string().unwrap()));
         }
     }
     let cli = Cli::from_arg_matches(&Cli::command().get_matches_from(all)).unwrap();
     let host = Host { name: "box".into(), id: None };
-    Export::new(&cli.export, &given, &host, &[], variable)
+    Export::new(&cli.export, &origins, &host, &[], variable)
 }
 
 fn to(arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -96,10 +96,10 @@ fn what_is_no_endpoint_says_why() {
 
 #[test]
 fn certificates_without_tls_are_remarked_and_half_a_pair_is_refused() {
-    let given = export(&["--ca-cert", "/ca.pem"], &[]).unwrap();
-    assert!(given.remarks[0].contains("give --tls"));
-    let given = export(&["--tls", "--ca-cert", "/ca.pem"], &[]).unwrap();
-    assert_eq!((given.remarks.len(), given.receiver.tls.unwrap().authorities.is_some()), (0, true));
+    let settings = export(&["--ca-cert", "/ca.pem"], &[]).unwrap();
+    assert!(settings.remarks[0].contains("give --tls"));
+    let settings = export(&["--tls", "--ca-cert", "/ca.pem"], &[]).unwrap();
+    assert_eq!((settings.remarks.len(), settings.receiver.tls.unwrap().authorities.is_some()), (0, true));
     let error = export(&["--tls", "--client-cert", "/c.pem"], &[]).unwrap_err().to_string();
     assert!(error.contains("--client-key") && error.contains("needs both"), "{error}");
     assert!(export(&["--tls", "--client-key", "/k.pem"], &[]).is_err());
@@ -179,9 +179,9 @@ fn an_explicit_false_of_insecure_means_tls_where_nothing_else_decides() {
 #[test]
 fn nothing_is_exported_where_a_variable_says_so() {
     let off_by = |variables: &[(&str, &str)]| {
-        let export = export(&[], variables).unwrap();
-        assert_eq!(export.metrics, export.off_by.is_none());
-        export.off_by
+        let settings = export(&[], variables).unwrap();
+        assert_eq!(settings.metrics, settings.off_by.is_none());
+        settings.off_by
     };
     assert_eq!(off_by(&[]), None);
     assert_eq!(off_by(&[("OTEL_SDK_DISABLED", "TRUE")]), Some("OTEL_SDK_DISABLED=true"));
@@ -213,9 +213,9 @@ fn exits_are_exported_by_flag_or_variable_and_the_flag_wins() {
 #[test]
 fn log_records_have_headers_of_their_own_or_those_of_all_or_those_of_metrics() {
     let header = |variables: &[(&str, &str)]| {
-        let export = export(&[], variables).unwrap();
-        assert!(export.receiver.log_headers.values().all(http::HeaderValue::is_sensitive));
-        export.receiver.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
+        let settings = export(&[], variables).unwrap();
+        assert!(settings.receiver.log_headers.values().all(http::HeaderValue::is_sensitive));
+        settings.receiver.log_headers.get("a").map(|value| value.to_str().unwrap().to_owned())
     };
     let [logs, all, metrics] = [
         "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
@@ -235,9 +235,9 @@ fn log_records_have_headers_of_their_own_or_those_of_all_or_those_of_metrics() {
 fn what_needs_series_for_each_process_says_so() {
     let all = ["--with-command-line", "--process-attributes", "point"];
     assert!(remarks(&all, &[]).ends_with("not given: --with-command-line, --process-attributes point"));
-    let export = export(&[&all[..], &["--per-process"]].concat(), &[]).unwrap();
-    assert_eq!((export.remarks.len(), export.attributes), (0, AttributeSet::WithCommandLine));
-    assert_eq!(export.identity, Place::Points);
+    let settings = export(&[&all[..], &["--per-process"]].concat(), &[]).unwrap();
+    assert_eq!((settings.remarks.len(), settings.attributes), (0, AttributeSet::WithCommandLine));
+    assert_eq!(settings.identity, Place::Points);
 }
 
 #[test]
@@ -284,10 +284,10 @@ fn a_setting_is_named_by_the_variable_that_it_came_from() {
 #[test]
 fn headers_are_sent_and_their_values_shown_to_nobody() {
     let secret = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s%20cret, x-team = a");
-    let given = export(&[], &[secret]).unwrap();
-    assert_eq!(given.receiver.headers["api-key"], "s cret");
-    assert_eq!(given.masked_headers, "api-key=***,x-team=***");
-    assert!(!format!("{given:?}").contains("cret"));
+    let settings = export(&[], &[secret]).unwrap();
+    assert_eq!(settings.receiver.headers["api-key"], "s cret");
+    assert_eq!(settings.masked_headers, "api-key=***,x-team=***");
+    assert!(!format!("{settings:?}").contains("cret"));
     let own = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b");
     assert_eq!(export(&[], &[secret, own]).unwrap().masked_headers, "a=***");
     let own = export(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "Content-Type=a")]).unwrap_err().to_string();
@@ -300,12 +300,12 @@ fn headers_are_sent_and_their_values_shown_to_nobody() {
 
 #[test]
 fn timeout_and_compression_are_taken_from_their_variables() {
-    let given = export(&[], &[]).unwrap().receiver;
-    assert_eq!((given.timeout, given.compression), (Duration::from_secs(10), Compression::Gzip));
+    let settings = export(&[], &[]).unwrap().receiver;
+    assert_eq!((settings.timeout, settings.compression), (Duration::from_secs(10), Compression::Gzip));
     let variables =
         [("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"), ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none")];
-    let given = export(&[], &variables).unwrap().receiver;
-    assert_eq!((given.timeout, given.compression), (Duration::from_millis(1500), Compression::None));
+    let settings = export(&[], &variables).unwrap().receiver;
+    assert_eq!((settings.timeout, settings.compression), (Duration::from_millis(1500), Compression::None));
     for wrong in ["10s", "0", "-1", "86400001", "9223372036854775807"] {
         let error = export(&[], &[("OTEL_EXPORTER_OTLP_TIMEOUT", wrong)]).unwrap_err().to_string();
         assert!(error.contains("give milliseconds"), "{error}");

@@ -11,7 +11,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use crate::{
     bpf::Options,
-    cli::{Cli, Common, Ebpf, Given, values::interval_in_milliseconds, variables::METRIC_EXPORT_INTERVAL},
+    cli::{Cli, Common, Ebpf, Origins, values::interval_in_milliseconds, variables::METRIC_EXPORT_INTERVAL},
     export::otlp::{FileOfTls, TlsError},
     tracker::selector::Selector,
 };
@@ -35,21 +35,21 @@ pub struct Settings {
     /// The mount point of the BPF file system.
     pub bpf_fs: PathBuf,
     /// The flag or variable that each value came from.
-    pub given: Given,
+    pub origins: Origins,
 }
 
 impl Settings {
     /// From the command line and the environment. Reads no files.
     pub fn new(
         cli: &Cli,
-        given: &Given,
+        origins: &Origins,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, SettingsError> {
         let common = &cli.common;
-        let selector = selector(common, given)?;
+        let selector = selector(common, origins)?;
         Ok(Self {
             sample: cli.sample.sample,
-            interval: interval(cli, given, variable)?,
+            interval: interval(cli, origins, variable)?,
             ebpf: common.ebpf,
             kernel: Options {
                 capacity: common.max_tracked_processes,
@@ -61,7 +61,7 @@ impl Settings {
             selector,
             proc_root: common.proc_root.clone(),
             bpf_fs: common.bpf_fs.clone(),
-            given: given.clone(),
+            origins: origins.clone(),
         })
     }
 
@@ -80,14 +80,14 @@ impl Settings {
             FileOfTls::Certificate => "client_cert",
             FileOfTls::Key => "client_key",
         };
-        Some(self.given.name(flag))
+        Some(self.origins.name(flag))
     }
 }
 
-fn selector(common: &Common, given: &Given) -> Result<Selector, SettingsError> {
-    let Some(name) = given.variable("process") else {
+fn selector(common: &Common, origins: &Origins) -> Result<Selector, SettingsError> {
+    let Some(name) = origins.variable("process") else {
         // A regular expression without a name replaces the default name.
-        let is_default = !given.is_flag("process") && !common.process_regex.is_empty();
+        let is_default = !origins.is_flag("process") && !common.process_regex.is_empty();
         let names = if is_default { &[] } else { common.process.as_slice() };
         return Ok(Selector::new(names, &common.process_regex)?);
     };
@@ -109,10 +109,10 @@ fn trimmed(name: &str) -> String {
 
 fn interval(
     cli: &Cli,
-    given: &Given,
+    origins: &Origins,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Duration, SettingsError> {
-    if given.variable("interval") != Some(METRIC_EXPORT_INTERVAL) {
+    if origins.variable("interval") != Some(METRIC_EXPORT_INTERVAL) {
         return Ok(cli.interval.interval);
     }
     let text = variable(METRIC_EXPORT_INTERVAL).unwrap_or_default();
@@ -136,11 +136,11 @@ mod tests {
         };
         let matches = Cli::command().get_matches_from(["agent"].iter().chain(arguments));
         let mut cli = Cli::from_arg_matches(&matches).unwrap();
-        let given = Given::new(&matches, variable);
-        if given.variable("process").is_some() {
+        let origins = Origins::new(&matches, variable);
+        if origins.variable("process").is_some() {
             cli.common.process = vec![variable("PROCESS_NAME").unwrap().into_string().unwrap()];
         }
-        Settings::new(&cli, &given, variable).map_err(|error| error.to_string())
+        Settings::new(&cli, &origins, variable).map_err(|error| error.to_string())
     }
 
     fn patterns(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Vec<String>, String> {

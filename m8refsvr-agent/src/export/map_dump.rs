@@ -57,7 +57,7 @@ struct ProcessFields {
     cpus: Vec<CpuFields>,
     sum: CountFields<u64>,
     /// What the agent adds to the sum.
-    offset: CountFields<i64>,
+    baseline: CountFields<i64>,
     totals: CountFields<u64>,
 }
 
@@ -182,7 +182,7 @@ impl Dump {
                 .map(|(cpu, counts)| CpuFields { cpu, counts: CountFields::new(counts, |word| word) })
                 .collect(),
             sum: CountFields::new(&slot.sum(), |word| word),
-            offset: CountFields::new(&slot.process.baseline, u64::cast_signed),
+            baseline: CountFields::new(&slot.process.baseline, u64::cast_signed),
             totals: CountFields::new(&slot.totals(), |word| word),
         });
         Self {
@@ -265,7 +265,7 @@ impl Display for Dump {
                 row(out, process, cpu, counts)?;
             }
             row(out, process, &"sum", &process.sum)?;
-            row(out, process, &"offset", &process.offset)?;
+            row(out, process, &"baseline", &process.baseline)?;
             row(out, process, &"totals", &process.totals)?;
             if process.recorded_pid != u64::from(process.pid) {
                 let ProcessFields { pid, slot, recorded_pid, .. } = process;
@@ -352,7 +352,7 @@ mod tests {
         };
         assert_eq!(row("1")[..5], ["4711", r"M8Ref\nX", "3", "1", "7"]);
         assert_eq!(row("sum")[4], "7");
-        assert_eq!(row("offset")[4], "-2");
+        assert_eq!(row("baseline")[4], "-2");
         assert_eq!(row("totals")[4..8], ["5", "0", "0", "512"]);
         assert!(text.contains("slot 3 has the record of pid 4712"), "{text}");
         assert!(text.contains("block I/O unknown"), "{text}");
@@ -364,7 +364,7 @@ mod tests {
     fn the_json_has_the_same_values() {
         let json = serde_json::to_value(dump()).unwrap();
         assert_eq!(json["tracked_processes"][0]["totals"]["voluntary_ctx_switches"], 5);
-        assert_eq!(json["tracked_processes"][0]["offset"]["voluntary_ctx_switches"], -2);
+        assert_eq!(json["tracked_processes"][0]["baseline"]["voluntary_ctx_switches"], -2);
         assert_eq!(json["tracked_processes"][0]["cpus"][0]["cpu"], 1);
         assert_eq!(json["pending"][0]["accounting"]["cpu_time"], 7);
         assert_eq!(json["agent"]["running"], true);

@@ -56,9 +56,10 @@ impl ExitLog {
             (self.logged, self.since) = (0, now);
         }
         for &end in exits {
-            let (EndKind::Exited(exit), Some(sentence)) = (end.how, sentence(end)) else { continue };
+            let EndKind::Exited(exit) = end.how else { continue };
             if self.logged < MOST {
                 self.logged += 1;
+                let sentence = sentence(end, exit);
                 lines.push(Line { sentence, is_warning: exit.is_failure(), exit: Some((end, exit)) });
             } else {
                 self.left_out += 1;
@@ -116,9 +117,8 @@ impl Line<'_> {
     }
 }
 
-/// The sentence about an exit; `None` for a process that only no longer matches.
-pub fn sentence(end: &ProcessEnd) -> Option<String> {
-    let EndKind::Exited(exit) = end.how else { return None };
+/// The sentence about the exit of a process.
+pub fn sentence(end: &ProcessEnd, exit: Exit) -> String {
     let what = match exit {
         Exit::Code(0) => "exited normally".into(),
         Exit::Code(code) => format!("exited with code {code}"),
@@ -131,7 +131,7 @@ pub fn sentence(end: &ProcessEnd) -> Option<String> {
     };
     let peak = end.peak_bytes.map(|bytes| format!("; peak RSS {}", units::memory(bytes))).unwrap_or_default();
     let (name, pid, lasted) = (&end.name, end.identity.pid, units::duration(end.lasted));
-    Some(format!("{name} (pid {pid}) {what} after {lasted}{peak}"))
+    format!("{name} (pid {pid}) {what} after {lasted}{peak}")
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     fn an_exit_is_a_sentence() {
         let words = |exit| {
             let lasted = Duration::from_secs(3 * 3600 + 12 * 60 + 7);
-            sentence(&ProcessEnd { lasted, peak_bytes: Some(15_300_000_000), ..end(4711, exit) }).unwrap()
+            sentence(&ProcessEnd { lasted, peak_bytes: Some(15_300_000_000), ..end(4711, exit) }, exit)
         };
         assert_eq!(
             words(Exit::of_status(9)),
@@ -164,7 +164,6 @@ mod tests {
         assert!(words(Exit::Oom).contains(" was killed by the OOM killer after "));
         assert!(words(Exit::of_status(35)).contains(" was killed by SIGRTMIN+1 after "));
         assert!(words(Exit::Unknown).contains(" exited for an unknown reason after "));
-        assert_eq!(sentence(&ProcessEnd { how: EndKind::Deselected, ..ended(1, 5, 0) }), None);
     }
 
     #[test]

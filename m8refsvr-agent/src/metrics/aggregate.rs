@@ -94,7 +94,7 @@ pub struct Aggregate {
     machine: Machine,
     totals: Totals,
     /// User and system CPU time since the previous collection, in CPU seconds per second.
-    busy: Option<[f64; 2]>,
+    cpu_time_share: Option<[f64; 2]>,
     processes: u64,
     threads: u64,
     threads_min: Option<u64>,
@@ -128,8 +128,8 @@ impl Aggregate {
         account: &Account,
         moment: &Moment,
     ) -> Self {
-        let sum = |figure: fn(&ProcessSample) -> Option<u64>| {
-            let mut known = processes.clone().map(figure).peekable();
+        let sum = |statistic: fn(&ProcessSample) -> Option<u64>| {
+            let mut known = processes.clone().map(statistic).peekable();
             let is_empty = known.peek().is_none();
             let sum = known
                 .flatten()
@@ -141,11 +141,13 @@ impl Aggregate {
             |counter: Counter| (count == 0 && (moment.has_block_io || !counter.is_block_io())).then_some(0);
         let elapsed = moment.elapsed.map(|elapsed| elapsed.as_secs_f64()).filter(|&elapsed| elapsed > 0.0);
         let used = account.now.minus(&account.before);
-        let busy = |counter| Some(seconds(used.get(counter).or(zero(counter))?) / elapsed?);
+        let cpu_time_share = |counter| Some(seconds(used.get(counter).or(zero(counter))?) / elapsed?);
         Self {
             machine: moment.machine,
             totals: Totals::of(|counter| account.now.get(counter).or(zero(counter))),
-            busy: busy(Counter::CpuUser).zip(busy(Counter::CpuSystem)).map(<[f64; 2]>::from),
+            cpu_time_share: cpu_time_share(Counter::CpuUser)
+                .zip(cpu_time_share(Counter::CpuSystem))
+                .map(<[f64; 2]>::from),
             processes: count,
             threads: sum(|process| Some(process.threads)).unwrap_or_default(),
             threads_min: processes.clone().map(|process| process.threads).min(),
@@ -169,17 +171,19 @@ impl Aggregate {
             && Counter::ALL.iter().all(|&counter| self.totals.get(counter).unwrap_or_default() == 0)
     }
 
-    pub fn get(&self, figure: Statistic) -> Option<Value> {
+    pub fn get(&self, statistic: Statistic) -> Option<Value> {
         let of_memory = |factor| Some(factor * float(self.resident?) / float(self.machine.memory_bytes?));
-        let of_cpus = |busy: f64| Some(busy / float(self.machine.cpus?));
-        match figure {
+        let of_cpus = |cpu_time_share: f64| Some(cpu_time_share / float(self.machine.cpus?));
+        match statistic {
             Statistic::Total(counter) if counter.is_time() => {
                 self.totals.get(counter).map(|time| Value::Double(seconds(time)))
             }
             Statistic::Total(counter) => self.totals.get(counter).map(Value::Int),
-            Statistic::CpuUserShare => of_cpus(self.busy?[0]).map(Value::Double),
-            Statistic::CpuSystemShare => of_cpus(self.busy?[1]).map(Value::Double),
-            Statistic::CpuPercent => self.busy.map(|[user, system]| Value::Double(100.0 * (user + system))),
+            Statistic::CpuUserShare => of_cpus(self.cpu_time_share?[0]).map(Value::Double),
+            Statistic::CpuSystemShare => of_cpus(self.cpu_time_share?[1]).map(Value::Double),
+            Statistic::CpuPercent => {
+                self.cpu_time_share.map(|[user, system]| Value::Double(100.0 * (user + system)))
+            }
             Statistic::Processes => Some(Value::Int(self.processes)),
             Statistic::Threads => Some(Value::Int(self.threads)),
             Statistic::ThreadsMin => self.threads_min.map(Value::Int),

@@ -69,8 +69,8 @@ impl SeriesSelection {
                 || Box::new(Series { since, group, base: account.before, exported: Totals::default() });
             let mut selected = match earlier.remove(&process.identity) {
                 Some(selected) if selected.group == group => selected,
-                Some(over) => {
-                    self.end(&over);
+                Some(series) => {
+                    self.end(&series);
                     anew()
                 }
                 None => anew(),
@@ -80,7 +80,7 @@ impl SeriesSelection {
             chosen.push(Selected { process, since: selected.since, account });
             self.selected.insert(process.identity, selected);
         }
-        earlier.values().for_each(|over| self.end(over));
+        earlier.values().for_each(|series| self.end(series));
         chosen
     }
 
@@ -92,9 +92,9 @@ impl SeriesSelection {
         selected.fold(rest, |rest, own| rest.minus(&own.account))
     }
 
-    fn end(&mut self, over: &Series) {
-        let exported = self.exported.entry(over.group).or_default();
-        *exported = exported.plus(&over.exported);
+    fn end(&mut self, series: &Series) {
+        let exported = self.exported.entry(series.group).or_default();
+        *exported = exported.plus(&series.exported);
     }
 }
 

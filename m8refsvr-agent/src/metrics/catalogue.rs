@@ -74,7 +74,7 @@ impl Metric {
                 if is_float { Number::Float } else { Number::Int }
             }
             Points::Churn(_) => Number::Int,
-            Points::Agent(figure, _) => match figure {
+            Points::Agent(statistic, _) => match statistic {
                 AgentMetric::CollectionDuration | AgentMetric::CpuTime | AgentMetric::RunTime => {
                     Number::Float
                 }
@@ -118,8 +118,8 @@ pub struct Point {
 
 const MODE: &str = "cpu.mode";
 
-const fn plain(figure: Statistic) -> [Point; 1] {
-    [Point { attribute: None, statistic: figure }]
+const fn plain(statistic: Statistic) -> [Point; 1] {
+    [Point { attribute: None, statistic }]
 }
 
 const fn pair(

@@ -127,14 +127,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// For the groups of these patterns. `listed` is the most processes with series of their own; `None` for no such
-    /// series.
-    pub fn new(started: SystemTime, patterns: Vec<String>, listed: Option<usize>) -> Self {
+    /// For the groups of these patterns. `max_series_processes` is the most processes with series of their own; `None`
+    /// for no such series.
+    pub fn new(started: SystemTime, patterns: Vec<String>, max_series_processes: Option<usize>) -> Self {
         Self {
             began: Instant::now(),
             accumulator: Accumulator::new(started, patterns.len()),
             patterns: patterns.into_iter().map(Arc::from).collect(),
-            selection: listed.map(SeriesSelection::new),
+            selection: max_series_processes.map(SeriesSelection::new),
         }
     }
 
@@ -156,26 +156,26 @@ impl Reporter {
             own
         });
         agent.series_overflow = processes.as_ref().map(|own| (sample.processes.len() - own.len()) as u64);
-        let groups = self.patterns.iter().enumerate().map(|(place, pattern)| {
-            let account = self.accumulator.group(place);
-            let members = sample.processes.iter().filter(move |process| process.group == place);
+        let groups = self.patterns.iter().enumerate().map(|(group, pattern)| {
+            let account = self.accumulator.group(group);
+            let of_group = sample.processes.iter().filter(move |process| process.group == group);
             let overflow = self.selection.as_ref().zip(processes.as_ref()).map(|(selection, own)| {
                 let has_series = |process: &ProcessSample| {
                     own.binary_search_by_key(&process.identity, |own| own.process.identity).is_ok()
                 };
-                let overflow = members.clone().filter(|process| !has_series(process));
-                let rest = selection.overflow(place, account, own);
+                let overflow = of_group.clone().filter(|process| !has_series(process));
+                let rest = selection.overflow(group, account, own);
                 Aggregate::of(overflow, &rest, &moment)
             });
             GroupReport {
                 name: Arc::clone(pattern),
-                values: Aggregate::of(members, &account, &moment),
-                churn: self.accumulator.churn(place).cloned().unwrap_or_default(),
+                values: Aggregate::of(of_group, &account, &moment),
+                churn: self.accumulator.churn(group).cloned().unwrap_or_default(),
                 overflow: overflow.filter(|overflow| !overflow.is_nothing()),
             }
         });
         let groups: Vec<GroupReport> = groups.collect();
-        let all = (0..self.patterns.len()).map(|place| self.accumulator.group(place));
+        let all = (0..self.patterns.len()).map(|group| self.accumulator.group(group));
         let all = all.fold(Account::default(), |all, group| all.plus(&group));
         Report {
             started: self.accumulator.started(),
@@ -201,11 +201,11 @@ impl Reporter {
 
 impl AgentReport {
     /// The values of one of the agent's metrics. Attribute values are in the catalogue's order.
-    pub(crate) fn get(&self, figure: AgentMetric) -> Vec<(Vec<&'static str>, Value)> {
+    pub(crate) fn get(&self, metric: AgentMetric) -> Vec<(Vec<&'static str>, Value)> {
         let one = |value: Option<Value>| value.map(|value| (Vec::new(), value)).into_iter().collect();
         let count = |count: u64| one(Some(Value::Int(count)));
         let seconds = |time: Duration| Value::Double(time.as_secs_f64());
-        match figure {
+        match metric {
             AgentMetric::CollectionDuration => one(Some(seconds(self.collection))),
             AgentMetric::SkippedCollections => count(self.skipped_collections),
             AgentMetric::FailedCollections => count(self.failed_collections),

@@ -2,8 +2,12 @@
 //! [`Counter`](super::counters::Counter), the sums, the keys of the JSON document, the metrics and their reference
 //! follow from it.
 //!
-//! A metric has one counter for each value of its attribute. A row has that attribute value, the key in the document,
-//! where the counter is read while the process lives, and where the kernel's accounting has it when the process exits.
+//! A metric has one counter for each value of its attribute. A row consists of
+//!
+//! - the attribute value,
+//! - the key in the document,
+//! - where the counter is read while the process lives,
+//! - where the kernel's accounting has it when the process exits.
 
 /// Passes the table to a macro, which takes from each row what its module needs.
 macro_rules! with_counters {

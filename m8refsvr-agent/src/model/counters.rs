@@ -8,7 +8,7 @@ use crate::{
         counter_table::with_counters,
         cpu_time::{balanced, cpu_time, nanoseconds},
     },
-    proc::{io::StorageIo, stat::Stat},
+    proc::{io::IoAccounting, stat::Stat},
     sys::boot_clock::of_ticks,
 };
 
@@ -18,7 +18,7 @@ pub enum Origin {
     /// In `/proc/PID/stat`.
     Stat(fn(&Stat) -> u64),
     /// In `/proc/PID/io`.
-    Io(fn(&StorageIo) -> u64),
+    Io(fn(&IoAccounting) -> u64),
     /// Counted by the BPF programs, or else read from `/proc/PID/task/TID/status`.
     Switches(fn(&Switches) -> u64),
     /// Counted by the BPF programs; /proc does not have it.
@@ -108,7 +108,7 @@ impl Origin {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readings<'a> {
     pub stat: Option<&'a Stat>,
-    pub io: Option<&'a StorageIo>,
+    pub io: Option<&'a IoAccounting>,
     pub switches: Option<&'a Switches>,
     /// What the BPF programs counted, if they count block I/O.
     pub block_io: Option<&'a Counts>,

@@ -63,7 +63,7 @@ impl Reason {
             }
             Self::NoLeader => "its first thread has ended, and no other could be read in its stead",
             Self::Exhausted => "the agent has no file descriptors or memory left; raise `ulimit -n`",
-            Self::Unknown => "the kernel does not tell, or not in a way that is understood",
+            Self::Unknown => "the kernel does not say, or in a format that the agent does not know",
             Self::NoFreeSlot => {
                 "more processes match than can be counted at once; raise --max-tracked-processes"
             }
@@ -132,15 +132,15 @@ impl MissingValues {
         self.hidden_by_mount = true;
     }
 
-    /// A sentence for each reason, with the values that are not in `said` yet. Adds these to `said`.
-    pub fn unsaid(&self, said: &mut BTreeSet<Key>) -> Vec<String> {
+    /// A sentence for each reason, with the values that are not in `reported` yet. Adds these to `reported`.
+    pub fn unreported(&self, reported: &mut BTreeSet<Key>) -> Vec<String> {
         let mut counts = self.counts.clone();
-        counts.retain(|&(reason, values), _| said.insert(Key::Values(reason, values)));
-        let is_new = |is: bool, key, said: &mut BTreeSet<Key>| is && said.insert(key);
+        counts.retain(|&(reason, values), _| reported.insert(Key::Values(reason, values)));
+        let is_new = |is: bool, key, reported: &mut BTreeSet<Key>| is && reported.insert(key);
         let new = Self {
             counts,
-            hidden: if is_new(self.hidden > 0, Key::Hidden, said) { self.hidden } else { 0 },
-            hidden_by_mount: is_new(self.hidden_by_mount, Key::HiddenByMount, said),
+            hidden: if is_new(self.hidden > 0, Key::Hidden, reported) { self.hidden } else { 0 },
+            hidden_by_mount: is_new(self.hidden_by_mount, Key::HiddenByMount, reported),
         };
         new.sentences()
     }
@@ -159,7 +159,7 @@ impl MissingValues {
             .collect();
         if self.hidden > 0 {
             sentences.push(format!(
-                "{} processes could not be looked at, and may match: /proc is mounted with hidepid, or was not \
+                "{} processes could not be read, and may match: /proc is mounted with hidepid, or was not \
                  understood; run as root, or grant CAP_SYS_PTRACE",
                 self.hidden
             ));
@@ -181,11 +181,11 @@ mod tests {
 
     #[test]
     fn a_reason_is_reported_once_with_all_values_and_the_number_of_processes() {
-        let mut absences = MissingValues::default();
-        absences.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
-        absences.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
-        absences.add(Values::OpenFiles, Unreadable::Denied);
-        let sentences = absences.sentences();
+        let mut missing = MissingValues::default();
+        missing.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
+        missing.add(Values::Counters(OriginKind::Io), Unreadable::Denied);
+        missing.add(Values::OpenFiles, Unreadable::Denied);
+        let sentences = missing.sentences();
         assert_eq!(sentences.len(), 1);
         let expected = format!(
             "absent: {} of 2 processes; open_file_descriptors of 1 process: permission denied;",
@@ -196,17 +196,17 @@ mod tests {
 
     #[test]
     fn what_was_said_is_not_said_again_whatever_the_number() {
-        let mut said = BTreeSet::new();
-        let mut absences = MissingValues::default();
-        absences.add(Values::OpenFiles, Unreadable::Denied);
-        absences.hide();
-        assert_eq!(absences.unsaid(&mut said).len(), 2);
-        absences.add(Values::OpenFiles, Unreadable::Denied);
-        absences.hide();
-        assert_eq!(absences.unsaid(&mut said), [""; 0]);
-        absences.add(Values::Memory, Unreadable::Denied);
-        absences.hidden_by_mount();
-        let new = absences.unsaid(&mut said);
+        let mut reported = BTreeSet::new();
+        let mut missing = MissingValues::default();
+        missing.add(Values::OpenFiles, Unreadable::Denied);
+        missing.hide();
+        assert_eq!(missing.unreported(&mut reported).len(), 2);
+        missing.add(Values::OpenFiles, Unreadable::Denied);
+        missing.hide();
+        assert_eq!(missing.unreported(&mut reported), [""; 0]);
+        missing.add(Values::Memory, Unreadable::Denied);
+        missing.hidden_by_mount();
+        let new = missing.unreported(&mut reported);
         assert_eq!(new.len(), 2, "{new:?}");
         assert!(new[0].starts_with("absent: memory_usage, memory_rss, memory_vms of 1 process:"), "{new:?}");
     }

@@ -1,5 +1,5 @@
-//! Plain data of one collection. Knows nothing of how it is exported; `counter_table` alone has names of metrics, so that a
-//! counter is one row.
+//! Plain data of one collection. Knows nothing of how it is exported; `counter_table` alone has names of metrics, so
+//! that a counter is one row.
 
 pub(crate) mod counter_table;
 pub mod counters;

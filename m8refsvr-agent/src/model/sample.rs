@@ -25,9 +25,9 @@ pub struct Sample {
     pub began: Instant,
     pub processes: Vec<ProcessSample>,
     /// Processes that exited or were deselected since the previous collection.
-    pub over: Vec<ProcessEnd>,
+    pub ends: Vec<ProcessEnd>,
     /// Values that could not be read.
-    pub absences: MissingValues,
+    pub missing_values: MissingValues,
 }
 
 /// One process in a sample.
@@ -139,8 +139,8 @@ pub(crate) mod fixtures {
             began_ticks,
             began: Instant::now(),
             processes: processes.into(),
-            over: Vec::new(),
-            absences: MissingValues::default(),
+            ends: Vec::new(),
+            missing_values: MissingValues::default(),
         }
     }
 }

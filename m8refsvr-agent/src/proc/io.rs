@@ -1,22 +1,22 @@
-//! `/proc/PID/io`: the I/O of a process. Its keys are the names of the fields of [`StorageIo`], so that the BPF programs
-//! and /proc have the same values.
+//! `/proc/PID/io`: the I/O of a process. Its keys are the names of the fields of [`IoAccounting`], so that the BPF
+//! programs and /proc have the same values.
 
-pub use m8refsvr_common::accounting::IoAccounting as StorageIo;
+pub use m8refsvr_common::accounting::IoAccounting;
 
 use super::{Process, Unreadable, stat::Stat, text::number};
 
 /// Reads the I/O of a process, by its living and its exited threads.
-pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo, Unreadable> {
+pub fn read(process: &Process, buffer: &mut Vec<u8>) -> Result<IoAccounting, Unreadable> {
     process.read_io(buffer)?;
     parse(buffer).ok_or(Unreadable::Unknown)
 }
 
 /// Adds up `task/*/io`, and so leaves out what the kernel added to the process when it reaped children. A leader thread
 /// that has exited before the others is left out too.
-pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo, Unreadable> {
+pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<IoAccounting, Unreadable> {
     let threads = process.numbers_in("task")?;
     let stat = Stat::read(process, buffer)?;
-    let mut sum = StorageIo::default();
+    let mut sum = IoAccounting::default();
     for thread in threads {
         let thread = thread?;
         if stat.has_no_leader() && thread == u64::from(process.pid()) {
@@ -34,13 +34,13 @@ pub fn read_threads(process: &Process, buffer: &mut Vec<u8>) -> Result<StorageIo
 
 /// `None` where a line is missing, has no number, or is out of the kernel's order (`do_io_accounting` in
 /// `fs/proc/base.c`), which is that of the fields.
-pub fn parse(text: &[u8]) -> Option<StorageIo> {
+pub fn parse(text: &[u8]) -> Option<IoAccounting> {
     let mut lines = text.split(|&byte| byte == b'\n');
     let mut value_of = |name: &'static str| {
         let rest = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
         number(rest.strip_prefix(b": ")?)
     };
-    StorageIo::NAMES.map(&mut value_of).complete()
+    IoAccounting::NAMES.map(&mut value_of).complete()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! file; a file that was cut off; and text that no kernel writes, at which it panics. procfs has no reader for `fd`,
 //! the descriptors of BPF programs, `timens_offsets` and /sys.
 
-mod attributes;
+pub mod bpf_fdinfo;
 pub mod cgroup;
 pub mod container;
 pub mod cpu_clock;
@@ -24,7 +24,6 @@ pub mod limits;
 pub mod mount;
 mod process;
 pub mod process_attributes;
-pub mod program;
 mod root;
 pub mod stat;
 pub mod statm;

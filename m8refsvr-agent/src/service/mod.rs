@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// After this many exits since the last collection, the next one is early, so that exits don't pile up in memory.
-const ENDS_KEPT: usize = 10_000;
+const ENDS_IN_MEMORY: usize = 10_000;
 
 /// Time for the last export, from the signal that stops the agent.
 pub const LAST_EXPORT: Duration = Duration::from_secs(4);
@@ -53,8 +53,8 @@ pub struct Service {
     unreadable: Throttle,
     skipped_runs: SkippedRuns,
     is_alone: Option<bool>,
-    said: BTreeSet<Key>,
-    ends: ExitLog,
+    reported: BTreeSet<Key>,
+    exit_log: ExitLog,
     exits: Option<ExitEvents>,
     manager: Manager,
 }
@@ -81,8 +81,8 @@ impl Service {
             unreadable: Throttle::default(),
             skipped_runs: SkippedRuns::default(),
             is_alone: None,
-            said: BTreeSet::new(),
-            ends: ExitLog::new(std::time::Instant::now()),
+            reported: BTreeSet::new(),
+            exit_log: ExitLog::new(std::time::Instant::now()),
             exits: None,
             manager: Manager::of_this_process(),
         }
@@ -120,7 +120,7 @@ impl Service {
                         let since = stopped.ok().and_then(|since| *since).unwrap_or_else(Instant::now);
                         self.manager.ends();
                         self.collect(Some(since + LAST_EXPORT));
-                        self.ends.left_out().iter().for_each(Line::log);
+                        self.exit_log.left_out().iter().for_each(Line::log);
                         return self.collector;
                     }
                     () = sleep_until(due) => break,
@@ -146,9 +146,9 @@ impl Service {
     /// Handles the events of the BPF programs, and logs the exits among them.
     fn follow(&mut self) {
         match self.collector.follow() {
-            Ok(over) => {
-                tell_ends(over, &mut self.ends, self.exits.as_ref());
-                if over.len() >= ENDS_KEPT {
+            Ok(ends) => {
+                report_ends(ends, &mut self.exit_log, self.exits.as_ref());
+                if ends.len() >= ENDS_IN_MEMORY {
                     self.collect(None);
                 }
             }
@@ -171,7 +171,7 @@ impl Service {
                         units::duration(lasted)
                     );
                 }
-                self.tell(&sample);
+                self.report_changes(&sample);
                 let agent = self_stats::report(&self.collector, self.collections, self.counts.now());
                 if let Some(sentence) = self.skipped_runs.news(&agent.programs, now) {
                     tracing::warn!("{sentence}");
@@ -211,9 +211,9 @@ impl Service {
     }
 
     /// Logs what changed about the processes, each change once.
-    fn tell(&mut self, sample: &Sample) {
-        tell_ends(&sample.over, &mut self.ends, self.exits.as_ref());
-        self.ends.end_collection();
+    fn report_changes(&mut self, sample: &Sample) {
+        report_ends(&sample.ends, &mut self.exit_log, self.exits.as_ref());
+        self.exit_log.end_collection();
         let is_alone = sample.processes.is_empty();
         let selector = self.collector.selector();
         let found = || match sample.processes.len() {
@@ -229,7 +229,7 @@ impl Service {
             }
         }
         self.manager.ready(found);
-        for sentence in sample.absences.unsaid(&mut self.said) {
+        for sentence in sample.missing_values.unreported(&mut self.reported) {
             tracing::warn!("{sentence}");
         }
         let took = 1e3 * self.collections.last.as_secs_f64();
@@ -238,10 +238,10 @@ impl Service {
 }
 
 /// Logs and emits the exits that were not reported yet.
-fn tell_ends(over: &[ProcessEnd], ends: &mut ExitLog, exits: Option<&ExitEvents>) {
-    let news = ends.new_exits(over);
+fn report_ends(ends: &[ProcessEnd], log: &mut ExitLog, exits: Option<&ExitEvents>) {
+    let new = log.new_exits(ends);
     if let Some(exits) = exits {
-        news.iter().for_each(|over| exits.emit(over));
+        new.iter().for_each(|end| exits.emit(end));
     }
-    ends.lines(&news, std::time::Instant::now()).iter().for_each(Line::log);
+    log.lines(&new, std::time::Instant::now()).iter().for_each(Line::log);
 }

@@ -12,10 +12,10 @@ const LONGEST_SPREAD: Duration = Duration::from_secs(15);
 /// The export delay of a host after each collection. Delays are evenly spread over the hosts, and that of one host
 /// never changes, so that its exports arrive at regular intervals. `host` is a number that is evenly spread over
 /// all hosts.
-pub fn turn(interval: Duration, host: u32) -> Duration {
+pub fn export_delay(interval: Duration, host: u32) -> Duration {
     let spread = (interval / SPREAD).min(LONGEST_SPREAD);
-    let turn = (spread.as_nanos() * u128::from(host)) >> u32::BITS;
-    Duration::from_nanos(u64::try_from(turn).unwrap_or(u64::MAX))
+    let delay = (spread.as_nanos() * u128::from(host)) >> u32::BITS;
+    Duration::from_nanos(u64::try_from(delay).unwrap_or(u64::MAX))
 }
 
 /// The times at which collections are due.
@@ -87,11 +87,12 @@ mod tests {
 
     #[test]
     fn turns_are_spread_over_a_quarter_of_the_interval_and_at_most_15_seconds() {
-        let turns = |interval| [0, 1 << 31, u32::MAX].map(|host| turn(ms(interval), host).as_millis());
-        assert_eq!(turns(60_000), [0, 7_500, 14_999]);
-        assert_eq!(turns(3_600_000), [0, 7_500, 14_999]);
-        assert_eq!(turns(1_000), [0, 125, 249]);
-        assert_eq!(turns(100), [0, 12, 24]);
+        let delays =
+            |interval| [0, 1 << 31, u32::MAX].map(|host| export_delay(ms(interval), host).as_millis());
+        assert_eq!(delays(60_000), [0, 7_500, 14_999]);
+        assert_eq!(delays(3_600_000), [0, 7_500, 14_999]);
+        assert_eq!(delays(1_000), [0, 125, 249]);
+        assert_eq!(delays(100), [0, 12, 24]);
     }
 
     #[test]

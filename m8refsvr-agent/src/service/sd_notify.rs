@@ -43,8 +43,8 @@ impl Manager {
         let ready = (!self.is_ready).then_some(NotifyState::Ready);
         self.is_ready = true;
         if ready.is_some() || status != self.status {
-            let news: Vec<_> = ready.into_iter().chain([NotifyState::Status(&status)]).collect();
-            tell(&news);
+            let states: Vec<_> = ready.into_iter().chain([NotifyState::Status(&status)]).collect();
+            notify(&states);
             self.status = status;
         }
     }
@@ -52,7 +52,7 @@ impl Manager {
     /// Sends a watchdog notification.
     pub fn alive(&mut self) {
         if let Some(period) = self.period {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
             self.next = Instant::now() + period;
         }
     }
@@ -67,12 +67,12 @@ impl Manager {
 
     /// Notifies the service manager that the agent stops.
     pub fn ends(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 }
 
-fn tell(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("the service manager can't be notified: {error}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     proc::{
         Proc,
-        program::ProgramInfo,
+        bpf_fdinfo::ProgramInfo,
         statm::Memory,
         system::{memory_bytes, online_cpus},
     },

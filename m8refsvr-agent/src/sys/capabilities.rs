@@ -36,7 +36,7 @@ pub fn for_files() {
     keep(FILES);
 }
 
-/// For the thread that collects, after the BPF programs were attached. `reaches_maps` tells whether bpf calls succeed
+/// For the thread that collects, after the BPF programs were attached. `reaches_maps` is whether bpf calls succeed
 /// without [`MAPS`], and always will.
 pub fn for_collections(reaches_maps: impl Fn() -> bool) {
     let Ok(before) = capabilities(None) else { return };

@@ -30,7 +30,8 @@ pub fn begin() {
 }
 
 /// Gives back what the allocator keeps of freed memory, and the pages of programs and libraries that are only read or
-/// executed: those that are needed again are still in the page cache, and are taken from there without reading the disk.
+/// executed: those that are needed again are still in the page cache, and are taken from there without reading the
+/// disk.
 pub fn give_back() {
     // SAFETY: it touches nothing but the allocator's own, under its locks.
     #[cfg(target_env = "gnu")]

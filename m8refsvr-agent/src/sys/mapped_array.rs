@@ -39,8 +39,8 @@ unsafe impl Record for u64 {}
 // SAFETY: transparent, over one number.
 unsafe impl Record for SlotEntry {}
 
-/// Bytes that are mapped at once. All that is mapped counts as resident memory, whether it is read or not: an array with
-/// an element for each process id can have 32 MiB.
+/// Bytes that are mapped at once. All that is mapped counts as resident memory, whether it is read or not: an array
+/// with an element for each process id can have 32 MiB.
 const WINDOW: usize = 64 << 10;
 /// How many windows are kept on an array of which few elements are read at a time.
 pub(crate) const FEW: usize = 16;
@@ -54,7 +54,7 @@ pub(crate) struct SharedArray<T> {
     length: u32,
     /// See [`Self::unmapped`].
     unmapped: Cell<bool>,
-    /// Those that are kept, each at the place of its number, modulo how many there can be.
+    /// The kept windows, each at its number modulo how many are kept at most.
     windows: RefCell<Vec<Option<Window>>>,
     records: PhantomData<T>,
 }
@@ -70,15 +70,15 @@ impl<T: Record> SharedArray<T> {
         let (unmapped, windows) = (Cell::default(), RefCell::default());
         let mut array = Self { map, protection, length, unmapped, windows, records: PhantomData };
         let count = (length as usize).div_ceil(Self::PER_WINDOW).min(most);
-        // Whether it can be mapped at all is known from here on.
+        // An array that can't be mapped fails here.
         let first = array.window(0)?;
         array.windows.get_mut().push(Some(first));
         array.windows.get_mut().resize_with(count.max(1), || None);
         Ok(array)
     }
 
-    /// Whether a record could not be mapped into memory since the last call of [`Self::take_unmapped`]. Such a record is
-    /// read as if it did not exist.
+    /// Whether a record could not be mapped into memory since the last call of [`Self::take_unmapped`]. Such a record
+    /// is read as if it did not exist.
     pub(crate) fn unmapped(&self) -> bool {
         self.unmapped.get()
     }
@@ -185,8 +185,8 @@ struct Window {
 unsafe impl Send for Window {}
 
 impl SharedArray<SlotEntry> {
-    /// Changes an entry atomically to what `new` makes of it, or leaves it where that is `None`; whether it did. `None`
-    /// beyond the end.
+    /// Atomically replaces an entry by `new` of it, unless that is `None`. Returns whether it was replaced, and `None`
+    /// for an index beyond the end.
     pub(crate) fn change(&self, index: u32, new: impl Fn(SlotEntry) -> Option<SlotEntry>) -> Option<bool> {
         let new = |word| new(SlotEntry(word)).map(|entry| entry.0);
         let change = |word: &AtomicU64| word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, new).is_ok();

@@ -8,15 +8,15 @@ const PID: u64 = 0xEFFF_FFFC;
 /// `PROC_USER_INIT_INO`
 const USER: u64 = 0xEFFF_FFFD;
 
-/// The programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
+/// The BPF programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
 /// other processes.
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached programs alone ask"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached BPF programs alone ask"))]
 pub(crate) fn is_initial_pid() -> bool {
     number("pid") == Some(PID)
 }
 
-/// In another user namespace capabilities count for what belongs to it alone: neither for BPF nor for processes outside.
-/// A kernel without user namespaces has one.
+/// In another user namespace capabilities count for what belongs to it alone: neither for BPF nor for processes
+/// outside. A kernel without user namespaces has one.
 pub(crate) fn is_initial_user() -> bool {
     number("user").is_none_or(|number| number == USER)
 }

@@ -6,7 +6,7 @@ use crate::tracker::Tracker;
 use crate::{
     bpf::SlotProcess,
     proc::{stat::Stat, status::ignores_child_exits},
-    tracker::{idle::Activity, storage_io::Offset},
+    tracker::{idle::Activity, storage_io::IoBaseline},
 };
 
 impl Tracker {
@@ -14,7 +14,8 @@ impl Tracker {
     /// on.
     pub(super) fn has_child(&mut self, parent: Option<u32>) {
         let Some(tracked) = parent.and_then(|parent| self.ids.get(&parent)) else { return };
-        let Some(tracked) = self.tracked.get_mut(tracked).filter(|tracked| tracked.storage.is_none()) else {
+        let Some(tracked) = self.tracked.get_mut(tracked).filter(|tracked| tracked.io_baseline.is_none())
+        else {
             return;
         };
         let (Some(kernel), Ok(handle)) = (&self.kernel, &tracked.slot) else { return };
@@ -22,10 +23,10 @@ impl Tracker {
             return;
         }
         let proc = &self.proc;
-        let is_there = |holder: &SlotProcess| {
-            let process = proc.process(holder.tgid.0).ok();
+        let is_there = |child: &SlotProcess| {
+            let process = proc.process(child.tgid.0).ok();
             let stat = process.and_then(|process| Stat::read(&process, &mut Vec::new()).ok());
-            stat.is_some_and(|stat| stat.start_ticks == holder.start_ticks)
+            stat.is_some_and(|stat| stat.start_ticks == child.start_ticks)
         };
         let process = proc.process(tracked.identity.pid).ok();
         let (patience, buffer) = (&mut self.patience, &mut self.buffer);
@@ -36,19 +37,20 @@ impl Tracker {
             if !waits {
                 return Some(IoAccounting::default());
             }
-            let holders = kernel.tracked_slots().into_iter().filter_map(|slot| kernel.tracked_process(slot));
+            let of_slots = kernel.tracked_slots().into_iter().filter_map(|slot| kernel.tracked_process(slot));
             let mut waited_for =
-                holders.filter(|holder| holder.parent.map(|parent| parent.0) == parent && !is_there(holder));
-            waited_for.try_fold(IoAccounting::default(), |sum, holder| match holder.state {
-                ProcessState::Exited => Some(sum.plus(holder.exit.accounting_at_end.io())),
+                of_slots.filter(|child| child.parent.map(|parent| parent.0) == parent && !is_there(child));
+            waited_for.try_fold(IoAccounting::default(), |sum, child| match child.state {
+                ProcessState::Exited => Some(sum.plus(child.exit.accounting_at_end.io())),
                 ProcessState::Living => None,
                 _ => Some(sum),
             })
         };
-        let offset =
-            process.and_then(|process| Offset::of(&process, kernel, handle, of_children, patience, buffer));
-        // If it exited by now: all of its threads were seen, where a BPF program gave it the slot.
-        tracked.storage = offset.or_else(|| kernel.is_whole(handle).then(Offset::default));
+        let baseline = process
+            .and_then(|process| IoBaseline::of(&process, kernel, handle, of_children, patience, buffer));
+        // It may have exited by now. Where a BPF program gave it the slot, the exit record has the I/O of all its
+        // threads.
+        tracked.io_baseline = baseline.or_else(|| kernel.is_whole(handle).then(IoBaseline::default));
         // What was read before includes the children.
         tracked.activity = Activity::default();
         tracked.is_stale = true;

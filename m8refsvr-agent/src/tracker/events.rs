@@ -64,7 +64,7 @@ impl Tracker {
                 true
             }
             Event::Tracked(slot) => {
-                later.extend(self.holder(slot).map(|holder| holder.tgid));
+                later.extend(self.slot_process(slot).map(|process| process.tgid));
                 true
             }
             Event::Ended(_) => true,
@@ -75,15 +75,15 @@ impl Tracker {
 
     /// A process got a slot, or keeps it while it executes another program.
     pub(super) fn slot_tracked(&mut self, slot: Slot) -> io::Result<()> {
-        let Some(holder) = self.holder(slot) else { return Ok(()) };
-        let identity = holder.identity();
+        let Some(process) = self.slot_process(slot) else { return Ok(()) };
+        let identity = process.identity();
         let names = match self.find(identity.pid) {
             Ok(Some(found)) if found.identity == identity => Some(found),
             Err(Unreadable::Exhausted) => return Err(exhausted()),
             Ok(Some(_)) | Err(_) => None,
             // Its names don't match. But `task_rename` runs before the kernel sets the new name: so it is deselected
             // only if `comm` still is what the BPF program saw. Else another event follows.
-            Ok(None) => match self.holder(slot) {
+            Ok(None) => match self.slot_process(slot) {
                 Some(now) if now.state == ProcessState::Living && self.has_comm(identity, &now.comm) => {
                     self.refuse(identity, slot);
                     return Ok(());
@@ -91,13 +91,13 @@ impl Tracker {
                 _ => None,
             },
         };
-        self.track_slot(slot, &holder, names);
+        self.track_slot(slot, &process, names);
         Ok(())
     }
 
     /// Tracks the process of a slot, by the names that were read, or else by what the BPF program recorded.
-    fn track_slot(&mut self, slot: Slot, holder: &SlotProcess, names: Option<Match>) {
-        let identity = holder.identity();
+    fn track_slot(&mut self, slot: Slot, process: &SlotProcess, names: Option<Match>) {
+        let identity = process.identity();
         let Some(kernel) = &mut self.kernel else { return };
         if let Some(tracked) = self.tracked.get_mut(&identity) {
             if let Some(found) = names {
@@ -110,33 +110,33 @@ impl Tracker {
             }
             return;
         }
-        let Some(found) = names.or_else(|| self.by_comm(holder)) else {
+        let Some(found) = names.or_else(|| self.by_comm(process)) else {
             return self.refuse(identity, slot);
         };
         let Some(kernel) = &mut self.kernel else { return };
-        let first = Totals::accounted(&holder.exit.accounting_at_start.known(kernel.kept_accounting()));
+        let first = Totals::accounted(&process.exit.accounting_at_start.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O, which starts at 0 now.
         let block_io = (kernel.variants().block_io != Variant::None).then(Counts::default);
         let first = Some(first.with(Readings { block_io: block_io.as_ref(), ..Readings::default() }));
         let handle = Ok(kernel.take_over(slot));
         self.insert(found, first, handle, false);
-        self.has_child(holder.parent.map(|parent| parent.0));
+        self.has_child(process.parent.map(|parent| parent.0));
     }
 
     /// What the BPF programs recorded of a process whose names can't be read any more: it matches by its `comm`, or is
     /// in the group of its parent.
-    fn by_comm(&self, holder: &SlotProcess) -> Option<Match> {
-        let names = Names { comm: holder.comm.clone(), executable: None, argv0: None };
+    fn by_comm(&self, process: &SlotProcess) -> Option<Match> {
+        let names = Names { comm: process.comm.clone(), executable: None, argv0: None };
         let of_parent = || {
-            let Tgid(parent) = holder.parent?;
+            let Tgid(parent) = process.parent?;
             let living = self.ids.get(&parent).and_then(|identity| self.tracked.get(identity));
-            let over = || self.ended.iter().rfind(|over| over.identity.pid == parent);
-            living.map(|tracked| tracked.group).or_else(|| Some(over()?.group))
+            let exited = || self.ended.iter().rfind(|end| end.identity.pid == parent);
+            living.map(|tracked| tracked.group).or_else(|| Some(exited()?.group))
         };
         let group = self.selector.select(&names).or_else(of_parent)?;
         Some(Match {
-            identity: holder.identity(),
-            parent: holder.parent.map(|parent| parent.0),
+            identity: process.identity(),
+            parent: process.parent.map(|parent| parent.0),
             group,
             name: names.shown().into(),
             executable: None,
@@ -158,11 +158,11 @@ impl Tracker {
 
     /// The process of a slot exited, was deselected, or its id belongs to another process.
     pub(super) fn slot_ended(&mut self, slot: Slot) {
-        let Some(holder) = self.holder(slot) else { return };
-        let identity = holder.identity();
+        let Some(process) = self.slot_process(slot) else { return };
+        let identity = process.identity();
         let Some(kernel) = &self.kernel else { return };
-        if holder.state == ProcessState::Living {
-            // No program saw its exit; unless it has the slot again.
+        if process.state == ProcessState::Living {
+            // No BPF program saw its exit; unless it has the slot again.
             if kernel.slot(Tgid(identity.pid)) == Some(slot) {
                 return;
             }
@@ -174,7 +174,7 @@ impl Tracker {
         }
         if !self.tracked.contains_key(&identity) {
             // Its exit came before the event of its start.
-            self.track_slot(slot, &holder, None);
+            self.track_slot(slot, &process, None);
         }
         let Some(kernel) = &mut self.kernel else { return };
         let tracked = self.tracked.get(&identity).and_then(|tracked| tracked.slot.as_ref().ok());
@@ -183,27 +183,27 @@ impl Tracker {
             let handle = kernel.take_over(slot);
             return kernel.release(handle);
         }
-        let last = Totals::accounted(&holder.exit.accounting_at_end.known(kernel.kept_accounting()));
-        let offset = self.tracked.get(&identity).and_then(|tracked| tracked.storage);
-        let last = offset.map_or(last, |offset| {
-            last.with(Readings { io: Some(&offset.with(holder.exit.own_io)), ..Readings::default() })
+        let last = Totals::accounted(&process.exit.accounting_at_end.known(kernel.kept_accounting()));
+        let baseline = self.tracked.get(&identity).and_then(|tracked| tracked.io_baseline);
+        let last = baseline.map_or(last, |baseline| {
+            last.with(Readings { io: Some(&baseline.with(process.exit.own_io)), ..Readings::default() })
         });
-        let how = match holder.state {
+        let how = match process.state {
             ProcessState::Deselected => EndKind::Deselected,
-            _ => EndKind::Exited(Exit::of_status(holder.exit.status)),
+            _ => EndKind::Exited(Exit::of_status(process.exit.status)),
         };
         self.take_final_values(identity, how, last);
-        if let Some(over) = self.ended.last_mut().filter(|over| over.identity == identity) {
+        if let Some(ended) = self.ended.last_mut().filter(|end| end.identity == identity) {
             let nanoseconds = Duration::from_nanos;
-            let (start, end) = (nanoseconds(holder.exit.start), nanoseconds(holder.exit.end));
+            let (start, end) = (nanoseconds(process.exit.start), nanoseconds(process.exit.end));
             let start = if start.is_zero() { of_ticks(identity.start_ticks) } else { start };
             // The time of the exit is missing where it was exiting when it got the slot.
             let end = if end < start { since_boot() } else { end };
-            over.at = self.boot.time(end);
-            over.lasted = end.saturating_sub(start);
+            ended.at = self.boot.time(end);
+            ended.lasted = end.saturating_sub(start);
             // The peak includes that of the program before exec.
-            let ExitRecord { peak_pages, peak_pages_at_start, .. } = holder.exit;
-            over.peak_bytes =
+            let ExitRecord { peak_pages, peak_pages_at_start, .. } = process.exit;
+            ended.peak_bytes =
                 (peak_pages > peak_pages_at_start).then(|| peak_pages.saturating_mul(page_size() as u64));
         }
     }

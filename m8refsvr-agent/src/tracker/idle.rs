@@ -2,25 +2,25 @@
 //! that others can change: its memory, which the kernel reclaims; its descriptors, which it may share with another
 //! process; and its threads, of which a tracer reaps exited ones.
 //!
-//! A thread that ran has left its CPU, which the BPF programs count, or has exited, or still runs, which the process's CPU
-//! clock shows a tick later. Where no BPF program counts, no process is taken for idle: the CPU clock does not show time
-//! that a hypervisor stole, and that may be all that a thread was given.
+//! A thread that ran has left its CPU, which the BPF programs count, or has exited, or still runs, which the process's
+//! CPU clock shows a tick later. Where no BPF program counts, no process is taken for idle: the CPU clock does not show
+//! time that a hypervisor stole, and that may be all that a thread was given.
 
 use std::time::Duration;
 
-use crate::proc::{Process, cpu_clock, io::StorageIo, stat::Stat};
+use crate::proc::{Process, cpu_clock, io::IoAccounting, stat::Stat};
 
 /// A process that was idle for so many collections in a row is idle for long.
-const LONG: u32 = 8;
+const LONG_IDLE: u32 = 8;
 
 /// The last reading of a process while it was active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CachedReading {
     pub(crate) stat: Stat,
-    pub(crate) io: Option<StorageIo>,
+    pub(crate) io: Option<IoAccounting>,
 }
 
-/// Tells whether a process has run since the last collection.
+/// Decides whether a process has run since the last collection.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Context switches of its threads before the reading.
@@ -28,8 +28,8 @@ pub(crate) struct Activity {
     /// Its CPU clock before the reading. It is read only where there was no switch.
     cpu: Option<Duration>,
     cached: Option<CachedReading>,
-    /// Collections since the reading.
-    looks: u32,
+    /// Collections since the reading, at which it had not run.
+    idle_collections: u32,
 }
 
 impl Activity {
@@ -48,20 +48,20 @@ impl Activity {
             *self = Self { switches, cpu, ..Self::default() };
             return None;
         }
-        self.looks = self.looks.saturating_add(1);
+        self.idle_collections = self.idle_collections.saturating_add(1);
         cached
     }
 
     /// Caches the reading after [`begin_collection`](Self::begin_collection). An incomplete one is not cached, so that
     /// the next collection tries again.
     pub(crate) fn keep(&mut self, cached: CachedReading) {
-        let is_whole = cached.io.is_some() && !cached.stat.has_no_leader();
-        self.cached = (is_whole && self.cpu.is_some()).then_some(cached);
+        let is_complete = cached.io.is_some() && !cached.stat.has_no_leader();
+        self.cached = (is_complete && self.cpu.is_some()).then_some(cached);
     }
 
     /// Whether the process is idle for long.
-    pub(crate) fn is_long(&self) -> bool {
-        self.looks >= LONG
+    pub(crate) fn is_idle_for_long(&self) -> bool {
+        self.idle_collections >= LONG_IDLE
     }
 }
 
@@ -94,10 +94,10 @@ mod tests {
         CachedReading { stat: Stat::read(process, &mut buffer).unwrap(), io }
     }
 
-    /// A process that waits, and what was read of it.
-    fn resting() -> (Running, Process, CachedReading) {
+    /// A process that waits, and a reading of it.
+    fn idle_process() -> (Running, Process, CachedReading) {
         let (running, process) = Running::start("sleep", &["60"]);
-        // It is at rest once it has executed its program, and its clock stands.
+        // It is idle once it has executed its program, and its CPU clock stands still.
         let comm = || std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap();
         let clock = || (comm(), cpu_clock::read(&process).unwrap());
         let mut before = clock();
@@ -114,71 +114,71 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_right_as_long_as_neither_switches_nor_clock_move() {
-        let (_running, process, cached) = resting();
-        let mut rest = Activity::default();
-        // The clock is asked for at the second collection, and known at the third.
+    fn the_cached_reading_is_used_while_neither_switches_nor_clock_change() {
+        let (_running, process, cached) = idle_process();
+        let mut activity = Activity::default();
+        // The clock is read first at the second collection, and compared at the third.
         for expected in [None, None, Some(cached), Some(cached)] {
-            assert_eq!(rest.begin_collection(&process, Some(5)), expected);
+            assert_eq!(activity.begin_collection(&process, Some(5)), expected);
             if expected.is_none() {
-                rest.keep(cached);
+                activity.keep(cached);
             }
         }
-        assert_eq!(rest.begin_collection(&process, Some(6)), None, "a thread has left its CPU");
+        assert_eq!(activity.begin_collection(&process, Some(6)), None, "a thread has left its CPU");
         for _ in 0..3 {
-            assert_eq!(rest.begin_collection(&process, None), None, "nobody counts");
-            rest.keep(cached);
+            assert_eq!(activity.begin_collection(&process, None), None, "no BPF program counts");
+            activity.keep(cached);
         }
     }
 
     #[test]
-    fn one_that_runs_is_never_at_rest() {
+    fn a_process_that_runs_is_never_idle() {
         let (_running, process) = Running::start("sh", &["-c", "while :; do :; done"]);
         let cached = read(&process);
-        let mut rest = Activity::default();
+        let mut activity = Activity::default();
         for _ in 0..10 {
             // Many ticks, also where it has to share its CPU.
             std::thread::sleep(Duration::from_millis(100));
-            assert_eq!(rest.begin_collection(&process, Some(5)), None);
-            rest.keep(cached);
+            assert_eq!(activity.begin_collection(&process, Some(5)), None);
+            activity.keep(cached);
         }
     }
 
     #[test]
-    fn one_whose_threads_are_fewer_or_more_is_read_again() {
-        let (_running, process, cached) = resting();
+    fn a_process_with_more_or_fewer_threads_is_read_again() {
+        let (_running, process, cached) = idle_process();
         for threads in [cached.stat.threads + 1, cached.stat.threads - 1] {
-            let mut rest = Activity::default();
+            let mut activity = Activity::default();
             for _ in 0..5 {
-                assert_eq!(rest.begin_collection(&process, Some(5)), None);
-                rest.keep(CachedReading { stat: Stat { threads, ..cached.stat }, ..cached });
+                assert_eq!(activity.begin_collection(&process, Some(5)), None);
+                activity.keep(CachedReading { stat: Stat { threads, ..cached.stat }, ..cached });
             }
         }
     }
 
     #[test]
-    fn what_could_not_be_read_is_tried_again() {
-        let (_running, process, cached) = resting();
-        let mut rest = Activity::default();
+    fn an_incomplete_reading_is_not_cached() {
+        let (_running, process, cached) = idle_process();
+        let mut activity = Activity::default();
         for _ in 0..5 {
-            assert_eq!(rest.begin_collection(&process, Some(5)), None);
-            rest.keep(CachedReading { io: None, ..cached });
+            assert_eq!(activity.begin_collection(&process, Some(5)), None);
+            activity.keep(CachedReading { io: None, ..cached });
         }
     }
 
     #[test]
-    fn a_long_rest_ends_when_the_process_runs() {
-        let (_running, process, cached) = resting();
-        let mut rest = Activity::default();
-        let mut looks = 0;
-        while !rest.is_long() {
-            if rest.begin_collection(&process, Some(5)).is_none() {
-                rest.keep(cached);
+    fn a_process_that_was_idle_for_long_is_active_once_it_runs() {
+        let (_running, process, cached) = idle_process();
+        let mut activity = Activity::default();
+        let mut collections = 0;
+        while !activity.is_idle_for_long() {
+            if activity.begin_collection(&process, Some(5)).is_none() {
+                activity.keep(cached);
             }
-            looks += 1;
+            collections += 1;
         }
-        assert_eq!(looks, LONG + 2);
-        assert_eq!(rest.begin_collection(&process, Some(6)), None);
-        assert!(!rest.is_long());
+        assert_eq!(collections, LONG_IDLE + 2);
+        assert_eq!(activity.begin_collection(&process, Some(6)), None);
+        assert!(!activity.is_idle_for_long());
     }
 }

@@ -40,10 +40,10 @@ use crate::{
     sys::boot_clock::{Boot, of_ticks, since_boot},
     tracker::{
         idle::Activity,
-        limit_cache::Known,
+        limit_cache::CachedLimits,
         process::with_counts,
         selector::Selector,
-        storage_io::{Offset, Patience},
+        storage_io::{IoBaseline, Patience},
     },
 };
 
@@ -108,15 +108,14 @@ pub(crate) struct TrackedProcess {
     /// Whether a BPF program gave it the slot, so that no thread exited uncounted.
     is_whole: bool,
     /// Where it has tracked children: how to read its I/O without theirs.
-    pub(crate) storage: Option<Offset>,
-    /// Whether it is counted as a drop, if it found no free slot.
+    pub(crate) io_baseline: Option<IoBaseline>,
+    /// Whether it was counted as a drop, as it found no free slot.
     is_counted: bool,
     /// Whether the last collection did not find it.
     was_gone: bool,
     /// Its open files, where the file descriptor budget allows them.
     pub(crate) held: Option<Process>,
-    /// Its limits.
-    pub(crate) bounds: Known,
+    pub(crate) limits: CachedLimits,
     /// Whether its I/O must be read again, as it has tracked children since.
     pub(crate) is_stale: bool,
     /// Whether it has run since the last collection.
@@ -199,13 +198,13 @@ impl Tracker {
     /// Takes the processes that exited or were deselected since the last call, in the order in which the agent learned
     /// of them.
     pub(crate) fn take_ended(&mut self) -> Vec<ProcessEnd> {
-        let over = std::mem::take(&mut self.ended);
+        let ended = std::mem::take(&mut self.ended);
         self.deselected =
-            over.iter().filter(|over| over.how == EndKind::Deselected).map(|over| over.identity).collect();
-        over
+            ended.iter().filter(|end| end.how == EndKind::Deselected).map(|end| end.identity).collect();
+        ended
     }
 
-    /// Those that are over since the last collection.
+    /// The processes that exited or were deselected since the last collection.
     pub(crate) fn ended(&self) -> &[ProcessEnd] {
         &self.ended
     }
@@ -242,7 +241,7 @@ impl Tracker {
         false
     }
 
-    /// Starts to track a process, or takes the names of one that is tracked. `is_now` tells that it just began to
+    /// Starts to track a process, or takes the names of one that is tracked. `is_now` is true if it just began to
     /// match.
     fn start_tracking(&mut self, found: Match, is_counted: bool, is_now: bool) {
         let identity = found.identity;
@@ -255,9 +254,8 @@ impl Tracker {
         let now = if is_now { self.read_with(identity, handle.as_ref().ok()) } else { None };
         // An exec deselects a process where only the agent can see that the new program matches too. Then it continues
         // where it stopped.
-        let just_now = |over: &&ProcessEnd| self.boot.time(since_boot()) <= over.at + AT_ONCE;
-        let left =
-            self.ended.iter().rfind(|over| over.identity == identity && over.how == EndKind::Deselected);
+        let just_now = |end: &&ProcessEnd| self.boot.time(since_boot()) <= end.at + AT_ONCE;
+        let left = self.ended.iter().rfind(|end| end.identity == identity && end.how == EndKind::Deselected);
         let left = left.filter(just_now);
         let first = match (left, now) {
             (Some(left), Some(now)) => {
@@ -277,9 +275,9 @@ impl Tracker {
     ) {
         let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {handle:?}", identity.pid);
-        let is_given =
+        let is_from_program =
             |handle: &SlotHandle| self.kernel.as_ref().is_some_and(|kernel| kernel.is_whole(handle));
-        let is_whole = handle.as_ref().is_ok_and(is_given);
+        let is_whole = handle.as_ref().is_ok_and(is_from_program);
         let first = if self.is_young(&identity) { Some(Totals::of(|_| Some(0))) } else { first };
         let tracked = TrackedProcess {
             identity,
@@ -291,11 +289,11 @@ impl Tracker {
             first,
             slot: handle,
             is_whole,
-            storage: None,
+            io_baseline: None,
             is_counted,
             was_gone: false,
             held: None,
-            bounds: Known::default(),
+            limits: CachedLimits::default(),
             is_stale: false,
             activity: Activity::default(),
         };
@@ -306,13 +304,13 @@ impl Tracker {
     /// Whether a process that begins to match started since the last collection. Then everything it did counts, also as
     /// another program. If it was tracked before, the totals have that already.
     fn is_young(&self, identity: &Identity) -> bool {
-        let is_new = self.last_began.is_some_and(|looked| identity.start_ticks >= looked);
+        let is_new = self.last_began.is_some_and(|began| identity.start_ticks >= began);
         is_new
             && !self.deselected.contains(identity)
-            && !self.ended.iter().any(|over| over.identity == *identity)
+            && !self.ended.iter().any(|end| end.identity == *identity)
     }
 
-    /// Takes the final values of a tracked process, and frees its slot. `last` has what is known of its end.
+    /// Takes the final values of a tracked process, and frees its slot. `last` has those that its exit record has.
     fn take_final_values(&mut self, identity: Identity, how: EndKind, mut last: Totals) {
         let Some(tracked) = self.tracked.remove(&identity) else { return };
         if self.ids.get(&identity.pid) == Some(&identity) {
@@ -320,7 +318,7 @@ impl Tracker {
         }
         let TrackedProcess { name, executable, group, first, slot: handle, is_whole, is_counted, .. } =
             tracked;
-        tracing::debug!("{name:?} {} is over: {how:?}, {handle:?}", identity.pid);
+        tracing::debug!("{name:?} {} is no longer tracked: {how:?}, {handle:?}", identity.pid);
         match (&mut self.kernel, handle) {
             (Some(kernel), Ok(handle)) => {
                 let variants = kernel.variants();
@@ -356,7 +354,7 @@ impl Tracker {
         });
     }
 
-    fn holder(&self, slot: Slot) -> Option<SlotProcess> {
+    fn slot_process(&self, slot: Slot) -> Option<SlotProcess> {
         self.kernel.as_ref()?.tracked_process(slot)
     }
 }

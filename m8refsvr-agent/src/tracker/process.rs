@@ -83,8 +83,8 @@ impl Tracker {
         let process = self.proc.process(identity.pid).ok()?;
         let tracked = self.tracked.get(&identity);
         let in_kernel = self.kernel.as_ref().zip(tracked.and_then(|tracked| tracked.slot.as_ref().ok()));
-        let offset = tracked.and_then(|tracked| tracked.storage);
-        let io = storage_io::read(&process, offset, in_kernel, &mut self.buffer).ok();
+        let baseline = tracked.and_then(|tracked| tracked.io_baseline);
+        let io = storage_io::read(&process, baseline, in_kernel, &mut self.buffer).ok();
         let stat = Stat::read(&process, &mut self.buffer).ok()?;
         (stat.start_ticks == identity.start_ticks)
             .then(|| Totals::read(Readings { stat: Some(&stat), io: io.as_ref(), ..Readings::default() }))

@@ -88,7 +88,7 @@ impl Tracker {
         for one in found {
             let is_new = !self.tracked.contains_key(&one.identity);
             // A process that ended since is not tracked again.
-            if is_new && !(follows && self.ended.iter().any(|over| over.identity == one.identity)) {
+            if is_new && !(follows && self.ended.iter().any(|end| end.identity == one.identity)) {
                 self.discovery_missed += u64::from(follows && !is_first);
                 new += 1;
                 self.start_tracking(one, false, false);
@@ -106,12 +106,12 @@ impl Tracker {
     fn reconcile(&mut self) -> io::Result<()> {
         let Some(kernel) = &self.kernel else { return Ok(()) };
         for slot in kernel.tracked_slots() {
-            let Some(holder) = self.holder(slot) else { continue };
+            let Some(process) = self.slot_process(slot) else { continue };
             let is_known = self
                 .tracked
-                .get(&holder.identity())
+                .get(&process.identity())
                 .is_some_and(|tracked| tracked.slot.as_ref().is_ok_and(|handle| handle.slot() == slot));
-            if !is_known && holder.state == ProcessState::Living {
+            if !is_known && process.state == ProcessState::Living {
                 self.slot_tracked(slot)?;
             }
             self.slot_ended(slot);

@@ -8,7 +8,7 @@ use crate::{
     bpf::{Kernel, SlotHandle},
     proc::{
         Process, Unreadable,
-        io::{self, StorageIo},
+        io::{self, IoAccounting},
     },
 };
 
@@ -42,19 +42,19 @@ impl Patience {
     }
 }
 
-/// Added (wrapping) to the I/O of the process's own threads, so that the result continues what /proc showed before,
-/// children included.
+/// What the process had before its I/O was read thread by thread, so that the sums continue. Added with wrap-around, as
+/// it can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offset(StorageIo);
+pub(crate) struct IoBaseline(IoAccounting);
 
-impl Offset {
+impl IoBaseline {
     /// For a process that has tracked children now. `of_children` returns the I/O of children that it has reaped, or
-    /// `None` while the exit record of one is not written yet. Returns `None` where it can't be known.
+    /// `None` while the exit record of one is not written yet. Returns `None` where the baseline can't be found.
     pub(crate) fn of(
         process: &Process,
         kernel: &Kernel,
         handle: &SlotHandle,
-        of_children: impl Fn() -> Option<StorageIo>,
+        of_children: impl Fn() -> Option<IoAccounting>,
         patience: &mut Patience,
         buffer: &mut Vec<u8>,
     ) -> Option<Self> {
@@ -70,24 +70,24 @@ impl Offset {
         None
     }
 
-    /// The final I/O, from that of all threads of an exited process.
-    pub(crate) fn with(self, own: StorageIo) -> StorageIo {
+    /// The I/O of a process, from that of its own threads.
+    pub(crate) fn with(self, own: IoAccounting) -> IoAccounting {
         own.plus(self.0)
     }
 }
 
-/// Reads the I/O of a process: that of reaped children included, unless there is an `offset`.
+/// Reads the I/O of a process: that of reaped children included, unless there is a `baseline`.
 pub(crate) fn read(
     process: &Process,
-    offset: Option<Offset>,
+    baseline: Option<IoBaseline>,
     in_kernel: Option<(&Kernel, &SlotHandle)>,
     buffer: &mut Vec<u8>,
-) -> Result<StorageIo, Unreadable> {
-    let Some((offset, (kernel, handle))) = offset.zip(in_kernel) else {
+) -> Result<IoAccounting, Unreadable> {
+    let Some((baseline, (kernel, handle))) = baseline.zip(in_kernel) else {
         return io::read(process, buffer);
     };
     let own = own(process, kernel, handle, buffer)?;
-    Ok(offset.with(own))
+    Ok(baseline.with(own))
 }
 
 /// The I/O of the living threads, and of those that exited since the process is tracked.
@@ -96,7 +96,7 @@ fn own(
     kernel: &Kernel,
     handle: &SlotHandle,
     buffer: &mut Vec<u8>,
-) -> Result<StorageIo, Unreadable> {
+) -> Result<IoAccounting, Unreadable> {
     for _ in 0..ATTEMPTS {
         let Some(before) = kernel.own_io(handle) else {
             // The last steps of a thread take microseconds.

@@ -55,14 +55,14 @@ fn all_that_a_process_did_counts_if_it_started_since_the_look_before_it_matched(
 
 #[test]
 fn a_thread_is_no_process_though_proc_can_open_it() {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let (end, ends) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::Builder::new().name("M8RefSvr_thread".into());
     let thread = thread.spawn(move || {
-        tell.send(rustix::thread::gettid().as_raw_pid()).unwrap();
+        sender.send(rustix::thread::gettid().as_raw_pid()).unwrap();
         let _ = ends.recv();
     });
-    let id = u32::try_from(told.recv().unwrap()).unwrap();
+    let id = u32::try_from(receiver.recv().unwrap()).unwrap();
     let selector = Selector::new(&["M8RefSvr_thread".into()], &[]).unwrap();
     let mut tracker = Tracker::new(Proc::new("/proc"), selector, None);
     assert!(matches!(tracker.find(id), Err(Unreadable::Gone)));

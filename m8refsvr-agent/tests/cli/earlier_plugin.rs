@@ -36,23 +36,23 @@ fn the_earlier_plugins_command_line_and_variables_do_what_they_say() {
         ("LOG_LEVEL", "DEBUG"),
     ]);
     let mut running = running.stderr(Stdio::null()).spawn().unwrap();
-    let said = || fs::read_to_string(&log).unwrap_or_default();
-    // What is logged at `debug` alone, after all that is in force was said.
+    let printed = || fs::read_to_string(&log).unwrap_or_default();
+    // What is logged at `debug` alone, after the settings in force were logged.
     let end = Instant::now() + Duration::from_secs(60);
-    while !said().contains(" DEBUG 0 processes in ") && Instant::now() < end {
-        assert_eq!(running.try_wait().unwrap(), None, "{}", said());
+    while !printed().contains(" DEBUG 0 processes in ") && Instant::now() < end {
+        assert_eq!(running.try_wait().unwrap(), None, "{}", printed());
         std::thread::sleep(Duration::from_millis(10));
     }
     running.kill().unwrap();
     running.wait().unwrap();
-    let said = said();
+    let printed = printed();
     for right in [
         "every 30 s processes".to_owned(),
         "exporting to https://127.0.0.1:1/ by grpc".to_owned(),
         format!("TLS: authorities {ca}, client certificate {certificate}, key {key}"),
         " DEBUG 0 processes in ".to_owned(),
     ] {
-        assert!(said.contains(&right), "{right} is not in the log: {said}");
+        assert!(printed.contains(&right), "{right} is not in the log: {printed}");
     }
 
     // A flag wins over its variable.
@@ -68,7 +68,7 @@ fn the_earlier_plugins_command_line_and_variables_do_what_they_say() {
     }
 
     for gone in ["--otel-port=4317", "--install-location=/usr/local/bin", "--metadata-db-path=/tmp/a"] {
-        let (code, _, said) = run(&["--once", gone]);
-        assert_eq!(code, Some(2), "{gone}: {said}");
+        let (code, _, printed) = run(&["--once", gone]);
+        assert_eq!(code, Some(2), "{gone}: {printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The program as a user types it: exit codes and what is said where. Needs no rights.
+//! The program as a user types it: exit codes, and what goes to standard output and to standard error. Needs no rights.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -12,24 +12,24 @@ use crate::{NOBODY, agent, run, run_with};
 
 #[test]
 fn no_match_is_exit_code_1_with_a_document_of_zeros() {
-    let (code, out, said) =
+    let (code, out, printed) =
         run(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY]);
     assert_eq!(code, Some(1));
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["metrics"]["process_count"], 0);
     assert_eq!(document["agent"]["sources"]["context_switches"], "procfs");
-    assert_eq!(said, format!("m8refsvr-agent: No processes found matching '{NOBODY}'\n"));
+    assert_eq!(printed, format!("m8refsvr-agent: No processes found matching '{NOBODY}'\n"));
 }
 
 #[test]
 fn the_default_name_is_named_when_nothing_matches() {
     // Where such a process runs, there is nothing to see.
-    let (code, out, said) = run(&["--run-once", "--no-export", "--ebpf", "off", "--sample", "0.01"]);
+    let (code, out, printed) = run(&["--run-once", "--no-export", "--ebpf", "off", "--sample", "0.01"]);
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["process"], serde_json::json!(["M8RefSvr"]));
     if document["metrics"]["process_count"] == 0 {
         assert_eq!(code, Some(1));
-        assert_eq!(said, "m8refsvr-agent: No processes found matching 'M8RefSvr'\n");
+        assert_eq!(printed, "m8refsvr-agent: No processes found matching 'M8RefSvr'\n");
     }
 }
 
@@ -81,10 +81,10 @@ fn where_nothing_is_exported_it_is_said_and_nothing_is_tried() {
     for (name, value) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_METRICS_EXPORTER", "none")] {
         let off_by = format!("nothing is exported: {name}={value}");
         let flags = ["--once", "--sample", "0.01", "--process-regex", "."];
-        let (code, out, said) = run_with(&[&flags[..], &place].concat(), &[(name, value)]);
-        assert_eq!(code, Some(0), "{said}");
+        let (code, out, printed) = run_with(&[&flags[..], &place].concat(), &[(name, value)]);
+        assert_eq!(code, Some(0), "{printed}");
         assert!(serde_json::from_str::<Value>(&out).is_ok());
-        assert_eq!(said, format!("m8refsvr-agent: {off_by}\n"));
+        assert_eq!(printed, format!("m8refsvr-agent: {off_by}\n"));
 
         let (code, out, _) = run_with(&[&["check", "--json"][..], &place].concat(), &[(name, value)]);
         assert_eq!(code, Some(0), "{out}");
@@ -98,16 +98,16 @@ fn where_nothing_is_exported_it_is_said_and_nothing_is_tried() {
         let mut running = agent(&place);
         running.args(["--interval", "0.1", "--log-level", "debug", "--log-file"]).arg(&log).env(name, value);
         let mut running = running.spawn().unwrap();
-        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let printed = || fs::read_to_string(&log).unwrap_or_default();
         let end = Instant::now() + Duration::from_secs(60);
-        while !said().contains(&off_by) && Instant::now() < end {
-            assert_eq!(running.try_wait().unwrap(), None, "{}", said());
+        while !printed().contains(&off_by) && Instant::now() < end {
+            assert_eq!(running.try_wait().unwrap(), None, "{}", printed());
             std::thread::sleep(Duration::from_millis(10));
         }
         let pid = rustix::process::Pid::from_child(&running);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(running.wait().unwrap().code(), Some(0), "{}", said());
-        assert!(!said().contains(" processes in ") && said().contains("stopped"), "{}", said());
+        assert_eq!(running.wait().unwrap().code(), Some(0), "{}", printed());
+        assert!(!printed().contains(" processes in ") && printed().contains("stopped"), "{}", printed());
     }
 }
 
@@ -116,12 +116,12 @@ fn a_failed_export_is_exit_code_3_and_the_document_is_printed_all_the_same() {
     let flags = ["--once", "--ebpf", "off", "--sample", "0.01", "--process-regex", "."];
     for protocol in ["grpc", "http/protobuf"] {
         let more = ["--protocol", protocol, "--agent-host", "127.0.0.1", "--agent-port", "1"];
-        let (code, out, said) = run(&[&flags[..], &more[..]].concat());
-        assert_eq!(code, Some(3), "{said}");
+        let (code, out, printed) = run(&[&flags[..], &more[..]].concat());
+        assert_eq!(code, Some(3), "{printed}");
         assert!(
             serde_json::from_str::<Value>(&out).unwrap()["metrics"]["process_count"].as_u64().unwrap() > 0
         );
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains("127.0.0.1:1/") && said.contains("connection refused"), "{said}");
+        assert_eq!(printed.lines().count(), 1, "{printed}");
+        assert!(printed.contains("127.0.0.1:1/") && printed.contains("connection refused"), "{printed}");
     }
 }

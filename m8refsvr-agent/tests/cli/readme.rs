@@ -68,8 +68,11 @@ fn the_readme_s_check_has_the_settings_and_flags_of_the_service() {
         .replace("/etc/m8refsvr/agent.env", settings.to_str().unwrap())
         .replace("exec m8refsvr-agent", concat!("exec ", env!("CARGO_BIN_EXE_m8refsvr-agent")));
     let output = Command::new("sh").args(["-c", &line]).env_clear().output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("processes matching 'no such;name', '^no[s*]uch$', every 60 s"), "{line}: {said}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("processes matching 'no such;name', '^no[s*]uch$', every 60 s"),
+        "{line}: {printed}"
+    );
     // Made by root it would be closed to the service.
     assert!(!log.exists());
 }

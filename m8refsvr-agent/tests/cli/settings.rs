@@ -19,7 +19,7 @@ fn the_variable_names_processes_and_the_flag_wins() {
 
 #[test]
 fn variables_are_checked_as_flags_are_and_an_empty_one_is_not_set() {
-    let said = |name: &str, value: &str| {
+    let printed = |name: &str, value: &str| {
         let flags = ["--once", "--ebpf", "off", "--sample", "0.01", "--agent-port", "1", "--process", NOBODY];
         let output = agent(&flags).env(name, value).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -48,15 +48,15 @@ fn variables_are_checked_as_flags_are_and_an_empty_one_is_not_set() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a", "give name=value"),
         ("HOST_PROC", "/", "HOST_PROC: / is not a /proc: mount the host's there, or leave out HOST_PROC"),
     ] {
-        let (code, said) = said(name, value);
-        assert_eq!(code, Some(2), "{name}: {said}");
-        assert!(said.contains(right), "{name}: {said}");
+        let (code, printed) = printed(name, value);
+        assert_eq!(code, Some(2), "{name}: {printed}");
+        assert!(printed.contains(right), "{name}: {printed}");
     }
     for name in
         ["USE_TLS", "COLLECTION_INTERVAL", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TIMEOUT"]
     {
         // As far as the export, to which nobody listens.
-        assert_eq!(said(name, "").0, Some(3), "{name}");
+        assert_eq!(printed(name, "").0, Some(3), "{name}");
     }
 }
 
@@ -89,9 +89,12 @@ fn a_setting_is_named_as_it_was_given() {
             "https_proxy=socks5://***@b: ",
         ),
     ] {
-        let (code, _, said) = run_with(&[&flags[..], arguments].concat(), variables);
-        assert_eq!(code, Some(2), "{arguments:?} {variables:?}: {said}");
-        assert!(said.contains(right) && !said.contains("secret"), "{arguments:?} {variables:?}: {said}");
+        let (code, _, printed) = run_with(&[&flags[..], arguments].concat(), variables);
+        assert_eq!(code, Some(2), "{arguments:?} {variables:?}: {printed}");
+        assert!(
+            printed.contains(right) && !printed.contains("secret"),
+            "{arguments:?} {variables:?}: {printed}"
+        );
     }
 }
 
@@ -120,10 +123,10 @@ fn no_secret_is_in_the_settings_that_check_shows_however_wrong_they_are() {
     ];
     for arguments in [&["check", "--ebpf", "off"][..], &["check", "--ebpf", "off", "--json"]] {
         for secret in secrets {
-            let (_, out, said) = run_with(arguments, &[secret]);
+            let (_, out, printed) = run_with(arguments, &[secret]);
             assert!(
-                out.contains(secret.0) && !out.contains("secret") && !said.contains("secret"),
-                "{out}{said}"
+                out.contains(secret.0) && !out.contains("secret") && !printed.contains("secret"),
+                "{out}{printed}"
             );
         }
     }
@@ -132,7 +135,7 @@ fn no_secret_is_in_the_settings_that_check_shows_however_wrong_they_are() {
 #[test]
 fn variables_count_also_before_two_dashes() {
     let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://user:secret@127.0.0.1:1");
-    let (code, out, said) = run_with(&["--once", "--sample", "0.01", "--"], &[variable]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains(variable.0) && !format!("{out}{said}").contains("secret"), "{said}");
+    let (code, out, printed) = run_with(&["--once", "--sample", "0.01", "--"], &[variable]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains(variable.0) && !format!("{out}{printed}").contains("secret"), "{printed}");
 }

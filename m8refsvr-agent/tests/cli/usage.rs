@@ -31,19 +31,19 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
         (&["debug", "dump", "--ebpf", "off", "--bpf-fs", "/nowhere"], "--ebpf off loads no BPF programs"),
     ];
     for (arguments, right) in cases {
-        let (code, out, said) = run(arguments);
-        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        let (code, out, printed) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {printed}");
         assert_eq!(out, "", "{arguments:?}");
-        assert!(said.contains(right), "{arguments:?}: {said}");
+        assert!(printed.contains(right), "{arguments:?}: {printed}");
     }
 }
 
 #[test]
 fn a_folder_that_is_no_proc_is_wrong_usage() {
     for folder in ["/nowhere", "/"] {
-        let (code, out, said) = run(&["--once", "--no-export", "--proc-root", folder]);
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
-        assert!(said.contains(&format!("{folder} is not a /proc: mount the host's there")), "{said}");
+        let (code, out, printed) = run(&["--once", "--no-export", "--proc-root", folder]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{printed}");
+        assert!(printed.contains(&format!("{folder} is not a /proc: mount the host's there")), "{printed}");
     }
 }
 
@@ -58,12 +58,12 @@ fn a_name_that_is_no_text_is_wrong_usage() {
 #[test]
 fn a_flag_by_its_earlier_name_is_taken_with_a_warning_that_names_the_new_one() {
     let flags = ["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY];
-    let (code, _, said) = run(&[&flags[..], &["--capacity=7", "--max-processes", "3"]].concat());
-    assert_eq!(code, Some(1), "{said}");
+    let (code, _, printed) = run(&[&flags[..], &["--capacity=7", "--max-processes", "3"]].concat());
+    assert_eq!(code, Some(1), "{printed}");
     for (old, new) in
         [("--capacity", "--max-tracked-processes"), ("--max-processes", "--max-series-processes")]
     {
-        assert!(said.contains(&format!(" WARN {old} was renamed to {new}: ")), "{said}");
+        assert!(printed.contains(&format!(" WARN {old} was renamed to {new}: ")), "{printed}");
     }
     assert!(!run(&["--help"]).1.contains("--capacity"));
 }

@@ -20,13 +20,13 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the agent to its end: its exit code, and what it says on standard error.
+/// Runs the agent to its end: its exit code, and its standard error.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    told(&command(arguments).output().unwrap())
+    code_and_errors(&command(arguments).output().unwrap())
 }
 
-/// How a program ended, and what it said.
-pub(crate) fn told(output: &Output) -> (Option<i32>, String) {
+/// The exit code of a program, and its standard error.
+pub(crate) fn code_and_errors(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -67,7 +67,7 @@ impl Agent {
     }
 
     /// How many lines of its log contain a text.
-    pub(crate) fn said(&self, text: &str) -> usize {
+    pub(crate) fn lines_with(&self, text: &str) -> usize {
         self.log().lines().filter(|line| line.contains(text)).count()
     }
 
@@ -75,7 +75,7 @@ impl Agent {
     pub(crate) fn wait_for(&self, text: &str, times: usize) {
         server::wait_for(
             &format!("{text:?} {times} times in the agent's log"),
-            || (self.said(text) >= times).then_some(()),
+            || (self.lines_with(text) >= times).then_some(()),
             || self.log(),
         );
     }
@@ -83,20 +83,20 @@ impl Agent {
     /// As [`Self::wait_for`], for what takes minutes.
     pub(crate) fn wait_for_long(&self, text: &str, times: usize) {
         let end = Instant::now() + Duration::from_secs(600);
-        while self.said(text) < times {
+        while self.lines_with(text) < times {
             assert!(Instant::now() < end, "waited for {text:?} {times} times: {}", self.log());
             thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// How many looks it took.
-    pub(crate) fn looks(&self) -> usize {
-        self.said("processes in ")
+    /// How many collections it made.
+    pub(crate) fn collections(&self) -> usize {
+        self.lines_with("processes in ")
     }
 
-    /// Waits for so many looks more.
+    /// Waits for so many more collections.
     pub(crate) fn wait_for_collections(&self, more: usize) {
-        self.wait_for("processes in ", self.looks() + more);
+        self.wait_for("processes in ", self.collections() + more);
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -32,7 +32,7 @@ pub(crate) struct Broken {
 #[derive(Default)]
 struct State {
     connections: AtomicUsize,
-    over: AtomicBool,
+    stopped: AtomicBool,
 }
 
 impl Broken {
@@ -89,7 +89,7 @@ impl Broken {
         let shared = Arc::clone(&state);
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
-                if shared.over.load(Ordering::Relaxed) {
+                if shared.stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Broken {
 
 impl Drop for Broken {
     fn drop(&mut self) {
-        self.state.over.store(true, Ordering::Relaxed);
+        self.state.stopped.store(true, Ordering::Relaxed);
         // Wakes it.
         drop(TcpStream::connect(loopback(self.port)));
         if let Some(thread) = self.thread.take() {

@@ -53,7 +53,7 @@ pub(crate) struct Accounted(LoadProcess);
 impl Accounted {
     /// Has it follow commands; returns when they are done.
     pub(crate) fn run(&mut self, commands: &str) {
-        self.0.tell(commands);
+        self.0.run(commands);
     }
 
     /// Ends it. The context switches that it had with all its threads, voluntary and involuntary.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod agent;
+mod bpf_stats;
 mod broken;
 mod cases;
 mod certificates;

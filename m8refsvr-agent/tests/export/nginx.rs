@@ -109,16 +109,16 @@ impl Nginx {
             answers.sort();
             answers
         };
-        let look = || Some(answers()).filter(|answers| answers.len() >= number);
-        server::wait_for(&format!("{number} answers"), look, || {
-            format!("{:?} {}", answers(), self.server.said())
+        let poll = || Some(answers()).filter(|answers| answers.len() >= number);
+        server::wait_for(&format!("{number} answers"), poll, || {
+            format!("{:?} {}", answers(), self.server.printed())
         })
     }
 
     /// Waits until its log contains a text; what became of handshakes is in it.
     pub(crate) fn wait_for_log(&self, text: &str) {
-        let look = || self.server.said().contains(text).then_some(());
-        server::wait_for(text, look, || self.server.said());
+        let poll = || self.server.printed().contains(text).then_some(());
+        server::wait_for(text, poll, || self.server.printed());
     }
 }
 

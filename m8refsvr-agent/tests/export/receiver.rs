@@ -42,7 +42,7 @@ pub(crate) struct Export {
     pub(crate) points: Vec<Point>,
 }
 
-/// A number, or a histogram, with all that is said about it. No exemplars are read.
+/// A number, or a histogram, with all that belongs to it. No exemplars are read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) scope: String,
@@ -63,7 +63,7 @@ pub(crate) struct Point {
 }
 
 impl Export {
-    /// Its points, with the attributes by which the resource tells one process from all others.
+    /// Its points, with the attributes by which the resource differs from those of all other processes.
     pub(crate) fn points_by_process(&self) -> impl Iterator<Item = Point> {
         let identity = ["process.pid", "process.creation.time", "process.executable.name"];
         let identity = identity.map(|name| self.resource.get_key_value(name));
@@ -90,7 +90,7 @@ pub(crate) enum PointKind {
     },
 }
 
-/// A log record, with all that is said about it.
+/// A log record, with all that belongs to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) resource: BTreeMap<String, String>,
@@ -173,7 +173,7 @@ impl Receiver {
         self.seen(|seen| seen.exports.clone())
     }
 
-    /// As [`Self::exports`], of log records; [`Kind::Mock`] tells them.
+    /// As [`Self::exports`], of log records; [`Kind::Mock`] prints them.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.seen(|seen| seen.records.clone())
     }
@@ -188,26 +188,26 @@ impl Receiver {
         let (seen, changed) = &*self.seen;
         let (seen, _) =
             changed.wait_timeout_while(seen.lock().unwrap(), PATIENCE, |seen| seen.mark < mark).unwrap();
-        assert!(seen.mark >= mark, "the receiver does not print a mark: {}", self.said());
+        assert!(seen.mark >= mark, "the receiver does not print a mark: {}", self.printed());
         what(&seen)
     }
 
     /// Waits until what was received is enough; `what` is what is waited for.
     pub(crate) fn wait_for(&self, what: &str, enough: impl Fn(&[Export]) -> bool) -> Vec<Export> {
-        let look = || Some(self.exports()).filter(|exports| enough(exports));
-        server::wait_for(what, look, || summary(&self.exports()) + &self.said())
+        let poll = || Some(self.exports()).filter(|exports| enough(exports));
+        server::wait_for(what, poll, || summary(&self.exports()) + &self.printed())
     }
 
     /// Waits until so many log records were received.
     pub(crate) fn wait_for_records(&self, number: usize) -> Vec<Record> {
-        let look = || Some(self.records()).filter(|records| records.len() >= number);
-        server::wait_for(&format!("{number} log records"), look, || {
-            format!("{:#?} {}", self.records(), self.said())
+        let poll = || Some(self.records()).filter(|records| records.len() >= number);
+        server::wait_for(&format!("{number} log records"), poll, || {
+            format!("{:#?} {}", self.records(), self.printed())
         })
     }
 
-    fn said(&self) -> String {
-        self.server.said()
+    fn printed(&self) -> String {
+        self.server.printed()
     }
 }
 

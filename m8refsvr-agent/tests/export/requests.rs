@@ -1,4 +1,4 @@
-//! Requests with everything in them that an export tells apart, and what a receiver shows of them.
+//! Requests with everything in them that an export distinguishes, and what a receiver shows of them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::receiver::{Export, Point, PointKind, Record};
 pub(crate) const START: u64 = 1_600_000_000_000_000_001;
 pub(crate) const NOW: u64 = 1_700_000_000_123_456_789;
 
-/// A request with everything in it that an export tells apart; `text` is the value of an attribute.
+/// A request with everything in it that an export distinguishes; `text` is the value of an attribute.
 pub(crate) fn request(text: &str) -> ExportMetricsServiceRequest {
     let attributes = vec![
         attribute("text", Value::StringValue(text.to_owned())),
@@ -145,7 +145,7 @@ pub(crate) fn export(text: &str) -> Export {
     }
 }
 
-/// A request with a log record, with everything in it that a record tells apart.
+/// A request with a log record, with everything in it that a record distinguishes.
 pub(crate) fn logs(body: &str) -> ExportLogsServiceRequest {
     let record = LogRecord {
         time_unix_nano: START,

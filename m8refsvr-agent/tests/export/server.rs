@@ -105,11 +105,11 @@ pub(crate) fn wait_for<T>(what: &str, find: impl Fn() -> Option<T>, seen: impl F
 /// The process.
 pub(crate) struct Server {
     process: Child,
-    said: Arc<Mutex<String>>,
+    printed: Arc<Mutex<String>>,
 }
 
 impl Server {
-    /// Starts it; returns once it accepts connections on both ports, or with what it said if it ended. Each line of
+    /// Starts it; returns once it accepts connections on both ports, or with its output if it ended. Each line of
     /// its standard output goes to `line`, which says whether it understood it; what nobody understood is kept, as is
     /// standard error.
     pub(crate) fn start(
@@ -119,16 +119,16 @@ impl Server {
     ) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
+        let printed = Arc::new(Mutex::new(String::new()));
         let output = process.stdout.take().unwrap();
-        read(output, &said, line);
+        read(output, &printed, line);
         let errors = process.stderr.take().unwrap();
-        read(errors, &said, |_| false);
-        let mut server = Self { process, said };
+        read(errors, &printed, |_| false);
+        let mut server = Self { process, printed };
         let end = Instant::now() + PATIENCE;
         while !ports.accept() {
             server.check()?;
-            assert!(Instant::now() < end, "does not accept on {ports:?}: {}", server.said());
+            assert!(Instant::now() < end, "does not accept on {ports:?}: {}", server.printed());
             thread::sleep(PAUSE);
         }
         // On a port of somebody else's it ends, though the port accepts.
@@ -140,13 +140,13 @@ impl Server {
     fn check(&mut self) -> Result<(), String> {
         match self.process.try_wait().unwrap() {
             None => Ok(()),
-            Some(status) => Err(format!("ended with {status}: {}\n", self.said())),
+            Some(status) => Err(format!("ended with {status}: {}\n", self.printed())),
         }
     }
 
-    /// What it said beside what was understood.
-    pub(crate) fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+    /// Its output, without the lines that were parsed.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().unwrap().clone()
     }
 }
 
@@ -160,17 +160,17 @@ impl Drop for Server {
 /// Reads until the process has ended.
 fn read(
     from: impl Read + Send + 'static,
-    said: &Arc<Mutex<String>>,
+    printed: &Arc<Mutex<String>>,
     mut line: impl FnMut(&str) -> bool + Send + 'static,
 ) {
-    let said = Arc::clone(said);
+    let printed = Arc::clone(printed);
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut bytes = Vec::new();
         while from.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
             let text = String::from_utf8_lossy(&bytes);
             if !line(text.strip_suffix('\n').unwrap_or(&text)) {
-                said.lock().unwrap().push_str(&text);
+                printed.lock().unwrap().push_str(&text);
             }
             bytes.clear();
         }

@@ -58,14 +58,14 @@ pub(crate) struct Agent {
     pub(crate) accumulator: Accumulator,
     events: Option<OwnedFd>,
     /// All that exited or no longer matches.
-    pub(crate) over: Vec<ProcessEnd>,
+    pub(crate) ends: Vec<ProcessEnd>,
 }
 
 impl Agent {
     pub(crate) fn new(collector: Collector) -> Self {
         let events = collector.descriptor().unwrap();
         let mut agent =
-            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), events, over: Vec::new() };
+            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), events, ends: Vec::new() };
         agent.collect();
         agent
     }
@@ -76,7 +76,7 @@ impl Agent {
             self.collector.collect().unwrap()
         };
         self.accumulator.record(&sample);
-        self.over.extend(sample.over.iter().cloned());
+        self.ends.extend(sample.ends.iter().cloned());
         sample
     }
 
@@ -103,8 +103,9 @@ impl Agent {
         }
     }
 
-    /// Waits until all tracked processes have left their CPUs for the last time, and collects until so many have exited.
-    /// The BPF programs learn of an exit by that last switch, which may be long after a parent's wait has returned.
+    /// Waits until all tracked processes have left their CPUs for the last time, and collects until so many have
+    /// exited. The BPF programs learn of an exit by that last switch, which may be long after a parent's wait has
+    /// returned.
     pub(crate) fn until_ended(&mut self, processes: u64) {
         let end = Instant::now() + Duration::from_secs(10);
         let lives = |collector: &Collector| {

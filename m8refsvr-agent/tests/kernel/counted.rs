@@ -8,7 +8,7 @@ use m8refsvr_agent::{
         counters::{Counter, OriginKind, Readings, Totals},
         sample::ProcessSample,
     },
-    proc::io::StorageIo,
+    proc::io::IoAccounting,
 };
 use m8refsvr_common::record::Counts;
 
@@ -53,6 +53,6 @@ impl Counted for ProcessSample {
 }
 
 /// What was read in /proc/PID/io, as counters.
-pub(crate) fn counters_of(io: &StorageIo) -> Totals {
+pub(crate) fn counters_of(io: &IoAccounting) -> Totals {
     Totals::read(Readings { io: Some(io), ..Readings::default() })
 }

@@ -39,12 +39,12 @@ impl Load {
 
     /// Has it follow commands; returns when they are done.
     pub(crate) fn run(&mut self, commands: &str) {
-        self.process.tell(commands);
+        self.process.run(commands);
     }
 
     /// Its context switches by `getrusage`, at a moment at which it runs.
     pub(crate) fn switches(&mut self) -> Switches {
-        let answer = self.process.tell("context-switches");
+        let answer = self.process.run("context-switches");
         let mut numbers = answer.split_whitespace().map(|number| number.parse().unwrap());
         Switches { voluntary: numbers.next().unwrap(), involuntary: numbers.next().unwrap() }
     }

@@ -65,10 +65,10 @@ fn process_may_have_exited(entry: EntryRef, counters: CounterOffset) {
     if read_u32(process.signal, &OFFSETS.signal.live) != 0 {
         return;
     }
-    // `do_exit` (`kernel/exit.c`) takes a thread from `signal->live` before it reaches `sched_process_exit`; until Linux
-    // 6.15 the thread gives up its memory in between. So `live` can be 0 while a thread is still to pass that hook,
-    // and its last switch is still to come: such a thread is in `nr_threads`. The leader may stay in there after its
-    // exit, until its parent reaps it. A thread that is traced stays in there until its tracer reaps it.
+    // `do_exit` (`kernel/exit.c`) takes a thread from `signal->live` before it reaches `sched_process_exit`; until
+    // Linux 6.15 the thread gives up its memory in between. So `live` can be 0 while a thread is still to pass that
+    // hook, and its last switch is still to come: such a thread is in `nr_threads`. The leader may stay in there after
+    // its exit, until its parent reaps it. A thread that is traced stays in there until its tracer reaps it.
     let leader_exited = process.leader.is_some_and(|leader| read_u32(leader, &OFFSETS.task.exit_state) != 0);
     if read_u32(process.signal, &OFFSETS.signal.threads) > u32::from(leader_exited)
         && read_u32(task, &OFFSETS.task.ptrace) == 0
@@ -89,7 +89,7 @@ fn process_may_have_exited(entry: EntryRef, counters: CounterOffset) {
     }
 }
 
-/// A function of its own in the kernel too, so that the programs of `sched_switch` stay small.
+/// A function of its own in the kernel too, so that the BPF programs of `sched_switch` stay small.
 #[inline(never)]
 fn exited(slot: Slot) {
     end(slot, ProcessState::Exited);

@@ -1,5 +1,5 @@
-//! `cargo xtask bench agents`: CPU time and memory of the agent, compared with other agents that collect about the same of
-//! the same processes.
+//! `cargo xtask bench agents`: CPU time and memory of the agent, compared with other agents that collect about the same
+//! of the same processes.
 
 use std::{
     fs,

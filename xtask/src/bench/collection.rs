@@ -1,5 +1,5 @@
-//! `cargo xtask bench collection`: CPU time of a collection, compared with reading the same files, by the number of tracked
-//! processes and of others.
+//! `cargo xtask bench collection`: CPU time of a collection, compared with reading the same files, by the number of
+//! tracked processes and of others.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 

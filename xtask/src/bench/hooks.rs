@@ -1,5 +1,5 @@
-//! `cargo xtask bench hooks`: cost of a context switch with our BPF programs attached, with an empty program, with a design
-//! of hash maps, and with other tools.
+//! `cargo xtask bench hooks`: cost of a context switch with our BPF programs attached, with an empty program, with a
+//! design of hash maps, and with other tools.
 
 use std::path::Path;
 
@@ -80,8 +80,8 @@ fn bound(root: &Path, words: &[&str]) -> Value {
     json!(before.iter().chain(words).collect::<Vec<_>>())
 }
 
-/// The first list of values, and the difference of each other list from it. Differences are taken round by round, as the
-/// speed of the machine drifts.
+/// The first list of values, and the difference of each other list from it. Differences are taken round by round, as
+/// the speed of the machine drifts.
 fn over_first(measured: &Value) -> Result<Vec<(String, Vec<f64>)>> {
     let numbers = |values: &Value| -> Vec<f64> {
         values.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()

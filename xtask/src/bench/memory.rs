@@ -18,13 +18,15 @@ const ROUNDS: usize = 3;
 const WARM_UP: usize = 3;
 /// Measured exports.
 const EXPORTS: usize = 5;
-/// More collections than those after which a process is idle for long (`LONG` in `tracker/idle.rs`).
+/// More collections than those after which a process is idle for long (`LONG_IDLE` in `tracker/idle.rs`).
 const IDLE: usize = 12;
 const MATCHING: u32 = 1000;
 /// The default of processes with series of their own.
 const SERIES: u32 = 200;
 /// Fewer processes for the many collections that show whether memory grows.
 const MATCHING_LONG: usize = 100;
+/// Collections before and after the first measurement of these: `growth` of the bench `collection` makes so many.
+const COLLECTIONS: [usize; 2] = [100, 10_000];
 
 /// What is measured in each round.
 struct Round {
@@ -36,7 +38,8 @@ struct Round {
     kernel_idle: f64,
     /// Memory of the agent with series for each of [`MATCHING`] processes.
     series: Memory,
-    /// Milliseconds of CPU time of one export: with default settings, with series for [`SERIES`] processes, and for all.
+    /// Milliseconds of CPU time of one export: with default settings, with series for [`SERIES`] processes, and for
+    /// all.
     export_default: f64,
     export_some: f64,
     export_all: f64,
@@ -126,15 +129,15 @@ pub(super) fn memory() -> Result<Table> {
     table.row("  one export with default settings", "ms CPU", &values(|round| round.export_default));
     table.row("  size of one export of them, compressed", "KiB", &values(|round| round.export_size));
     table.row(
-        format!("resident, {MATCHING_LONG} processes in the bench, after 100 collections"),
+        format!("resident, {MATCHING_LONG} processes in the bench, after {} collections", COLLECTIONS[0]),
         "MiB",
         &before,
     );
-    table.row("  after 10000 more", "MiB", &after);
+    table.row(format!("  after {} more", COLLECTIONS[1]), "MiB", &after);
     table.ratio(format!("resident, {MATCHING} processes / 1"), &many, &one);
     table.ratio("resident, with series for each / without", &series, &many);
     table.ratio("peak / resident", &peak, &many);
-    table.ratio("resident, after 10000 collections / before", &after, &before);
+    table.ratio(format!("resident, after {} collections / before", COLLECTIONS[1]), &after, &before);
     Ok(table)
 }
 

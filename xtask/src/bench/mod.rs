@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: measures the cost of the agent and of what it is compared with, and compares the ratios with those
-//! that were accepted. Each bench is a file. `load` starts the processes, `table` has the results, `ratios` the accepted
-//! ratios.
+//! `cargo xtask bench`: measures the cost of the agent and of what it is compared with, and compares the ratios with
+//! those that were accepted. Each bench is a file. `load` starts the processes, `table` has the results, `ratios` the
+//! accepted ratios.
 
 mod agent;
 mod agents;

@@ -1,4 +1,4 @@
-//! What /proc tells of one running process: what it costs.
+//! What one running process costs, from /proc.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ impl Measured {
         Ok(Self { child })
     }
 
-    /// Whether it still runs; what it said is in its log.
+    /// Whether it still runs; its output is in its log.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -82,7 +82,7 @@ impl Measured {
         let status = self.read("status")?;
         let rollup = self.read("smaps_rollup")?;
         let bytes = |text: &str, name: &str| {
-            number(text, name).map(|kibibytes| kibibytes << 10).with_context(|| format!("no {name} is told"))
+            number(text, name).map(|kibibytes| kibibytes << 10).with_context(|| format!("there is no {name}"))
         };
         Ok(Memory {
             resident: bytes(&status, "VmRSS:")?,

@@ -1,5 +1,5 @@
-//! The accepted ratios, in `docs/performance.json`. Times differ between machines, ratios hardly. A ratio that is worse by
-//! more than a fifth is reported; `--accept` accepts the newest results, and writes `docs/performance.md` too.
+//! The accepted ratios, in `docs/performance.json`. Times differ between machines, ratios hardly. A ratio that is worse
+//! by more than a fifth is reported; `--accept` accepts the newest results, and writes `docs/performance.md` too.
 
 use std::{
     fs,

@@ -43,7 +43,8 @@ impl Table {
         self.rows.push(Row { what: what.into(), unit, values: values.to_vec() });
     }
 
-    /// Adds a ratio: the median of the ratios of each round, as the speed of the machine drifts. A greater ratio is worse.
+    /// Adds a ratio: the median of the ratios of each round, as the speed of the machine drifts. A greater ratio is
+    /// worse.
     pub(crate) fn ratio(&mut self, what: impl Into<String>, dividend: &[f64], divisor: &[f64]) {
         let of_rounds: Vec<f64> = dividend.iter().zip(divisor).map(|(one, other)| one / other).collect();
         self.ratios.push((what.into(), quantile(&of_rounds, 0.5)));

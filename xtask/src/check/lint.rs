@@ -29,8 +29,8 @@ pub(crate) fn clippy() -> Result<()> {
         "the agent without the feature ebpf",
         &["--package", "m8refsvr-agent", "--no-default-features", "--all-targets"],
     )?;
-    // In a command of its own: together with the others its features would be unified with theirs, and there would be two
-    // panic handlers.
+    // In a command of its own: together with the others its features would be unified with theirs, and there would be
+    // two panic handlers.
     clippy(
         "the eBPF crate",
         &["--package", "m8refsvr-ebpf", "--profile", "ebpf", "--bins", "--features", "bench,log"],

@@ -1,6 +1,6 @@
 //! Finds the toolchain of the eBPF object: a rustc with the sources of its own `core`, and a bpf-linker built with an
-//! LLVM that is not older than that of rustc. An older one fails with "Invalid record" or writes broken BTF, so the major
-//! versions are compared before anything is built.
+//! LLVM that is not older than that of rustc. An older one fails with "Invalid record" or writes broken BTF, so the
+//! major versions are compared before anything is built.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! Checks the program before it is packaged: that it is hardened, stripped, not too large, and needs no newer glibc than
-//! promised. `readelf` reads it.
+//! Checks the program before it is packaged: that it is hardened, stripped, not too large, and needs no newer glibc
+//! than promised. `readelf` reads it.
 
 use std::{path::Path, process::Command};
 

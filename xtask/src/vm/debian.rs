@@ -16,8 +16,8 @@ use crate::{
     files, paths,
 };
 
-/// The packages beside the essential ones: systemd, also for users, what the agent's package and script need, and what the
-/// test scripts call.
+/// The packages beside the essential ones: systemd, also for users, what the agent's package and script need, and what
+/// the test scripts call.
 const PACKAGES: [&str; 9] = [
     "systemd-sysv",
     // libpam-systemd depends on it by a virtual name, which debootstrap does not resolve.
@@ -51,8 +51,8 @@ const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/test.service";
 
 const IMAGE: &str = "root.ext4";
 
-/// The image of the root file system, ext4. Without a suite it is that of this host, so that programs installed here run
-/// there, and it has the library that the receiver rotel needs.
+/// The image of the root file system, ext4. Without a suite it is that of this host, so that programs installed here
+/// run there, and it has the library that the receiver rotel needs.
 pub(crate) fn image(suite: Option<&str>) -> Result<PathBuf> {
     let mut packages: Vec<String> = PACKAGES.map(str::to_owned).into();
     let suite = match suite {

@@ -1,6 +1,6 @@
 //! The archive that the kernel unpacks into memory at boot, in cpio's format `newc`
-//! (`Documentation/driver-api/early-userspace/buffer-format.rst`). Several archives in one file are unpacked one after the
-//! other.
+//! (`Documentation/driver-api/early-userspace/buffer-format.rst`). Several archives in one file are unpacked one after
+//! the other.
 
 use std::{
     collections::BTreeSet,

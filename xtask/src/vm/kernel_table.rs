@@ -1,5 +1,5 @@
-//! The README's table of kernels: which metrics and hooks each kernel provides. It is made from the agent's output in each
-//! virtual machine, and stands between two marks.
+//! The README's table of kernels: which metrics and hooks each kernel provides. It is made from the agent's output in
+//! each virtual machine, and stands between two marks.
 
 use std::collections::BTreeMap;
 

@@ -18,8 +18,8 @@ const CPUS: u32 = 2;
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 const DISK_BYTES: u64 = 2 << 30;
 const SPARE_DISK_BYTES: u64 = 64 << 20;
-/// The kernel that reports version 2.6 to the tests and to the agents that they start: it shows that nothing is decided by
-/// the version.
+/// The kernel that reports version 2.6 to the tests and to the agents that they start: it shows that nothing is decided
+/// by the version.
 const REPORTS_2_6: &str = "6.12";
 
 /// A machine that is ready to boot.

@@ -1,5 +1,5 @@
-//! The kernels of the virtual machines: Debian's cloud kernels of several suites. They are unpacked in the cache and stay
-//! there, so that they are downloaded once.
+//! The kernels of the virtual machines: Debian's cloud kernels of several suites. They are unpacked in the cache and
+//! stay there, so that they are downloaded once.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! A virtual machine: qemu with software emulation, which needs no support by this host. Its console is read line by line,
-//! and written to a file.
+//! A virtual machine: qemu with software emulation, which needs no support by this host. Its console is read line by
+//! line, and written to a file.
 
 use std::{
     fs::File,
@@ -52,8 +52,8 @@ impl Machine {
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"])
             // -cx16: qemu 7.2 emulates cmpxchg16b wrongly, so that Linux 6.12 panics at boot. -erms,-fsrm: fast string
-            // instructions are slow in emulation. thread=single: with a thread for each CPU, one CPU may run kernel code
-            // that another has just patched, and they wait long for each other.
+            // instructions are slow in emulation. thread=single: with a thread for each CPU, one CPU may run kernel
+            // code that another has just patched, and they wait long for each other.
             .args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max,-cx16,-erms,-fsrm"])
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
             .arg("-kernel")

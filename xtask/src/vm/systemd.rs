@@ -133,8 +133,8 @@ fn write_executable(path: &Path, content: &str) -> Result<()> {
 }
 
 impl SystemdTest {
-    /// Boots the machine and prints the number of its checks. Returns the text of the console; the error has it too, with
-    /// the checks that failed.
+    /// Boots the machine and prints the number of its checks. Returns the text of the console; the error has it too,
+    /// with the checks that failed.
     pub(crate) fn run(&self) -> Result<String> {
         let start = Instant::now();
         let results = read_results(&mut self.machine.start(&self.console, LIMIT)?);

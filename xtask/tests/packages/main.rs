@@ -1,6 +1,6 @@
-//! Tests of the packages that `cargo xtask dist` makes, with the real dpkg and rpm, and of the program in them with the C
-//! libraries of several releases. They need root, for mounts and BPF, and the variables M8REFSVR_DIST (the folder of the
-//! packages) and M8REFSVR_ROOTS (the folder with root folders of C libraries).
+//! Tests of the packages that `cargo xtask dist` makes, with the real dpkg and rpm, and of the program in them with the
+//! C libraries of several releases. They need root, for mounts and BPF, and the variables M8REFSVR_DIST (the folder of
+//! the packages) and M8REFSVR_ROOTS (the folder with root folders of C libraries).
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "prints why tests were ignored")]

@@ -13,17 +13,15 @@ use std::{
 
 use thiserror::Error;
 
-use super::finding::Finding;
+use super::{
+    finding::Finding,
+    host::{NEEDED, OF_BPF},
+};
 
 pub const UNIT: &str = "m8refsvr-agent.service";
 
 const PROPERTIES: &str =
     "LoadState,FragmentPath,Environment,EnvironmentFiles,ExecStart,User,AmbientCapabilities,BindPaths";
-
-/// Those of the capabilities that `cap_sys_admin` stands for, as systemd writes them.
-const OF_BPF: [&str; 2] = ["cap_bpf", "cap_perfmon"];
-
-const NEEDED: [&str; 4] = ["cap_bpf", "cap_perfmon", "cap_sys_ptrace", "cap_dac_read_search"];
 
 /// Why the settings of the service are not known.
 #[derive(Debug, Error)]
@@ -39,6 +37,15 @@ pub enum ServiceError {
          variables that you give"
     )]
     NoUnit,
+    #[error(
+        "{UNIT} is {state}, so that it has no settings; `systemctl status {UNIT}` shows why. `check` without --service \
+         tries the flags and variables that you give"
+    )]
+    NotLoaded { state: String },
+    #[error(
+        "{UNIT} has a pattern in EnvironmentFile, which `check` can't read: {0}; name each file in a line of its own"
+    )]
+    Pattern(String),
     #[error("{UNIT} has no ExecStart that can be read: {0:?}")]
     NoCommand(String),
     #[error("cannot read the settings of {UNIT} in {}: {source}; run as root", path.display())]
@@ -68,8 +75,10 @@ impl Service {
                 .output()
                 .map_err(ServiceError::NoSystemctl)?;
             let text = String::from_utf8_lossy(&shown.stdout);
-            if text.lines().any(|line| line == "LoadState=loaded") {
-                return Self::new(&text, |path| fs::read_to_string(path));
+            match values(&text, "LoadState").next() {
+                Some("loaded") => return Self::new(&text, |path| fs::read_to_string(path)),
+                Some("not-found") | None => {}
+                Some(state) => return Err(ServiceError::NotLoaded { state: state.to_owned() }),
             }
             // A user without a service manager of its own is no reason.
             if !shown.status.success() && of_whom.is_empty() {
@@ -91,6 +100,9 @@ impl Service {
         }
         for file in of("EnvironmentFiles") {
             let (path, how) = file.rsplit_once(" (").unwrap_or((file, ""));
+            if path.contains(['*', '?', '[']) {
+                return Err(ServiceError::Pattern(path.to_owned()));
+            }
             match read(Path::new(path)) {
                 Ok(text) => variables.extend(environment_file::parse(&text)),
                 Err(error)
@@ -140,9 +152,10 @@ impl Service {
             self.user,
             if held.is_empty() { "no capability" } else { &held }
         );
-        let has = |name: &str| self.capabilities.iter().any(|held| held == name);
-        let is_held = |name: &str| has(name) || (OF_BPF.contains(&name) && has("cap_sys_admin"));
-        let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !is_held(name)).collect();
+        // systemd writes them in small letters.
+        let has = |name: &str| self.capabilities.iter().any(|held| held.eq_ignore_ascii_case(name));
+        let is_held = |name: &str| has(name) || (OF_BPF.contains(&name) && has("CAP_SYS_ADMIN"));
+        let missing: Vec<&str> = NEEDED.iter().map(|(_, name)| *name).filter(|name| !is_held(name)).collect();
         if missing.is_empty() {
             return Finding::ok(CHECK, found);
         }
@@ -260,7 +273,7 @@ FragmentPath=/lib/systemd/system/m8refsvr-agent.service
     fn capabilities_that_the_service_lacks_are_a_warning() {
         let of = |held: &str| service(&SHOWN.replace("cap_perfmon cap_bpf", held)).unwrap().finding();
         let finding = of("cap_perfmon");
-        assert!(finding.mark == Mark::Warning && finding.advice.unwrap().starts_with("cap_bpf missing"));
+        assert!(finding.mark == Mark::Warning && finding.advice.unwrap().starts_with("CAP_BPF missing"));
         assert_eq!(of("cap_sys_admin").mark, Mark::Ok);
     }
 
@@ -272,6 +285,9 @@ FragmentPath=/lib/systemd/system/m8refsvr-agent.service
         assert!(error.contains("/etc/closed.env: permission denied; run as root"), "{error}");
         let missing = SHOWN.replace("/etc/none.env (ignore_errors=yes)", "/etc/none.env (ignore_errors=no)");
         assert!(matches!(service(&missing), Err(ServiceError::Unreadable { .. })));
+        let pattern = SHOWN.replace("/etc/none.env", "/etc/m8refsvr/*.env");
+        let error = service(&pattern).unwrap_err().to_string();
+        assert!(error.contains("/etc/m8refsvr/*.env; name each file in a line of its own"), "{error}");
         assert!(matches!(service("LoadState=loaded\n"), Err(ServiceError::NoCommand(_))));
     }
 }

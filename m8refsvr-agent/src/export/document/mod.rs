@@ -80,20 +80,20 @@ struct ExitFields {
 
 impl ExitFields {
     /// `None` for a process that was deselected.
-    fn of(over: &ProcessEnd) -> Option<Self> {
-        let EndKind::Exited(exit) = over.how else { return None };
+    fn of(end: &ProcessEnd) -> Option<Self> {
+        let EndKind::Exited(exit) = end.how else { return None };
         Some(Self {
-            pid: over.identity.pid,
-            name: over.name.to_string(),
-            start_time: milliseconds(over.started),
-            exit_time: milliseconds(over.at),
-            run_time: rounded(over.lasted.as_secs_f64(), 6),
+            pid: end.identity.pid,
+            name: end.name.to_string(),
+            start_time: milliseconds(end.started),
+            exit_time: milliseconds(end.at),
+            run_time: rounded(end.lasted.as_secs_f64(), 6),
             reason: exit.reason(),
             code: exit.code(),
             signal: exit.signal(),
             signal_name: exit.signal().map(signal_name),
             core_dumped: exit.core_dumped(),
-            memory_rss_peak: over.peak_bytes,
+            memory_rss_peak: end.peak_bytes,
         })
     }
 }
@@ -131,7 +131,7 @@ pub struct Context<'a> {
 impl Document {
     /// The second sample, compared with the first.
     pub fn new(first: &Sample, second: &Sample, context: Context<'_>) -> Self {
-        let mut absences = second.absences.clone();
+        let mut missing = second.missing_values.clone();
         let processes: Vec<ProcessFields> = second
             .processes
             .iter()
@@ -139,10 +139,10 @@ impl Document {
                 pid: process.identity.pid,
                 name: process.name.to_string(),
                 start_time: milliseconds(process.started),
-                metrics: values(first, process, context.memory_bytes, &mut absences),
+                metrics: values(first, process, context.memory_bytes, &mut missing),
             })
             .collect();
-        let warnings = context.problems.iter().cloned().chain(absences.sentences()).collect();
+        let warnings = context.problems.iter().cloned().chain(missing.sentences()).collect();
         Self {
             name: "m8refsvr",
             timestamp: milliseconds(second.at),
@@ -160,7 +160,7 @@ impl Document {
             sample_seconds: rounded(second.began.saturating_duration_since(first.began).as_secs_f64(), 6),
             metrics: totals(&processes, context.sources),
             processes,
-            exits: second.over.iter().filter_map(ExitFields::of).collect(),
+            exits: second.ends.iter().filter_map(ExitFields::of).collect(),
         }
     }
 

@@ -14,13 +14,13 @@ use crate::{
         limit_utilization::LimitUtilization,
         sample::fixtures::{ended, vanished},
     },
-    proc::io::StorageIo,
+    proc::io::IoAccounting,
 };
 
 const SOURCES: Sources =
     Sources { context_switches: Source::Procfs, block_io: Source::None, lifecycle: Source::Procfs };
 
-const IO: StorageIo = StorageIo { write_bytes: 2, ..StorageIo::all(1) };
+const IO: IoAccounting = IoAccounting { write_bytes: 2, ..IoAccounting::all(1) };
 
 fn counters(cpu_user: f64) -> Totals {
     Totals::of(|counter| match counter {
@@ -53,7 +53,14 @@ fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
 
 fn sample(began: Instant, processes: Vec<ProcessSample>) -> Sample {
     let at = UNIX_EPOCH + Duration::from_millis(1_763_806_272_345);
-    Sample { at, began_ticks: 100, began, processes, over: Vec::new(), absences: MissingValues::default() }
+    Sample {
+        at,
+        began_ticks: 100,
+        began,
+        processes,
+        ends: Vec::new(),
+        missing_values: MissingValues::default(),
+    }
 }
 
 fn document(first: &Sample, second: &Sample) -> Value {
@@ -153,7 +160,7 @@ fn an_end_is_told_with_what_is_known_of_it_and_leaving_is_none() {
     killed.how = EndKind::Exited(Exit::Signal { number: 11, core_dumped: true });
     killed.peak_bytes = Some(1 << 20);
     let left = ProcessEnd { how: EndKind::Deselected, ..ended(8, 100, 3) };
-    let second = Sample { over: vec![killed, left, vanished(9, 100)], ..sample(now, vec![]) };
+    let second = Sample { ends: vec![killed, left, vanished(9, 100)], ..sample(now, vec![]) };
     let document = document(&sample(now, vec![]), &second);
     let of_killed = json!({
         "pid": 7, "name": "M8RefSvr", "start_time": 1000, "exit_time": 1001, "run_time": 0.001, "reason": "signal",

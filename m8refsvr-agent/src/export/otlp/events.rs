@@ -102,31 +102,31 @@ pub fn exit_events(
 
 impl ExitEvents {
     /// Puts the log record of an exit into the queue. A process that was deselected has none.
-    pub fn emit(&self, over: &ProcessEnd) {
-        let (EndKind::Exited(exit), Some(sentence)) = (over.how, sentence(over)) else { return };
+    pub fn emit(&self, end: &ProcessEnd) {
+        let EndKind::Exited(exit) = end.how else { return };
         let mut record = self.logger.create_log_record();
         record.set_event_name(EXIT);
-        record.set_timestamp(over.at);
+        record.set_timestamp(end.at);
         let severity = severity(exit);
         record.set_severity_number(severity);
         record.set_severity_text(severity.name());
-        record.set_body(sentence.into());
-        let executable = over.executable.as_ref().unwrap_or(&over.name);
-        let created = humantime::format_rfc3339_millis(over.started).to_string();
+        record.set_body(sentence(end, exit).into());
+        let executable = end.executable.as_ref().unwrap_or(&end.name);
+        let created = humantime::format_rfc3339_millis(end.started).to_string();
         let attributes: [(&'static str, Option<AnyValue>); 10] = [
-            ("process.pid", Some(i64::from(over.identity.pid).into())),
+            ("process.pid", Some(i64::from(end.identity.pid).into())),
             ("process.creation.time", Some(created.into())),
             ("process.executable.name", Some(executable.to_string().into())),
             ("process.exit.code", exit.status_code().map(|code| i64::from(code).into())),
             ("m8refsvr.exit.reason", Some(exit.reason().into())),
             ("m8refsvr.exit.signal", exit.signal().map(|signal| i64::from(signal).into())),
             ("m8refsvr.exit.core_dumped", exit.signal().map(|_| exit.core_dumped().into())),
-            ("m8refsvr.exit.run_time", Some(over.lasted.as_secs_f64().into())),
+            ("m8refsvr.exit.run_time", Some(end.lasted.as_secs_f64().into())),
             (
                 "m8refsvr.exit.peak_rss",
-                over.peak_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX).into()),
+                end.peak_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX).into()),
             ),
-            ("m8refsvr.group", self.groups.get(over.group).map(|group| group.to_string().into())),
+            ("m8refsvr.group", self.groups.get(end.group).map(|group| group.to_string().into())),
         ];
         record.add_attributes(attributes.into_iter().filter_map(|(name, value)| Some((name, value?))));
         self.logger.emit(record);
@@ -238,12 +238,12 @@ impl LogSender {
         }
         let outcome = {
             let mut export = std::pin::pin!(client.export_logs(records));
-            let told = *end.borrow_and_update();
-            by = told.map_or(by, |end| by.min(end));
+            let deadline = *end.borrow_and_update();
+            by = deadline.map_or(by, |end| by.min(end));
             loop {
                 tokio::select! {
                     outcome = timeout_at(by, &mut export) => break outcome,
-                    Ok(()) = end.changed(), if told.is_none() => {
+                    Ok(()) = end.changed(), if deadline.is_none() => {
                         by = end.borrow_and_update().map_or(by, |end| by.min(end));
                     }
                 }

@@ -237,16 +237,16 @@ fn callback<M: 'static>(
     }
 }
 
-/// Passes the data points of a metric to `tell`. Their attributes are sorted by name: for attributes in another
+/// Passes the data points of a metric to `record`. Their attributes are sorted by name: for attributes in another
 /// order, the SDK would keep both orders.
-fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], Value)) {
+fn observe(metric: &Metric, report: &Report, record: &mut dyn FnMut(&[KeyValue], Value)) {
     match metric.points {
         Points::Each(points) | Points::Group(points) => {
             let mut of = |group: Option<&GroupReport>, values: &Aggregate| {
                 for point in points {
                     let own = point.attribute.map(|(name, value)| KeyValue::new(name, value));
                     if let Some(value) = values.get(point.statistic) {
-                        tell(&attributes(group, own), value);
+                        record(&attributes(group, own), value);
                     }
                 }
             };
@@ -265,14 +265,14 @@ fn observe(metric: &Metric, report: &Report, tell: &mut dyn FnMut(&[KeyValue], V
         Points::Churn(figure) => {
             for group in &report.groups {
                 for (own, count) in churn(figure, &group.churn) {
-                    tell(&attributes(Some(group), own), Value::Int(count));
+                    record(&attributes(Some(group), own), Value::Int(count));
                 }
             }
         }
         Points::Agent(figure, names) => {
             for (values, value) in report.agent.get(figure) {
                 let own = names.iter().zip(values).map(|(&name, value)| KeyValue::new(name, value));
-                tell(&attributes(None, own), value);
+                record(&attributes(None, own), value);
             }
         }
     }

@@ -57,9 +57,9 @@ fn agent() -> AgentReport {
 }
 
 /// The reports of some samples, one second apart.
-fn reports(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Vec<Report> {
+fn reports(patterns: &[&str], max_series_processes: Option<usize>, samples: Vec<Sample>) -> Vec<Report> {
     let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-    let mut reporter = Reporter::new(UNIX_EPOCH + Duration::from_secs(1), patterns, listed);
+    let mut reporter = Reporter::new(UNIX_EPOCH + Duration::from_secs(1), patterns, max_series_processes);
     let machine = Machine { memory_bytes: Some(1 << 30), cpus: Some(4) };
     let began = std::time::Instant::now();
     let reports = (0..).zip(samples).map(|(second, mut sample)| {
@@ -70,8 +70,8 @@ fn reports(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Ve
 }
 
 /// The report of the last sample.
-fn report(patterns: &[&str], listed: Option<usize>, samples: Vec<Sample>) -> Report {
-    reports(patterns, listed, samples).pop().unwrap()
+fn report(patterns: &[&str], max_series_processes: Option<usize>, samples: Vec<Sample>) -> Report {
+    reports(patterns, max_series_processes, samples).pop().unwrap()
 }
 
 fn resource() -> Resource {
@@ -313,8 +313,8 @@ fn a_series_that_is_over_is_not_sent_again() {
 fn each_kind_is_as_the_catalogue_says() {
     let collections = vec![sample(100, [process(1, 50, 5)]), sample(200, [process(1, 50, 6)])];
     let before = SystemTime::now();
-    for listed in [None, Some(1)] {
-        let report = report(&["a"], listed, collections.clone());
+    for max_series_processes in [None, Some(1)] {
+        let report = report(&["a"], max_series_processes, collections.clone());
         let [of_sdk, of_messages] = requests(&report, BOTH);
         for metric in of_sdk.iter().chain(&of_messages).flat_map(metrics_of) {
             let known = CATALOGUE.iter().find(|known| known.name == metric.name).unwrap();
@@ -369,8 +369,8 @@ fn a_clock_that_is_set_back_begins_series_of_their_own() {
 fn what_is_larger_than_the_wire_carries_is_the_largest_that_it_does() {
     let mut large = process(1, 50, 1);
     large.resident_bytes = Some(u64::MAX);
-    for listed in [None, Some(1)] {
-        let report = report(&["a"], listed, vec![sample(100, [large.clone()])]);
+    for max_series_processes in [None, Some(1)] {
+        let report = report(&["a"], max_series_processes, vec![sample(100, [large.clone()])]);
         let sent = values(&report, OTEL, "process.memory.usage");
         assert_eq!(sent.into_values().collect::<Vec<_>>(), [i64::MAX as f64]);
     }

@@ -70,19 +70,19 @@ impl Accumulator {
         let mut changes = vec![Vec::new(); self.groups.len()];
         let mut change = |group: usize, change: Change| changes.get_mut(group).map(|them| them.push(change));
         let mut left = HashMap::new();
-        for over in &sample.over {
-            let is_new = self.grow(&over.identity, over.group, over.first.as_ref(), &over.last, &left);
-            if let EndKind::Exited(exit) = over.how {
+        for end in &sample.ends {
+            let is_new = self.grow(&end.identity, end.group, end.first.as_ref(), &end.last, &left);
+            if let EndKind::Exited(exit) = end.how {
                 if is_new {
                     // Exact where there is an exit record.
-                    let started = over.at.checked_sub(over.lasted).unwrap_or(over.started);
-                    change(over.group, Change { at: started, exit: None });
+                    let started = end.at.checked_sub(end.lasted).unwrap_or(end.started);
+                    change(end.group, Change { at: started, exit: None });
                 }
-                change(over.group, Change { at: over.at, exit: Some(exit) });
+                change(end.group, Change { at: end.at, exit: Some(exit) });
             }
-            let entry = self.processes.remove(&over.identity);
+            let entry = self.processes.remove(&end.identity);
             if !is_new {
-                left.extend(entry.map(|entry| (over.identity, entry.account)));
+                left.extend(entry.map(|entry| (end.identity, entry.account)));
             }
         }
         for process in &sample.processes {

@@ -13,7 +13,7 @@ use crate::{
             fixtures::{ended, nothing, process, sample, vanished, young},
         },
     },
-    proc::io::StorageIo,
+    proc::io::IoAccounting,
 };
 
 fn user(account: &Account) -> u64 {
@@ -62,7 +62,7 @@ fn what_an_ended_process_did_stays_in_the_total_and_its_id_begins_anew() {
     let accumulator = accumulator(&[
         sample(100, [process(1, 50, 70)]),
         sample(200, [process(1, 50, 75)]),
-        Sample { over: vec![vanished(1, 50)], ..sample(300, []) },
+        Sample { ends: vec![vanished(1, 50)], ..sample(300, []) },
         sample(400, [young(1, 350, 3)]),
     ]);
     assert_eq!(user(&accumulator.group(0)), 8);
@@ -74,7 +74,7 @@ fn what_an_ended_process_did_stays_in_the_total_and_its_id_begins_anew() {
 fn what_a_process_did_after_the_last_collection_counts_when_its_end_is_known() {
     let accumulator = accumulator(&[
         sample(100, [process(1, 50, 70)]),
-        Sample { over: vec![ended(1, 50, 73)], ..sample(200, []) },
+        Sample { ends: vec![ended(1, 50, 73)], ..sample(200, []) },
     ]);
     assert_eq!(user(&accumulator.group(0)), 3);
 }
@@ -82,17 +82,17 @@ fn what_a_process_did_after_the_last_collection_counts_when_its_end_is_known() {
 #[test]
 fn the_last_cpu_time_may_be_divided_otherwise_than_before_and_adds_up_all_the_same() {
     let cpu = |user, system: u64| {
-        let mut over = ended(1, 150, user);
-        over.last = Totals::of(|counter| match counter {
+        let mut end = ended(1, 150, user);
+        end.last = Totals::of(|counter| match counter {
             Counter::CpuSystem => Some(system * 1_000_000_000),
-            other => over.last.get(other),
+            other => end.last.get(other),
         });
-        over
+        end
     };
     let accumulator = accumulator(&[
         sample(100, []),
         sample(200, [young(1, 150, 5)]),
-        Sample { over: vec![cpu(3, 4)], ..sample(300, []) },
+        Sample { ends: vec![cpu(3, 4)], ..sample(300, []) },
     ]);
     let total = accumulator.group(0).now;
     assert_eq!(user(&accumulator.group(0)), 5);
@@ -101,8 +101,8 @@ fn the_last_cpu_time_may_be_divided_otherwise_than_before_and_adds_up_all_the_sa
 
 #[test]
 fn a_process_that_no_collection_saw_counts_whole() {
-    let over = [ended(1, 150, 4), ended(1, 160, 5)].map(|over| ProcessEnd { first: nothing(), ..over });
-    let accumulator = accumulator(&[sample(100, []), Sample { over: over.into(), ..sample(200, []) }]);
+    let ends = [ended(1, 150, 4), ended(1, 160, 5)].map(|end| ProcessEnd { first: nothing(), ..end });
+    let accumulator = accumulator(&[sample(100, []), Sample { ends: ends.into(), ..sample(200, []) }]);
     assert_eq!(user(&accumulator.group(0)), 9);
     let churn = accumulator.churn(0).unwrap();
     assert_eq!((churn.starts, churn.restarts, churn.exits().next().unwrap().1), (2, 1, 2));
@@ -112,7 +112,7 @@ fn a_process_that_no_collection_saw_counts_whole() {
 fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
     let left = ProcessEnd { how: EndKind::Deselected, first: nothing(), ..ended(1, 150, 4) };
     let again = ProcessSample { first: Some(process(1, 150, 6).counters), ..process(1, 150, 9) };
-    let accumulator = accumulator(&[sample(100, []), Sample { over: vec![left], ..sample(200, [again]) }]);
+    let accumulator = accumulator(&[sample(100, []), Sample { ends: vec![left], ..sample(200, [again]) }]);
     // 4 until it was deselected, and 3 since it matches again.
     assert_eq!(user(&accumulator.group(0)), 7);
     // It never exited. Its first match is no start: no collection saw it before it was deselected, like a forked
@@ -146,7 +146,7 @@ fn a_number_that_falls_never_takes_from_the_total() {
 }
 
 fn written(process: &ProcessSample, write_bytes: u64) -> Totals {
-    let io = StorageIo { write_bytes, ..StorageIo::default() };
+    let io = IoAccounting { write_bytes, ..IoAccounting::default() };
     process.counters.with(Readings { io: Some(&io), ..Readings::default() })
 }
 
@@ -240,7 +240,7 @@ fn step() -> impl Strategy<Value = Step> {
         })
 }
 
-fn over(pid: u32, real: &Real, how: EndKind, is_known: bool) -> ProcessEnd {
+fn end_of(pid: u32, real: &Real, how: EndKind, is_known: bool) -> ProcessEnd {
     let since = real.since.unwrap_or_default();
     let first = Some(process(pid, real.start_ticks, since).counters);
     let known = ended(pid, real.start_ticks, real.did);
@@ -268,7 +268,7 @@ proptest! {
         let mut churn = (0, 0);
         for (number, steps) in (1_u64..).zip(steps) {
             let began = 100 * number;
-            let mut told = std::mem::take(&mut late);
+            let mut on_time = std::mem::take(&mut late);
             let mut seen = Vec::new();
             for (pid, steps) in (0_u32..).zip(steps) {
                 let slot = &mut real[pid as usize];
@@ -283,13 +283,13 @@ proptest! {
                     let was_late = is_late;
                     let mut end = |real: &Real, how: EndKind| {
                         let Some(since) = real.since else { return };
-                        let over = over(pid, real, how, step.is_known);
+                        let end = end_of(pid, real, how, step.is_known);
                         if step.is_known {
-                            *surely.entry(over.identity).or_default() += real.did - since;
-                            at_most.insert(over.identity, real.ours());
+                            *surely.entry(end.identity).or_default() += real.did - since;
+                            at_most.insert(end.identity, real.ours());
                         }
                         is_late |= !step.is_told;
-                        if is_late { late.push(over) } else { told.push(over) }
+                        if is_late { late.push(end) } else { on_time.push(end) }
                     };
                     let start_ticks = began - 60 + 10 * number;
                     let anew = || Some(Real { start_ticks, did: 0, since: Some(0), matched: 0 });
@@ -330,7 +330,7 @@ proptest! {
                     seen.push(process);
                 }
             }
-            accumulator.record(&Sample { over: told, ..sample(began, seen) });
+            accumulator.record(&Sample { ends: on_time, ..sample(began, seen) });
             let now = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
             prop_assert!(now >= total, "fell from {total} to {now}");
             total = now;
@@ -339,7 +339,7 @@ proptest! {
             prop_assert!(counted.starts >= churn.0 && exits >= churn.1 && counted.restarts <= counted.starts);
             churn = (counted.starts, exits);
         }
-        accumulator.record(&Sample { over: late, ..sample(1_000_000, []) });
+        accumulator.record(&Sample { ends: late, ..sample(1_000_000, []) });
         total = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
         prop_assert!(total <= at_most.values().sum::<u64>(), "counted too much: {total} of {at_most:?}");
         prop_assert!(total >= surely.values().sum::<u64>(), "lost: {total} of {surely:?}");

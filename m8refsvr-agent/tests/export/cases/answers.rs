@@ -1,4 +1,4 @@
-//! Answers that tell the agent what to do, or that no receiver should give.
+//! Answers by which the agent has to act, or that no receiver should give.
 
 use prost::Message as _;
 use tonic_types::{ErrorDetails, StatusExt as _, pb};
@@ -33,7 +33,7 @@ fn panicking() {
     assert!(agent.is_running());
     // Each collection was tried.
     proxy.wait_for_answers(3);
-    assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with("WARN export to"), 1, "{}", agent.log());
 }
 
 const RETRY_INFO: Case = Case::new(
@@ -56,7 +56,7 @@ fn retry_info() {
         1,
     );
     agent.wait_for_collections(5);
-    assert_eq!(agent.said("failed: "), 1, "it was asked again: {}", agent.log());
+    assert_eq!(agent.lines_with("failed: "), 1, "it was asked again: {}", agent.log());
 }
 
 /// As gRPC has it in headers, without padding.
@@ -83,13 +83,13 @@ fn retry_after() {
     let late = Nginx::answering("add_header Retry-After 3600 always; return 503;");
     let [soon_agent, late_agent] = [&soon, &late].map(|proxy| start("http/protobuf", proxy.http_port()));
     late_agent.wait_for("status 503", 1);
-    assert_eq!(late_agent.said("; next in 900 s, as more is not waited (it asked for 3600 s)"), 1);
+    assert_eq!(late_agent.lines_with("; next in 900 s, as more is not waited (it asked for 3600 s)"), 1);
     soon_agent.wait_for("; next in 2 s", 1);
-    let looks = soon_agent.looks();
+    let collections = soon_agent.collections();
     soon_agent.wait_for("failed: ", 2);
     // Of ten collections in two seconds none was exported; a machine that is busy has fewer.
-    assert!(soon_agent.looks() > looks, "{}", soon_agent.log());
-    assert_eq!(late_agent.said("failed: "), 1, "it was asked again: {}", late_agent.log());
+    assert!(soon_agent.collections() > collections, "{}", soon_agent.log());
+    assert_eq!(late_agent.lines_with("failed: "), 1, "it was asked again: {}", late_agent.log());
 }
 
 const REDIRECT: Case = Case::new(
@@ -101,8 +101,8 @@ const REDIRECT: Case = Case::new(
 fn redirect() {
     let proxy = Nginx::answering("return 307 https://elsewhere.invalid/otlp?key=secret;");
     let agent = start("http/protobuf", proxy.http_port());
-    let said = "status 307: it sends exports to https://elsewhere.invalid/otlp; the agent follows no redirects: give that place as --endpoint";
-    agent.wait_for(said, 1);
+    let printed = "status 307: it sends exports to https://elsewhere.invalid/otlp; the agent follows no redirects: give that place as --endpoint";
+    agent.wait_for(printed, 1);
     assert!(!agent.log().contains("secret"), "{}", agent.log());
 }
 

@@ -10,35 +10,13 @@ use m8refsvr_agent::metrics::catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, P
 use crate::{
     Case,
     Need::{Bpf, Mock, Rotel},
-    agent::{command, told},
+    agent::{code_and_errors, command},
+    bpf_stats::BpfStats,
     load::Name,
     receiver::{self, Export, Point, PointKind, Receiver},
 };
 
 pub(crate) const CASES: &[Case] = &[ARRIVES_AT_ROTEL, ARRIVES_AT_MOCK];
-
-/// Held by a test to which it matters whether the kernel measures BPF programs: two of them would take that from one
-/// another.
-pub(crate) static STATISTICS_USER: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Has the kernel measure BPF programs, for as long as it is held by anyone.
-struct Statistics(Vec<u8>);
-
-impl Statistics {
-    fn on() -> Self {
-        let before = std::fs::read(STATISTICS).unwrap();
-        std::fs::write(STATISTICS, "1").unwrap();
-        Self(before)
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        let _ = std::fs::write(STATISTICS, &self.0);
-    }
-}
 
 const ARRIVES_AT_ROTEL: Case = Case::new(
     "every metric arrives at rotel as the catalogue says, over both protocols, in each vocabulary",
@@ -52,8 +30,7 @@ const ARRIVES_AT_MOCK: Case = Case::new(
 );
 
 fn arrives_at(kind: receiver::Kind) {
-    let _one = STATISTICS_USER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let _statistics = Statistics::on();
+    let _stats = BpfStats::set(true);
     let receiver = Receiver::start(kind);
     let name = Name::new("catalogue");
     let processes = [name.start(), name.start()];
@@ -97,7 +74,7 @@ fn points(
     } else {
         ""
     };
-    assert_eq!(told(&command.output().unwrap()), (Some(0), remark.to_owned()));
+    assert_eq!(code_and_errors(&command.output().unwrap()), (Some(0), remark.to_owned()));
     let exports = receiver.exports().split_off(before);
     let resources = 1 + one_by_one.filter(|_| names != "instana").unwrap_or_default();
     assert_eq!(exports.len(), resources, "the agent's own resource, and one for each process");

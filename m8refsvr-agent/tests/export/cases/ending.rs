@@ -12,7 +12,7 @@ use rustix::{
 use crate::{
     Case,
     Need::Mock,
-    agent::{Agent, command, run, told},
+    agent::{Agent, code_and_errors, command, run},
     broken::Broken,
     load::Name,
     receiver::{Kind, Receiver},
@@ -53,7 +53,7 @@ fn last_export() {
         // No collection comes by itself after the one at the start.
         let mut agent = start(&name, protocol, port, "86400");
         receiver.wait_for("the first export", |exports| !exports.is_empty());
-        process.tell("burn-cpu 300");
+        process.run("burn-cpu 300");
         agent.signal(signal);
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
@@ -62,7 +62,7 @@ fn last_export() {
         assert_eq!(exports.len(), 2, "the first and the last");
         let used = exports[1].points.iter().filter(|point| point.name == "process.cpu.time");
         let used: f64 = used.map(|point| point.value).sum();
-        // As clock ticks tell it, and with what it needed besides.
+        // As counted in clock ticks, and with what it needed besides.
         assert!((0.28..0.35).contains(&used), "{used} s of CPU time in the last export");
     }
 }
@@ -83,7 +83,7 @@ fn while_the_receiver_hangs() {
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < END, "{took:?}");
-        assert_eq!(agent.said("INFO stopped"), 1, "{}", agent.log());
+        assert_eq!(agent.lines_with("INFO stopped"), 1, "{}", agent.log());
         assert_eq!(
             hanging.connections(),
             2,
@@ -127,9 +127,9 @@ fn no_file() {
     // Opening it would hang until somebody writes.
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, &hanging, FileType::Fifo, mode, 0).unwrap();
-    let (code, said) = run(&["--tls", "--ca-cert", hanging.to_str().unwrap()]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("it is not a file"), "{said}");
+    let (code, printed) = run(&["--tls", "--ca-cert", hanging.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("it is not a file"), "{printed}");
 }
 
 const ONCE_WHILE_THE_RECEIVER_HANGS: Case = Case::new(
@@ -146,10 +146,11 @@ fn once_while_the_receiver_hangs() {
         let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
         command.args(["--agent-host", "127.0.0.1", "--agent-port", &port, "--process", "export"]);
         let start = std::time::Instant::now();
-        let (code, said) = told(&command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "700").output().unwrap());
+        let (code, printed) =
+            code_and_errors(&command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "700").output().unwrap());
         let took = start.elapsed();
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("no answer within 700ms: the receiver hangs"), "{said}");
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(printed.contains("no answer within 700ms: the receiver hangs"), "{printed}");
         // Not as long as a connection takes to be given up.
         assert!(took >= TIMEOUT && took < END, "{took:?}");
     }
@@ -170,5 +171,5 @@ fn twice() {
     assert!(agent.is_running(), "{}", agent.log());
     agent.signal(Signal::INT);
     assert_eq!(agent.wait().0, Some(130));
-    assert_eq!(agent.said("received a second signal"), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with("received a second signal"), 1, "{}", agent.log());
 }

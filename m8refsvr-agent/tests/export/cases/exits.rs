@@ -44,20 +44,20 @@ const SEVERITY_INFO: u64 = 9;
 const SEVERITY_WARN: u64 = 13;
 const SEVERITY_ERROR: u64 = 17;
 const SEVERITY_FATAL: u64 = 21;
-/// Memory that each process has had, and that it has more than this program ever had, whose copy it was: of less the kernel
-/// does not tell whose it was.
+/// Memory that each process has had, and that it has more than this program ever had, whose copy it was: of less the
+/// kernel does not show whose it was.
 fn eaten_mebibytes() -> u64 {
     let peak = procfs::process::Process::myself().unwrap().status().unwrap().vmhwm.unwrap();
     (peak >> 10) + 64
 }
 
-/// The kernel tells starts of processes in ticks of 10 ms, and the start of the machine in seconds.
+/// The kernel shows starts of processes in ticks of 10 ms, and the start of the machine in seconds.
 const CLOCKS: Duration = Duration::from_millis(1100);
 
 /// A way of ending, and what a record says of it.
 struct End {
     by: fn(LoadProcess) -> ExitStatus,
-    /// What the kernel tells to the parent.
+    /// The exit status that the parent gets.
     status: (Option<i32>, Option<i32>),
     severity: u64,
     reason: &'static str,
@@ -106,7 +106,7 @@ fn out_of_memory(mut process: LoadProcess) -> ExitStatus {
     fs::create_dir(&group).unwrap();
     let eaten = eaten_mebibytes();
     fs::write(group.join(limit), (eaten << 20).to_string()).unwrap();
-    process.tell(&format!("join-cgroup {}", group.display()));
+    process.run(&format!("join-cgroup {}", group.display()));
     let status = process.end_by(&format!("allocate {}", 2 * eaten)).unwrap();
     fs::remove_dir(&group).unwrap();
     status
@@ -131,7 +131,7 @@ fn end(name: &Name, end: &End, agent: &Agent) -> Truth {
     let before_start = Instant::now();
     let mut process = name.start();
     let eaten = eaten_mebibytes();
-    process.tell(&format!("allocate {eaten}"));
+    process.run(&format!("allocate {eaten}"));
     let after_start = Instant::now();
     // It is known by now, whichever way it was found.
     agent.wait_for_collections(2);
@@ -205,7 +205,7 @@ fn arrive(protocol: &str, ends: &[End]) {
     }
     // Those that are on their way when it ends arrive too, and none comes twice.
     let last = end(&name, &ends[0], &agent);
-    // The kernel may tell of it a moment later than its parent.
+    // The agent may learn of it a moment later than the parent.
     let level = if ends[0].severity == SEVERITY_INFO { "INFO" } else { "WARN" };
     agent.wait_for(&format!("{level} {} (pid {}) ", name.text(), last.pid), 1);
     agent.signal(Signal::TERM);
@@ -233,9 +233,12 @@ fn check(record: &Record, end: &End, truth: &Truth, name: &Name) {
     assert_eq!(attribute("m8refsvr.group"), Some(name.text()), "{record:#?}");
     assert_eq!(attribute("m8refsvr.exit.reason"), Some(end.reason), "{record:#?}");
     let (code, signal) = (end.status.0.map(|code| code.to_string()), end.status.1.map(|it| it.to_string()));
-    // That of a normal exit need not be told.
-    let told = attribute("process.exit.code");
-    assert!(told == code.as_deref() || (told.is_none() && end.reason == "normal"), "{record:#?}");
+    // A normal exit need not have it.
+    let code_in_record = attribute("process.exit.code");
+    assert!(
+        code_in_record == code.as_deref() || (code_in_record.is_none() && end.reason == "normal"),
+        "{record:#?}"
+    );
     assert_eq!(attribute("m8refsvr.exit.signal"), signal.as_deref(), "{record:#?}");
     let core_dumped = attribute("m8refsvr.exit.core_dumped");
     assert_eq!(core_dumped == Some("true"), end.core_dumped, "{record:#?}");
@@ -304,23 +307,25 @@ fn refused(protocol: &str) {
     assert_eq!(agent.wait().0, Some(0), "{}", agent.log());
     let exports = receiver.exports();
     let last = |end: &str| -> f64 {
-        let of_metric = exports.last().unwrap().points.iter().filter(|point| point.name.ends_with(end));
-        of_metric.map(|point| point.value).sum()
+        let points = &exports.last().unwrap().points;
+        let values: Vec<f64> =
+            points.iter().filter(|point| point.name.ends_with(end)).map(|point| point.value).collect();
+        assert!(!values.is_empty(), "{end} did not arrive");
+        values.iter().sum()
     };
     assert_eq!(last("m8refsvr.process.exits"), EXITS as f64);
     assert_eq!(last("agent.export.failed"), 0.0);
-    // Each collection was exported, but for those that a newer one took the place of. Whether the last one did is in no
-    // export.
-    let (dropped, collections) = (last("agent.export.superseded"), agent.looks() as f64);
+    // Each collection was exported, or dropped for a newer one. Whether that happened to the last one is in no export.
+    let (dropped, collections) = (last("agent.export.dropped"), agent.collections() as f64);
     let arrived = exports.len() as f64;
     assert!(arrived + dropped + 1.0 >= collections, "{arrived} and {dropped} of {collections}");
-    // Said once, by its status, and what is lost with it.
+    // Logged once, with its status and what is lost.
     let log = agent.log();
     let status = if protocol == "grpc" { "unimplemented" } else { "404" };
     let warnings = log.lines().filter_map(|line| line.split_once(" WARN ")).map(|(_, words)| words);
     let of_status = |words: &&str| words.to_lowercase().contains(status) && !words.contains(name.text());
-    let said: Vec<_> = warnings.filter(of_status).collect();
-    assert_eq!(said.len(), 1, "{said:?}: {log}");
+    let printed: Vec<_> = warnings.filter(of_status).collect();
+    assert_eq!(printed.len(), 1, "{printed:?}: {log}");
     assert!(!log.contains("WARN export to"), "{log}");
 }
 
@@ -351,7 +356,7 @@ fn hanging() {
         let (code, took) = agent.wait();
         assert_eq!(code, Some(0), "{}", agent.log());
         assert!(took < Duration::from_secs(5), "{took:?}");
-        assert_eq!(agent.said("INFO stopped"), 1, "{}", agent.log());
+        assert_eq!(agent.lines_with("INFO stopped"), 1, "{}", agent.log());
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[IN_TURN, FIRST_AND_LAST];
 
-/// An exporter, and what looks hand over to it.
+/// An exporter, and what collections hand over to it.
 struct Delivery {
     runtime: Runtime,
     task: JoinHandle<()>,
@@ -73,7 +73,7 @@ impl Delivery {
         Self { runtime, task, newest, collector, reporter, instruments, counts }
     }
 
-    /// One more look; the last one, where it must be delivered by then.
+    /// One more collection; the last one, where it must be delivered by then.
     fn collect(&mut self, last_by: Option<Instant>) {
         let sample = self.collector.collect().unwrap();
         let agent = self_stats::report(&self.collector, Collections::default(), self.counts.now());

@@ -25,7 +25,7 @@ pub(crate) const CASES: &[Case] =
 const NOWHERE: [&str; 6] = ["--ebpf", "off", "--agent-host", "127.0.0.1", "--agent-port", "1"];
 
 const NO_PROCESSES: Case =
-    Case::new("that no process matches is said once, and once when there is one again", &[], no_processes);
+    Case::new("that no process matches is logged once, and once when one matches again", &[], no_processes);
 
 fn no_processes() {
     let name = Name::new("comes");
@@ -40,7 +40,7 @@ fn no_processes() {
     drop(watched);
     agent.wait_for(&nobody, 2);
     agent.wait_for_collections(3);
-    assert_eq!((agent.said(&nobody), agent.said(&one)), (2, 1), "{}", agent.log());
+    assert_eq!((agent.lines_with(&nobody), agent.lines_with(&one)), (2, 1), "{}", agent.log());
 }
 
 const REOPENED: Case = Case::new("SIGHUP opens the log file again", &[], reopened);
@@ -58,20 +58,20 @@ fn reopened() {
     assert_eq!(fs::metadata(&moved).unwrap().len(), length, "nothing is written to the old file");
 }
 
-/// Runs the agent until it has said something, ends it, and returns all that it said on standard error.
-fn said_until(mut process: Child, text: &str) -> String {
+/// Runs the agent until its log has a text, ends it, and returns the log.
+fn log_until(mut process: Child, text: &str) -> String {
     let mut stderr = process.stderr.take().unwrap();
-    let mut said = String::new();
+    let mut printed = String::new();
     let mut piece = [0; 4096];
-    while !said.contains(text) {
+    while !printed.contains(text) {
         let length = stderr.read(&mut piece).unwrap();
-        assert!(length > 0, "{text} was not said: {said}");
-        said.push_str(&String::from_utf8_lossy(&piece[..length]));
+        assert!(length > 0, "{text} is not in the log: {printed}");
+        printed.push_str(&String::from_utf8_lossy(&piece[..length]));
     }
     kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
-    stderr.read_to_string(&mut said).unwrap();
+    stderr.read_to_string(&mut printed).unwrap();
     process.wait().unwrap();
-    said
+    printed
 }
 
 const PRIORITIES: Case = Case::new("under systemd each line begins with its priority", &[], priorities);
@@ -86,18 +86,18 @@ fn priorities() {
     let mut process = command.stderr(writer).spawn().unwrap();
     drop(command);
     process.stderr = Some(owned.into());
-    let said = said_until(process, "connection refused");
-    assert!(said.lines().all(|line| line.starts_with("<6>") || line.starts_with("<4>")), "{said}");
-    assert!(said.contains("\n<4>No processes found matching 'no-such-process'\n"), "{said}");
-    assert!(said.starts_with("<6>m8refsvr-agent "), "{said}");
+    let printed = log_until(process, "connection refused");
+    assert!(printed.lines().all(|line| line.starts_with("<6>") || line.starts_with("<4>")), "{printed}");
+    assert!(printed.contains("\n<4>No processes found matching 'no-such-process'\n"), "{printed}");
+    assert!(printed.starts_with("<6>m8refsvr-agent "), "{printed}");
 }
 
 const JSON: Case = Case::new("a log of JSON is a JSON object a line", &[], json);
 
 fn json() {
     let mut command = command(&[&NOWHERE[..], &["--interval", "0.2", "--log-format", "json"]].concat());
-    let said = said_until(command.stderr(Stdio::piped()).spawn().unwrap(), "connection refused");
-    for line in said.lines() {
+    let printed = log_until(command.stderr(Stdio::piped()).spawn().unwrap(), "connection refused");
+    for line in printed.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(line["message"].is_string() && line["timestamp"].is_string(), "{line}");
         assert!(["INFO", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
@@ -105,7 +105,7 @@ fn json() {
 }
 
 const IN_FORCE: Case = Case::new(
-    "what is in force is said at start, without secrets, and the header arrives",
+    "the settings in force are logged at start, without secrets, and the header arrives",
     &[Nginx],
     in_force,
 );
@@ -123,11 +123,11 @@ fn in_force() {
     let answers = proxy.wait_for_answers(2);
     assert!(answers.iter().all(|answer| answer.starts_with("204 ")), "{answers:?}");
     assert!(answers[0].ends_with("/otlp/v1/metrics"), "{answers:?}");
-    let said = format!(
+    let printed = format!(
         "exporting to {endpoint}/v1/metrics by http/protobuf, compression gzip, timeout 2.5 s, headers \
          api-key=***, names otel, series for each of 200 processes at most"
     );
-    assert_eq!(agent.said(&said), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with(&printed), 1, "{}", agent.log());
     assert!(!agent.log().contains("cret"), "{}", agent.log());
 }
 
@@ -144,17 +144,17 @@ fn compressed() {
                 command(&["--once", "--sample", "0.01", "--ebpf", "off", "--protocol", protocol]);
             command.args(["--agent-host", "127.0.0.1", "--agent-port", &port]);
             command.env("OTEL_EXPORTER_OTLP_COMPRESSION", compression);
-            crate::agent::told(&command.output().unwrap()).1
+            crate::agent::code_and_errors(&command.output().unwrap()).1
         };
         for (compression, expected) in [("", "status 403"), ("gzip", "status 403"), ("none", "status 404")] {
-            let said = status(compression);
-            assert!(said.contains(expected), "{protocol}, {compression:?}: {said}");
+            let printed = status(compression);
+            assert!(printed.contains(expected), "{protocol}, {compression:?}: {printed}");
         }
     }
 }
 
 const PARTIAL_SUCCESS: Case =
-    Case::new("points that a receiver does not accept are said and counted", &[Mock, Nginx], partial_success);
+    Case::new("data points that a receiver rejects are logged and counted", &[Mock, Nginx], partial_success);
 
 fn partial_success() {
     // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 7, error_message: "too old" } }
@@ -164,15 +164,15 @@ fn partial_success() {
     let (port, quick) = (proxy.http_port().to_string(), ["--ebpf", "off", "--protocol", "http/protobuf"]);
     let place = ["--agent-host", "127.0.0.1", "--agent-port", &port];
     let agent = Agent::start(&[&quick[..], &place[..], &["--interval", "0.1"]].concat());
-    let said = "WARN the receiver did not accept 7 points of an export: too old";
-    agent.wait_for(said, 1);
+    let printed = "WARN the receiver did not accept 7 points of an export: too old";
+    agent.wait_for(printed, 1);
     agent.wait_for_collections(5);
-    assert_eq!(agent.said(said), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with(printed), 1, "{}", agent.log());
     let (code, once) = crate::agent::run(&[&["--once", "--sample", "0.01"], &quick[..], &place[..]].concat());
     // No process has the default name here, but that nothing was accepted weighs more.
     assert_eq!(code, Some(3), "{once}");
     assert!(once.contains("did not accept 7 points: too old"), "{once}");
-    // A receiver that takes them all is told how many others did not.
+    // A receiver that takes them all gets how many others did not.
     let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
     drop(proxy);
     let receiver = Receiver::start_at(Kind::Mock, grpc, http);
@@ -184,7 +184,7 @@ fn partial_success() {
 }
 
 const UNREACHABLE: Case = Case::new(
-    "a receiver that can't be reached is said once, and once when it is back",
+    "a receiver that can't be reached is logged once, and once when it is back",
     &[Mock],
     unreachable,
 );
@@ -207,5 +207,5 @@ fn unreachable() {
     agent.wait_for("failed: ", 10);
     let _receiver = Receiver::start_at(Kind::Mock, grpc, http);
     agent.wait_for("exports arrive again, after ", 1);
-    assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with("WARN export to"), 1, "{}", agent.log());
 }

@@ -1,5 +1,5 @@
-//! Receivers that go away, say no, hang or cut the connection: looks go on, memory does not grow, and what arrives
-//! afterwards is right.
+//! Receivers that go away, say no, hang or cut the connection: collections go on, memory does not grow, and what
+//! arrives afterwards is right.
 
 use std::{
     fs,
@@ -51,7 +51,7 @@ impl Setting {
 
     /// Has the process write, so that there is a total to be right.
     fn write(&mut self) {
-        self.process.tell(&format!("write {BYTES}"));
+        self.process.run(&format!("write {BYTES}"));
     }
 
     /// What the right total is: what the process asked for, and what the file system needed for itself.
@@ -69,13 +69,13 @@ impl Setting {
         assert_eq!(written, self.written(), "bytes written in the first export");
         let failed = value(first, "m8refsvr.agent.export.failed", "", "");
         assert!(failed >= failed_at_least, "{failed} failed exports");
-        let superseded = value(first, "m8refsvr.agent.export.dropped", "", "");
-        assert!(superseded > 0.0, "{superseded} superseded exports");
+        let dropped = value(first, "m8refsvr.agent.export.dropped", "", "");
+        assert!(dropped > 0.0, "{dropped} dropped exports");
         let times: Vec<u64> = exports.iter().map(|export| export.points[0].time_ns).collect();
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "old collections were repeated: {times:?}");
         self.agent.wait_for("exports arrive again", 1);
-        // It was said once, and not at each of the intervals.
-        assert_eq!(self.agent.said("WARN export to"), 1, "{}", self.agent.log());
+        // It was logged once, and not at each of the intervals.
+        assert_eq!(self.agent.lines_with("WARN export to"), 1, "{}", self.agent.log());
     }
 }
 
@@ -105,11 +105,11 @@ fn goes_away() {
         });
         assert!(value(&exports[0], "process.disk.io", "disk.io.direction", "write") <= setting.written());
         drop(receiver);
-        let looks = setting.agent.looks();
+        let collections = setting.agent.collections();
         setting.agent.wait_for("failed: ", 10);
         setting.write();
         setting.agent.wait_for_collections(2);
-        assert!(setting.agent.looks() >= looks + 10);
+        assert!(setting.agent.collections() >= collections + 10);
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
         setting.check_first(&receiver, 10.0);
     }
@@ -129,7 +129,7 @@ fn unavailable() {
         setting.agent.wait_for("failed: ", 10);
         setting.write();
         setting.agent.wait_for_collections(2);
-        assert!(setting.agent.said("503") >= 10, "{}", setting.agent.log());
+        assert!(setting.agent.lines_with("503") >= 10, "{}", setting.agent.log());
         drop(proxy);
         // That it is refused until the receiver is there would be one more thing to say.
         let receiver = Receiver::start_at(Kind::Mock, grpc, http);
@@ -153,7 +153,7 @@ fn silent() {
         let mut setting = Setting::new(protocol, port, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")]);
         setting.agent.wait_for_collections(20);
         assert_eq!(hanging.connections(), 1, "one export is on its way, and waits");
-        assert_eq!(setting.agent.said("failed: "), 0);
+        assert_eq!(setting.agent.lines_with("failed: "), 0);
         setting.write();
         setting.agent.wait_for_collections(2);
         drop(hanging);
@@ -176,11 +176,11 @@ fn check_collections(agent: &Agent, export: &Export) {
     let at = export.points[0].time_ns as f64 / 1e6;
     // When each collection began, in milliseconds. The first is at the start, whenever that is.
     let log = agent.log();
-    let looks = log.lines().filter_map(|line| Some((line, line.split_once("processes in ")?.1)));
-    let began = looks.map(|(line, took)| {
-        let said = humantime::parse_rfc3339(line.split(' ').next().unwrap()).unwrap();
-        let said = said.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
-        said - took.trim_end_matches(" ms").parse::<f64>().unwrap()
+    let collections = log.lines().filter_map(|line| Some((line, line.split_once("processes in ")?.1)));
+    let began = collections.map(|(line, took)| {
+        let printed = humantime::parse_rfc3339(line.split(' ').next().unwrap()).unwrap();
+        let printed = printed.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+        printed - took.trim_end_matches(" ms").parse::<f64>().unwrap()
     });
     let due: Vec<f64> =
         began.skip(1).take_while(|&began| began < at).map(|began| (began / interval).floor()).collect();
@@ -260,7 +260,7 @@ fn idle() {
         agent.wait_for("processes in ", 100);
     }
     for agent in &agents {
-        assert_eq!(agent.said("failed: "), 0, "{}", agent.log());
+        assert_eq!(agent.lines_with("failed: "), 0, "{}", agent.log());
     }
 }
 
@@ -337,7 +337,7 @@ fn memory() {
         assert!(grown <= (1 << 20) + request, "{what}, {protocol}: {before} bytes before, {after} after");
         if *what == "hanging" {
             // However long each attempt took, it is one thing to say.
-            assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+            assert_eq!(agent.lines_with("WARN export to"), 1, "{}", agent.log());
         }
     }
 }

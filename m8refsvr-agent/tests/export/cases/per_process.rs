@@ -15,7 +15,7 @@ use regex::Regex;
 use crate::{
     Case,
     Need::{MemoryGroup, Mock, Nginx, Rotel},
-    agent::{command, told},
+    agent::{code_and_errors, command},
     load::Name,
     nginx,
     receiver::{Export, Kind, Receiver},
@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = &[
 /// A user with a name on every machine, and one without.
 const NOBODY: u32 = 65534;
 const NAMELESS: u32 = 54321;
-/// The kernel tells starts of processes in ticks of 10 ms, and the start of the machine in seconds.
+/// The kernel shows starts of processes in ticks of 10 ms, and the start of the machine in seconds.
 const CLOCKS: Duration = Duration::from_millis(1100);
 const PID: &str = "process.pid";
 const CREATION: &str = "process.creation.time";
@@ -45,7 +45,7 @@ fn exported(receiver: &Receiver, protocol: &str, name: &Name, more: &[&str]) -> 
     let mut command = command(&["--once", "--sample", "0.01", "--protocol", protocol, "--per-process"]);
     command.args(["--process", name.text(), "--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
     command.args(more).env("OTEL_SERVICE_NAME", "svc");
-    assert_eq!(told(&command.output().unwrap()), (Some(0), String::new()));
+    assert_eq!(code_and_errors(&command.output().unwrap()), (Some(0), String::new()));
     receiver.exports().split_off(before)
 }
 
@@ -129,7 +129,7 @@ fn resources(kind: Kind, protocol: &str) {
     let name = Name::new("resource");
     let mut processes: Vec<LoadProcess> = (0..5).map(|_| name.start()).collect();
     for (process, user) in processes.iter_mut().zip([NOBODY, NAMELESS]) {
-        process.tell(&format!("setuid {user}"));
+        process.run(&format!("setuid {user}"));
     }
     let (exports, of_agent) = by_pid(exported(&receiver, protocol, &name, &[]));
     let pids: BTreeSet<u32> = processes.iter().map(LoadProcess::pid).collect();
@@ -152,7 +152,7 @@ fn resources(kind: Kind, protocol: &str) {
             assert!(!point.attributes.keys().any(|attribute| is_own(attribute)), "{point:?}");
         }
     }
-    // What is of the group stays there, and what is of processes is told once.
+    // What is of the group stays there, and what is of processes is exported once.
     assert!(!of_agent.resource.keys().any(|attribute| is_of_process(attribute)), "{of_agent:?}");
     let of_group: BTreeMap<&str, f64> =
         of_agent.points.iter().map(|point| (point.name.as_str(), point.value)).collect();
@@ -175,7 +175,7 @@ fn is_own(attribute: &str) -> bool {
             .any(|start| attribute.starts_with(start))
 }
 
-/// Control groups as a runtime makes them, in every hierarchy that tells of containers; gone when dropped.
+/// Control groups as a runtime makes them, in every hierarchy that names containers; gone when dropped.
 struct Container {
     groups: Vec<PathBuf>,
     id: String,
@@ -217,7 +217,7 @@ fn in_container() {
     // Dropped, and so ended, before the groups are removed.
     let (mut inside, outside) = (name.start(), name.start());
     for group in &container.groups {
-        inside.tell(&format!("join-cgroup {}", group.display()));
+        inside.run(&format!("join-cgroup {}", group.display()));
     }
     for protocol in ["grpc", "http/protobuf"] {
         let (exports, _) = by_pid(exported(&receiver, protocol, &name, &[]));
@@ -240,7 +240,7 @@ fn only_when_asked() {
     let name = Name::new("asked");
     let mut process = name.start();
     // Once it answers, the kernel has set its arguments.
-    process.tell("burn-cpu 1");
+    process.run("burn-cpu 1");
     let pid = process.pid();
     let line = Process::new(pid.cast_signed()).unwrap().cmdline().unwrap().join(" ");
     // Only what is no secret of a process is sent by itself.
@@ -258,8 +258,8 @@ fn only_when_asked() {
             assert_eq!(text.contains(secret), command_line, "{more:?}: {text}");
             let (mut exports, _) = by_pid(exports);
             let mut export = exports.remove(&pid).unwrap();
-            let told = export.resource.remove("process.command_line");
-            assert_eq!(told.as_ref(), command_line.then_some(&line), "{more:?}");
+            let sent = export.resource.remove("process.command_line");
+            assert_eq!(sent.as_ref(), command_line.then_some(&line), "{more:?}");
             check(&export, pid);
             let executable = &export.resource["process.executable.name"];
             for point in &export.points {
@@ -275,8 +275,8 @@ fn only_when_asked() {
     }
 }
 
-/// Metrics of processes, the value of their attribute, and the total in the earlier plugin's names, which is of the same
-/// report.
+/// Metrics of processes, the value of their attribute, and the total in the earlier plugin's names, which is of the
+/// same report.
 const TOTALS: [(&str, &str, &str); 10] = [
     ("process.memory.usage", "", "memory_rss_total"),
     ("process.memory.virtual", "", "memory_vms_total"),
@@ -329,7 +329,7 @@ fn two_thousand(kind: Kind, protocol: &str) {
     command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
     // Limits are of what is sent.
     command.env("OTEL_EXPORTER_OTLP_COMPRESSION", "none").env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");
-    assert_eq!(told(&command.output().unwrap()), (Some(0), String::new()));
+    assert_eq!(code_and_errors(&command.output().unwrap()), (Some(0), String::new()));
     let (exports, of_agent) = by_pid(receiver.exports());
     assert_eq!(exports.keys().copied().collect::<BTreeSet<_>>(), pids);
     for (metric, each) in

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use crate::{
     Case,
     Need::{Mock, Nginx},
-    agent::{Agent, command, told},
+    agent::{Agent, code_and_errors, command},
     cases::check::{assert_found, check_with},
     certificates::{Certificates, FAR},
     connect_proxy::{Asked, Behaviour, ConnectProxy},
@@ -31,7 +31,7 @@ fn once(protocol: &str, endpoint: &str, more: &[&str], variables: &[(&str, &str)
     let _process = name.start();
     let mut command = command(&["--once", "--sample", "0.01", "--ebpf", "off", "--process", name.text()]);
     command.args(["--protocol", protocol, "--endpoint", endpoint]).args(more);
-    told(&command.envs(variables.iter().copied()).output().unwrap())
+    code_and_errors(&command.envs(variables.iter().copied()).output().unwrap())
 }
 
 /// What a proxy is asked for an export to this place.
@@ -79,8 +79,8 @@ fn ways() {
         for (scheme, variable) in [("http", "HTTPS_PROXY"), ("https", "HTTP_PROXY")] {
             let proxy = ConnectProxy::start(Behaviour::Forward);
             let endpoint = format!("{scheme}://{FAR}:{plain}");
-            let (code, said) = once(protocol, &endpoint, &[], &[(variable, proxy.url().as_str())]);
-            assert_eq!(code, Some(3), "{said}");
+            let (code, printed) = once(protocol, &endpoint, &[], &[(variable, proxy.url().as_str())]);
+            assert_eq!(code, Some(3), "{printed}");
             assert_eq!(proxy.asked(), [], "{variable} for {scheme}");
         }
     }
@@ -101,16 +101,19 @@ fn refused() {
         let address = url.strip_prefix("http://").unwrap();
         for status in [403, 407, 502] {
             proxy.set(Behaviour::Refuse(status));
-            let (code, said) = once(protocol, &endpoint, &[], &[("HTTP_PROXY", &url)]);
-            assert_eq!(code, Some(3), "{protocol}: {said}");
-            assert!(said.contains(address) && said.contains(&status.to_string()), "{protocol}: {said}");
-            assert!(said.contains("proxy"), "{protocol}: {said}");
+            let (code, printed) = once(protocol, &endpoint, &[], &[("HTTP_PROXY", &url)]);
+            assert_eq!(code, Some(3), "{protocol}: {printed}");
+            assert!(
+                printed.contains(address) && printed.contains(&status.to_string()),
+                "{protocol}: {printed}"
+            );
+            assert!(printed.contains("proxy"), "{protocol}: {printed}");
         }
         proxy.set(Behaviour::Refuse(407));
         let agent = ["--ebpf", "off", "--interval", "0.1", "--protocol", protocol, "--endpoint", &endpoint];
         let agent = Agent::start_with(&agent, &[("HTTP_PROXY", &url)]);
         agent.wait_for("failed: ", 2);
-        assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+        assert_eq!(agent.lines_with("WARN export to"), 1, "{}", agent.log());
         let log = agent.log();
         let warning = log.lines().find(|line| line.contains("WARN export to")).unwrap();
         assert!(warning.contains(address) && warning.contains("407"), "{warning}");
@@ -118,7 +121,7 @@ fn refused() {
         proxy.set(Behaviour::Forward);
         agent.wait_for("exports arrive again, after ", 1);
         receiver.wait_for("an export", |exports| !exports.is_empty());
-        assert_eq!(agent.said("WARN export to"), 1, "{}", agent.log());
+        assert_eq!(agent.lines_with("WARN export to"), 1, "{}", agent.log());
     }
 }
 
@@ -131,10 +134,10 @@ fn hanging() {
         let endpoint = format!("http://{FAR}:{}", port(&receiver, protocol));
         let url = proxy.url();
         let variables = [("HTTP_PROXY", url.as_str()), ("OTEL_EXPORTER_OTLP_TIMEOUT", "500")];
-        let (code, said) = once(protocol, &endpoint, &[], &variables);
-        assert_eq!(code, Some(3), "{protocol}: {said}");
-        assert!(said.contains(url.strip_prefix("http://").unwrap()), "{protocol}: {said}");
-        // An agent that runs collects all the same, and ends when it is told to.
+        let (code, printed) = once(protocol, &endpoint, &[], &variables);
+        assert_eq!(code, Some(3), "{protocol}: {printed}");
+        assert!(printed.contains(url.strip_prefix("http://").unwrap()), "{protocol}: {printed}");
+        // An agent that runs collects all the same, and ends at a signal.
         let agent = ["--ebpf", "off", "--interval", "0.1", "--protocol", protocol, "--endpoint", &endpoint];
         let mut agent = Agent::start_with(&agent, &variables);
         agent.wait_for_collections(10);
@@ -155,16 +158,16 @@ fn credentials() {
         let (url, port) = (proxy.url(), proxy.port());
         let known = format!("http://user:se%20cret@127.0.0.1:{port}");
         let wrong = format!("http://user:other%20cret@127.0.0.1:{port}");
-        let is_secret = |said: &str| {
+        let is_secret = |printed: &str| {
             // The base64 of the other one begins with the same user.
-            said.contains("cret") || said.contains("dXNlcj")
+            printed.contains("cret") || printed.contains("dXNlcj")
         };
         for (variable, code) in [(&url, 3), (&wrong, 3), (&known, 0)] {
             let before = receiver.exports().len();
-            let (outcome, said) = once(protocol, &endpoint, &[], &[("HTTP_PROXY", variable)]);
-            assert_eq!(outcome, Some(code), "{protocol}, {variable}: {said}");
+            let (outcome, printed) = once(protocol, &endpoint, &[], &[("HTTP_PROXY", variable)]);
+            assert_eq!(outcome, Some(code), "{protocol}, {variable}: {printed}");
             assert_eq!(receiver.exports().len(), before + usize::from(code == 0), "{protocol}, {variable}");
-            assert!(!is_secret(&said), "{said}");
+            assert!(!is_secret(&printed), "{printed}");
         }
         let last = proxy.asked().pop().unwrap();
         assert_eq!(last.authorization.as_deref(), Some(CREDENTIALS));
@@ -176,13 +179,13 @@ fn credentials() {
             agent.wait_for_collections(5);
             assert!(!is_secret(&agent.log()), "{}", agent.log());
             // Which proxy it is can be read all the same.
-            assert!(agent.said(&format!("127.0.0.1:{port}")) > 0, "{}", agent.log());
+            assert!(agent.lines_with(&format!("127.0.0.1:{port}")) > 0, "{}", agent.log());
             let mut check = command(&["check", "--ebpf", "off", "--protocol", protocol]);
             check.args(["--endpoint", &endpoint]).env("HTTP_PROXY", variable);
             let output = check.output().unwrap();
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
-            assert!(!is_secret(&said), "{said}");
+            let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(printed.contains(&format!("127.0.0.1:{port}")), "{printed}");
+            assert!(!is_secret(&printed), "{printed}");
         }
     }
 }
@@ -212,8 +215,8 @@ fn round() {
             let case = format!("{protocol}, {endpoint}, {variable}={without}");
             let before = receiver.exports().len();
             let variables = [("HTTP_PROXY", url.as_str()), (variable, without)];
-            let (outcome, said) = once(protocol, endpoint, &[], &variables);
-            assert_eq!(outcome, Some(code), "{case}: {said}");
+            let (outcome, printed) = once(protocol, endpoint, &[], &variables);
+            assert_eq!(outcome, Some(code), "{case}: {printed}");
             assert_eq!(receiver.exports().len(), before + usize::from(code == 0), "{case}");
             seen += usize::from(is_asked);
             assert_eq!(proxy.asked().len(), seen, "{case}: {:?}", proxy.asked());
@@ -234,9 +237,9 @@ fn localhost() {
             let before = receiver.exports().len();
             let endpoint = format!("http://{host}:{}", port(&receiver, protocol));
             let variables = [("HTTP_PROXY", url.as_str()), ("ALL_PROXY", &url)];
-            let (code, said) = once(protocol, &endpoint, &[], &variables);
+            let (code, printed) = once(protocol, &endpoint, &[], &variables);
             // Nobody listens at the others.
-            assert_eq!(code, Some(if arrives { 0 } else { 3 }), "{protocol}, {host}: {said}");
+            assert_eq!(code, Some(if arrives { 0 } else { 3 }), "{protocol}, {host}: {printed}");
             assert_eq!(receiver.exports().len(), before + usize::from(arrives), "{protocol}, {host}");
             assert_eq!(proxy.asked(), [], "{protocol}, {host}");
         }

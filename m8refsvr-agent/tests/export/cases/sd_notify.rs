@@ -1,4 +1,4 @@
-//! What the service manager is told.
+//! What the service manager is notified of.
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
@@ -6,15 +6,15 @@ use rustix::process::Signal;
 
 use crate::{Case, agent::Agent, load::Name, server::PATIENCE};
 
-pub(crate) const CASES: &[Case] = &[TOLD];
+pub(crate) const CASES: &[Case] = &[NOTIFIED];
 
-const TOLD: Case = Case::new(
+const NOTIFIED: Case = Case::new(
     "the service manager is notified when the agent is ready, that it lives, and when it ends",
     &[],
-    told,
+    notified,
 );
 
-fn told() {
+fn notified() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -42,5 +42,5 @@ fn told() {
     assert_eq!(last, "STOPPING=1\n");
     agent.wait();
     socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    assert!(socket.recv(&mut [0; 64]).is_err(), "told after it had said that it ends");
+    assert!(socket.recv(&mut [0; 64]).is_err(), "notified after STOPPING=1");
 }

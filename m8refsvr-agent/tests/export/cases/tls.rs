@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] =
 const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 const ONCE: [&str; 6] = ["--once", "--ebpf", "off", "--sample", "0.01", "--tls"];
 
-/// One export to localhost: exit code, and what was said.
+/// One export to localhost: exit code, and standard error.
 fn export(protocol: &str, port: u16, more: &[&str]) -> (Option<i32>, String) {
     let port = port.to_string();
     // Of this test program, so that something matches.
@@ -61,24 +61,24 @@ fn mutual() {
         assert_eq!(with(&client), (Some(0), String::new()), "{protocol}");
         assert_eq!(receiver.exports().len(), before + 1);
 
-        let (code, said) = export(protocol, port(&proxy, protocol), &["--ca-cert", text(&authority)]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("status 400"), "{protocol} without: {said}");
-        assert!(said.contains("--client-cert"), "{protocol} without: {said}");
+        let (code, printed) = export(protocol, port(&proxy, protocol), &["--ca-cert", text(&authority)]);
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(printed.contains("status 400"), "{protocol} without: {printed}");
+        assert!(printed.contains("--client-cert"), "{protocol} without: {printed}");
         // Over gRPC tonic reads no page.
-        let is_said = |text: &str| protocol == "grpc" || said.contains(text);
-        assert!(is_said("No required SSL certificate was sent"), "{protocol} without: {said}");
+        let is_printed = |text: &str| protocol == "grpc" || printed.contains(text);
+        assert!(is_printed("No required SSL certificate was sent"), "{protocol} without: {printed}");
 
-        let (code, said) = with(&other);
-        assert_eq!(code, Some(3), "{said}");
+        let (code, printed) = with(&other);
+        assert_eq!(code, Some(3), "{printed}");
         let words = if protocol == "grpc" { "status 400" } else { "400 The SSL certificate error" };
-        assert!(said.contains(words), "{protocol} with another authority's: {said}");
+        assert!(printed.contains(words), "{protocol} with another authority's: {printed}");
 
         let expired = certificates.expired_client();
-        let (code, said) = with(&expired);
-        assert_eq!(code, Some(3), "{said}");
+        let (code, printed) = with(&expired);
+        assert_eq!(code, Some(3), "{printed}");
         let named = format!("the client certificate in {} expired at", text(&expired.certificate));
-        assert!(said.contains(&named), "{protocol} expired: {said}");
+        assert!(printed.contains(&named), "{protocol} expired: {printed}");
         assert_eq!(receiver.exports().len(), before + 1);
     }
 }
@@ -97,9 +97,9 @@ fn untrusted() {
     let coming = nginx::Nginx::tls(&receiver, &certificates.coming_server(), None);
     for protocol in PROTOCOLS {
         let refused = |proxy: &nginx::Nginx, more: &[&str], reason: &str| {
-            let (code, said) = export(protocol, port(proxy, protocol), more);
-            assert_eq!(code, Some(3), "{protocol}: {said}");
-            assert!(said.contains(reason), "{protocol}: {said}");
+            let (code, printed) = export(protocol, port(proxy, protocol), more);
+            assert_eq!(code, Some(3), "{protocol}: {printed}");
+            assert!(printed.contains(reason), "{protocol}: {printed}");
         };
         let (authority, other) = (certificates.authority(), certificates.other_authority());
         refused(
@@ -182,9 +182,9 @@ fn unusable_files() {
     ];
     for (arguments, named, reason) in cases {
         for protocol in PROTOCOLS {
-            let (code, said) = export(protocol, 1, &arguments);
-            assert_eq!(code, Some(2), "{arguments:?}: {said}");
-            assert!(said.contains(reason) && said.contains(text(named)), "{arguments:?}: {said}");
+            let (code, printed) = export(protocol, 1, &arguments);
+            assert_eq!(code, Some(2), "{arguments:?}: {printed}");
+            assert!(printed.contains(reason) && printed.contains(text(named)), "{arguments:?}: {printed}");
         }
     }
 }
@@ -212,9 +212,9 @@ fn by_openssl() {
         }
         let refused = |given: &Identity, host: &str, reason: &str| {
             let arguments = ["--ca-cert", text(&given.certificate), "--agent-host", host];
-            let (code, said) = export(protocol, port(&without, protocol), &arguments);
-            assert_eq!(code, Some(3), "{protocol}: {said}");
-            assert!(said.contains(reason), "{protocol}: {said}");
+            let (code, printed) = export(protocol, port(&without, protocol), &arguments);
+            assert_eq!(code, Some(3), "{protocol}: {printed}");
+            assert!(printed.contains(reason), "{protocol}: {printed}");
         };
         refused(
             &named,
@@ -281,17 +281,22 @@ fn expired_at_start() {
         agent.wait_for("WARN export to", 1);
         agent.wait_for_collections(10);
         let of_client = format!("the client certificate in {} expired at 2021", text(&files.path("cert")));
-        assert_eq!(agent.said("WARN") - agent.said("WARN --ebpf off: "), 1, "{}", agent.log());
-        assert_eq!(agent.said(&format!("WARN export to https://localhost:{port}/")), 1, "{}", agent.log());
-        assert!(agent.said(&of_client) >= 2, "{}", agent.log());
+        assert_eq!(agent.lines_with("WARN") - agent.lines_with("WARN --ebpf off: "), 1, "{}", agent.log());
+        assert_eq!(
+            agent.lines_with(&format!("WARN export to https://localhost:{port}/")),
+            1,
+            "{}",
+            agent.log()
+        );
+        assert!(agent.lines_with(&of_client) >= 2, "{}", agent.log());
 
-        // One after the other: each state in between is told, and none ends the agent.
+        // One after the other: each state in between is logged, and none ends the agent.
         files.renew("cert", &certificates.client().certificate);
         agent.wait_for("does not belong to the certificate in", 1);
         files.renew("ca", &certificates.expired_authority());
         files.renew("key", &certificates.client().key);
         agent.wait_for("the certificate of an authority in", 1);
-        assert!(agent.is_running() && agent.said("stay in use") == 0, "{}", agent.log());
+        assert!(agent.is_running() && agent.lines_with("stay in use") == 0, "{}", agent.log());
         let before = receiver.exports().len();
         files.renew_all(&authority, &certificates.client());
         agent.wait_for("the certificates are valid now, and in use", 1);
@@ -317,7 +322,7 @@ fn coming() {
     agent.wait_for("is not valid before", 1);
     assert_eq!(receiver.exports().len(), 0);
     agent.wait_for("exports arrive again", 1);
-    assert_eq!(agent.said("WARN") - agent.said("WARN --ebpf off: "), 1, "{}", agent.log());
+    assert_eq!(agent.lines_with("WARN") - agent.lines_with("WARN --ebpf off: "), 1, "{}", agent.log());
 }
 
 const RENEWAL: Case =
@@ -363,10 +368,10 @@ fn picky() {
     for protocol in PROTOCOLS {
         let refused = |more: &[&str], reason: &str| {
             let authority = ["--ca-cert", text(&authority)];
-            let (code, said) = export(protocol, receiver.port(), &[&authority[..], more].concat());
-            assert_eq!(code, Some(3), "{protocol}: {said}");
+            let (code, printed) = export(protocol, receiver.port(), &[&authority[..], more].concat());
+            assert_eq!(code, Some(3), "{protocol}: {printed}");
             let expected = format!("TLS: the receiver does not accept our certificate ({reason})");
-            assert!(said.contains(&expected), "{protocol}: {said}");
+            assert!(printed.contains(&expected), "{protocol}: {printed}");
         };
         refused(&[], "CertificateRequired");
         let pair = ["--client-cert", text(&other.certificate), "--client-key", text(&other.key)];
@@ -381,8 +386,8 @@ fn no_tls_there() {
     let receiver = Receiver::start(Kind::Mock);
     let certificates = Certificates::new();
     for (protocol, port) in [("grpc", receiver.grpc_port()), ("http/protobuf", receiver.http_port())] {
-        let (code, said) = export(protocol, port, &["--ca-cert", text(&certificates.authority())]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("the receiver does not speak TLS there"), "{protocol}: {said}");
+        let (code, printed) = export(protocol, port, &["--ca-cert", text(&certificates.authority())]);
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(printed.contains("the receiver does not speak TLS there"), "{protocol}: {printed}");
     }
 }

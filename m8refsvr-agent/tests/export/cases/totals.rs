@@ -7,7 +7,7 @@ use m8refsvr_test_support::load::LoadProcess;
 use crate::{
     Case,
     Need::{Mock, Rotel},
-    agent::{Agent, command, told},
+    agent::{Agent, code_and_errors, command},
     load::Name,
     receiver::{Export, Kind, Point, PointKind, Receiver},
 };
@@ -34,7 +34,7 @@ fn two_thousand(kind: Kind, protocol: &str) {
     command.args(["--per-process", "--max-series-processes", "2000", "--process", name.text()]);
     command.args(["--agent-host", "127.0.0.1", "--agent-port", &port.to_string()]);
     let output = command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000").output().unwrap();
-    assert_eq!(told(&output), (Some(0), String::new()));
+    assert_eq!(code_and_errors(&output), (Some(0), String::new()));
     let exports = receiver.exports();
     assert_eq!(exports.len(), 1 + COUNT, "a resource for each, and the agent's own");
     let pids: BTreeSet<String> = processes.iter().map(|process| process.pid().to_string()).collect();
@@ -73,16 +73,16 @@ fn never_fall(more: &[&str]) {
     let mut living: Vec<LoadProcess> = Vec::new();
     agent.wait_for_collections(1);
     let mut worked = 0.0;
-    while agent.looks() < TICKS {
+    while agent.collections() < TICKS {
         let mut process = name.start();
-        process.tell("burn-cpu 50");
-        process.tell("write 65536");
+        process.run("burn-cpu 50");
+        process.run("write 65536");
         living.push(process);
         worked += 1.0;
         // It has been seen when it ends.
         agent.wait_for_collections(2);
         if living.len() > 4 {
-            drop(living.remove(agent.looks() % living.len()));
+            drop(living.remove(agent.collections() % living.len()));
         }
     }
     drop(living);
@@ -106,8 +106,8 @@ fn never_fall(more: &[&str]) {
         *sums.entry(name).or_default() += value;
     }
     let total = sums["cpu_user_time_total"] + sums["cpu_system_time_total"];
-    assert!((sums["process.cpu.time"] - total).abs() < 1e-6, "nothing is told twice: {sums:?}");
-    // User and system time are told in ticks of 10 ms.
+    assert!((sums["process.cpu.time"] - total).abs() < 1e-6, "nothing is exported twice: {sums:?}");
+    // User and system time are counted in ticks of 10 ms.
     assert!(sums["process.cpu.time"] >= 0.03 * worked, "{worked} worked: {sums:?}");
     assert!(sums["disk_write_bytes"] >= 65536.0 * worked, "{worked} worked: {sums:?}");
 }

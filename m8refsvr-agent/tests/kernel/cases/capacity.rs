@@ -92,7 +92,7 @@ fn id_comes_again() {
         })
         .unwrap();
     let before = of(&collector.collect().unwrap(), pid).clone();
-    // It can start in the clock tick of the first. Then only the events tell the two apart.
+    // It can start in the clock tick of the first. Then only the events distinguish the two.
     let process = Proc::new("/proc").process(pid).unwrap();
     assert_eq!(before.identity.start_ticks, Stat::read(&process, &mut Vec::new()).unwrap().start_ticks);
     second.run("switch 1 100");

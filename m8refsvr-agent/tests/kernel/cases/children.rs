@@ -104,8 +104,8 @@ fn children() {
         let mut before = written(&agent);
         for least in [1 << 20, 4096 + 65536] {
             step(&mut child);
-            // Where CPUs are busy, a child that its parent has waited for may not have been accounted for yet, and counts at a
-            // later collection.
+            // Where CPUs are busy, a child that its parent has waited for may not have been accounted for yet, and
+            // counts at a later collection.
             let end = Instant::now() + Duration::from_secs(10);
             while {
                 agent.collect();

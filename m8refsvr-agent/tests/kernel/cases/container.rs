@@ -49,8 +49,8 @@ fn as_the_daemonset_says() {
     load.run("stop-switching");
 
     let sources = &document["agent"]["sources"];
-    for figures in ["context_switches", "block_io", "lifecycle"] {
-        assert_eq!(sources[figures], "raw_tracepoint", "{figures}");
+    for signal in ["context_switches", "block_io", "lifecycle"] {
+        assert_eq!(sources[signal], "raw_tracepoint", "{signal}");
     }
     assert_eq!(document["agent"]["warnings"], json!([]));
     let machine_id = fs::read_to_string("/etc/machine-id").unwrap();
@@ -101,8 +101,8 @@ fn run(arguments: &[&str]) -> Value {
         .arg(format!("m8refsvr-{}", std::process::id()))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*printed), (Some(0), ""));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -74,7 +74,7 @@ fn agrees() {
         assert_eq!(*total, shown[name], "{name}");
         let sum: i64 = target["cpus"].as_array().unwrap().iter().map(|cpu| cpu[name].as_i64().unwrap()).sum();
         assert_eq!(target["sum"][name], sum, "{name}");
-        assert_eq!(*total, sum + target["offset"][name].as_i64().unwrap(), "{name}");
+        assert_eq!(*total, sum + target["baseline"][name].as_i64().unwrap(), "{name}");
     }
     assert_eq!(target["totals"]["block_write_bytes"], 10 << 20);
     let table = dump(&["--agent", &std::process::id().to_string()]);
@@ -104,9 +104,9 @@ const WITHOUT_BPF_FS: Case = Case::new(
 
 fn without_bpf_fs() {
     let output = dump(&["--json", "--process", "M8RefSvr_none", "--sample", "0.1", "--bpf-fs", "/proc"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("mount -t bpf -o mode=0700 bpf /proc"), "{said}");
-    assert!(said.contains("can't be found") && !said.contains("no agent is running"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(printed.contains("mount -t bpf -o mode=0700 bpf /proc"), "{printed}");
+    assert!(printed.contains("can't be found") && !printed.contains("no agent is running"), "{printed}");
     assert_eq!(json(&output)["tracked_processes"], serde_json::json!([]));
 }
 
@@ -124,8 +124,8 @@ fn agent_that(arguments: &[&str], says: &str) -> std::process::Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(agent.stderr.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().contains(says)));
+    let mut printed = BufReader::new(agent.stderr.take().unwrap()).lines();
+    assert!(printed.any(|line| line.unwrap().contains(says)));
     agent
 }
 

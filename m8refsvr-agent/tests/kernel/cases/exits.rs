@@ -35,10 +35,10 @@ fn ends() {
         let pid = child.id();
         child.wait().unwrap();
         agent.until_ended(1);
-        let [over] = agent.over.as_slice() else { panic!("{words}: {:?}", agent.over) };
-        assert_eq!((over.identity.pid, over.how), (pid, EndKind::Exited(expected)), "{words}");
-        assert!(over.peak_bytes.unwrap() >= 250 << 20, "{words}: {over:?}");
-        assert!(over.lasted > Duration::ZERO && over.lasted < Duration::from_secs(60), "{words}");
+        let [end] = agent.ends.as_slice() else { panic!("{words}: {:?}", agent.ends) };
+        assert_eq!((end.identity.pid, end.how), (pid, EndKind::Exited(expected)), "{words}");
+        assert!(end.peak_bytes.unwrap() >= 250 << 20, "{words}: {end:?}");
+        assert!(end.lasted > Duration::ZERO && end.lasted < Duration::from_secs(60), "{words}");
         let [_, counted] = [(), ()].map(|()| agent.churn().exits().find(|&(_, count)| count == 1));
         assert_eq!(counted.unwrap().0.reason(), expected.reason(), "{words}");
     }
@@ -62,7 +62,7 @@ fn out_of_memory() {
     agent.until_ended(1);
     fs::remove_dir(&group).unwrap();
     assert!(!outcome.success());
-    let [over] = agent.over.as_slice() else { panic!("{:?}", agent.over) };
-    assert_eq!(over.how, EndKind::Exited(Exit::Oom));
+    let [end] = agent.ends.as_slice() else { panic!("{:?}", agent.ends) };
+    assert_eq!(end.how, EndKind::Exited(Exit::Oom));
     assert_eq!(agent.churn().exits().last().unwrap(), (Exit::Oom, 1));
 }

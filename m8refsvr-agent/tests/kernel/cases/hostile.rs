@@ -54,8 +54,8 @@ fn crowd() {
     end(&mut child);
     for agent in [&mut from_its_start, &mut later] {
         agent.until_ended(1);
-        let [over] = agent.over.as_slice() else { panic!("{:?}", agent.over) };
-        assert_eq!((over.identity.pid, over.how), (child.id(), EndKind::Exited(Exit::Code(0))));
+        let [end] = agent.ends.as_slice() else { panic!("{:?}", agent.ends) };
+        assert_eq!((end.identity.pid, end.how), (child.id(), EndKind::Exited(Exit::Code(0))));
     }
 }
 

@@ -88,7 +88,7 @@ fn wakes() {
         [Counter::CpuUser, Counter::CpuSystem].map(|mode| Duration::from_nanos(after.counter(mode).unwrap()));
     assert_eq!(cpu, [stat.user_ticks, stat.system_ticks].map(of_ticks));
     let used = after.cpu_time();
-    // The kernel tells hundredths of a second, of each part.
+    // The kernel counts hundredths of a second, in each mode.
     assert!(used >= before.cpu_time() + Duration::from_millis(30), "{used:?}");
     assert_eq!(after.io(), counters_of(&io::read(&process, &mut buffer).unwrap()));
     assert!(

@@ -209,7 +209,7 @@ fn without_bpf() {
     assert!(agent.collect().processes.is_empty());
     assert_eq!(agent.total(Counter::CpuUser) + agent.total(Counter::CpuSystem), cpu);
     assert_eq!((agent.churn().starts, agent.exits()), (1, 1));
-    assert_eq!(agent.over[0].how, EndKind::Exited(Exit::Unknown));
+    assert_eq!(agent.ends[0].how, EndKind::Exited(Exit::Unknown));
     assert_eq!(agent.churn().exits().last().unwrap(), (Exit::Unknown, 1));
 
     // One that takes another name lives on.
@@ -223,6 +223,6 @@ fn without_bpf() {
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     assert_eq!(agent.collect().processes.len(), 0);
-    assert_eq!((agent.over.last().unwrap().how, agent.exits()), (EndKind::Deselected, 1));
+    assert_eq!((agent.ends.last().unwrap().how, agent.exits()), (EndKind::Deselected, 1));
     end(&mut child);
 }

@@ -149,7 +149,7 @@ fn leaves() {
         assert_eq!(pids, [pid], "{words}");
         let (pids, _) = settled(&mut agent, 0);
         assert_eq!(pids, [0; 0], "{words}");
-        assert_eq!(agent.over.last().unwrap().how, EndKind::Deselected, "{words}");
+        assert_eq!(agent.ends.last().unwrap().how, EndKind::Deselected, "{words}");
         assert_eq!((agent.churn().starts, agent.exits()), (1, 0), "{words}");
         assert_eq!(agent.collector.kernel().unwrap().slots().0, 0, "{words}");
         end(&mut child);
@@ -186,11 +186,11 @@ fn there_and_back() {
     let mut agent = agent_for(NAME, 8);
     let words = &format!("cpu-time wait-input {words} wait-input burn-cpu 600 cpu-time");
     let mut child = programs.command(NAME, words).stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(child.stdout.take().unwrap());
-    numbers(&mut told, 1);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    numbers(&mut output, 1);
     let before = agent.collect();
     child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-    let used = numbers(&mut told, 3);
+    let used = numbers(&mut output, 3);
     let sample = agent.collect();
     // It is the same process, and was never away for a collection.
     let identities = [&before, &sample].map(|sample| sample.processes.first().map(|it| it.identity));
@@ -199,7 +199,7 @@ fn there_and_back() {
     let of_process = agent.accumulator.process(&identities[0].unwrap()).now.get(Counter::CpuUser).unwrap();
     assert_eq!(of_process, agent.total(Counter::CpuUser));
     drop(child.stdin.take());
-    let rest = numbers(&mut told, 1)[0] - used[2];
+    let rest = numbers(&mut output, 1)[0] - used[2];
     Usage::default().wait(child);
     agent.until_ended(1);
     assert!(is_near(&agent, ours(&used) + rest), "{}, {used:?}, {rest}", cpu(&agent));

@@ -63,15 +63,16 @@ fn least_rights() {
         .stderr(Stdio::piped())
         .spawn();
     let mut agent = Running(agent.unwrap());
-    let (sender, said) = mpsc::channel();
+    let (sender, printed) = mpsc::channel();
     let log = BufReader::new(agent.0.stderr.take().unwrap()).lines();
     thread::spawn(move || log.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let wait_for = |text: &str| {
         let mut lines: Vec<String> = Vec::new();
         while !lines.last().is_some_and(|line| line.contains(text)) {
-            let line = said.recv_timeout(PATIENCE);
-            lines
-                .push(line.unwrap_or_else(|error| panic!("waited for {text:?}: {error}; it said {lines:?}")));
+            let line = printed.recv_timeout(PATIENCE);
+            lines.push(
+                line.unwrap_or_else(|error| panic!("waited for {text:?}: {error}; it logged {lines:?}")),
+            );
         }
     };
     wait_for("No processes found");
@@ -84,19 +85,19 @@ fn least_rights() {
         child.wait().unwrap();
         wait_for(&format!("(pid {pid}) exited with code {code}"));
     }
-    let look = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    let mut looking = 0;
+    let kept = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    let mut collecting = 0;
     for (name, held) in threads(agent.0.id()) {
         if name == "m8refsvr-agent" {
-            looking += 1;
+            collecting += 1;
             // Some kernels want CAP_BPF for whatever is done to maps.
             let maps = if maps_need_rights() { CapabilitySet::BPF } else { CapabilitySet::empty() };
-            assert_eq!(held, look | maps, "{name}");
+            assert_eq!(held, kept | maps, "{name}");
         } else {
             assert_eq!(held, CapabilitySet::DAC_READ_SEARCH, "{name}");
         }
     }
-    assert_eq!(looking, 1);
+    assert_eq!(collecting, 1);
 }
 
 /// Whether a process without `CAP_BPF` may not even use maps that it has, or could lose them at any time.

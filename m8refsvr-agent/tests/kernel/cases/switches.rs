@@ -173,7 +173,7 @@ fn living_threads() {
     assert!(seen.voluntary + 50 < truth.voluntary, "{seen:?} {truth:?}");
 }
 
-/// Compares what we see with what the process itself is told by the kernel, to the last switch: it asks, waits for
+/// Compares the agent's values with what the kernel shows the process itself, to the last switch: it asks, waits for
 /// the next command, which is one switch, is collected, and asks again.
 fn equals_usage(collector: &mut Collector, load: &mut Load) -> Switches {
     equals_usage_as(Compared::ByKind, collector, load)

@@ -151,7 +151,7 @@ fn without_leader() {
     assert_eq!(after.open_files, before.open_files);
     assert_eq!(after.threads, 1);
     assert!(after.resident_bytes.unwrap() > 0 && after.virtual_bytes.unwrap() > 0);
-    assert_eq!(sample.absences.sentences(), [""; 0]);
+    assert_eq!(sample.missing_values.sentences(), [""; 0]);
 }
 
 const CAME_BETWEEN: Case = Case::new(
@@ -187,12 +187,14 @@ fn without_descriptors() {
         );
         let agent = env!("CARGO_BIN_EXE_m8refsvr-agent");
         let output = std::process::Command::new("sh").args(["-c", &script, agent]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             Some(0) => assert!(String::from_utf8_lossy(&output.stdout).contains(&load.pid().to_string())),
             // 127: not even the loader of programs could open what it needs.
-            Some(5 | 127) => assert!(!said.contains("panicked") && !said.is_empty(), "{limit}: {said}"),
-            other => panic!("{limit}: exit code {other:?}: {said}"),
+            Some(5 | 127) => {
+                assert!(!printed.contains("panicked") && !printed.is_empty(), "{limit}: {printed}")
+            }
+            other => panic!("{limit}: exit code {other:?}: {printed}"),
         }
     }
 }
@@ -215,9 +217,9 @@ fn with_few_descriptors() {
         assert!(output.status.success(), "{limit}: {output:?}");
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         for load in &loads {
-            let figures = metrics(&document, load.pid());
-            for figure in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
-                assert!(figures[figure].is_number(), "{limit}: {figure} in {figures}");
+            let values = metrics(&document, load.pid());
+            for value in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
+                assert!(values[value].is_number(), "{limit}: {value} in {values}");
             }
         }
     }

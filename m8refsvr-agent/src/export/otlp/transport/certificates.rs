@@ -169,17 +169,17 @@ mod tests {
     #[test]
     fn an_authority_whose_time_is_over_is_left_out_and_one_whose_time_comes_is_not() {
         let now = SystemTime::from(date_time_ymd(2024, 1, 1));
-        let [over, present, coming] =
+        let [expired, present, not_yet_valid] =
             [(2020, 2022), (2020, 2030), (2026, 2030)].map(|(from, until)| authority(from, until));
         let read =
             |text: &str| authorities_in(text.as_bytes(), Path::new("/ca"), now).map(|store| store.len());
-        assert_eq!(read(&format!("{over}{present}{coming}")).unwrap(), 2);
-        let error = read(&over).unwrap_err();
+        assert_eq!(read(&format!("{expired}{present}{not_yet_valid}")).unwrap(), 2);
+        let error = read(&expired).unwrap_err();
         assert!(
             error.is_of_time()
                 && error.to_string().ends_with("/ca expired at 2022-01-01T00:00:00Z: renew it")
         );
-        let error = read(&format!("{over}{coming}")).unwrap_err();
+        let error = read(&format!("{expired}{not_yet_valid}")).unwrap_err();
         assert!(
             error.is_of_time() && error.to_string().contains("/ca is not valid before 2026-01-01T00:00:00Z")
         );

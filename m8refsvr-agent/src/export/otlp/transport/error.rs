@@ -1,4 +1,4 @@
-//! Why an export failed, in words that tell an administrator where to look, and whether it may be retried.
+//! Why an export failed, in words that show an administrator where to look, and whether it may be retried.
 
 use std::{error::Error, io, time::Duration};
 
@@ -291,7 +291,7 @@ fn grpc_hint(code: Code) -> &'static str {
 }
 
 /// The HTTP status in tonic's message about a response that is not of gRPC, such as a proxy's page. tonic gives such a
-/// response a gRPC code of its own, which does not tell whether it may be retried.
+/// response a gRPC code of its own, which does not show whether it may be retried.
 fn http_status(message: &str) -> Option<u16> {
     const WORDS: [&str; 2] = ["mapped from HTTP status code ", "while receiving response with status: "];
     let status = WORDS.iter().find_map(|words| Some(message.split_once(words)?.1))?;

@@ -13,7 +13,7 @@
 //! - Each request is made in a task of its own (`request_task.rs`): tonic panics at a `grpc-status-details-bin` that is not base64.
 //!   That costs one failed export.
 //! - `connector.rs`: one connector with one TLS stack (rustls) for both protocols. tonic's own TLS is not built in, so that
-//!   files are renewed, and errors told, in one way. Exporters and connections are made anew when files change, or when a
+//!   files are renewed, and errors reported, in one way. Exporters and connections are made anew when files change, or when a
 //!   connection may be dead.
 //! - `connections.rs`: an executor whose tasks can be ended. A connection goes on by itself until all that it was given is
 //!   sent, which a receiver that reads no more can put off for ever.

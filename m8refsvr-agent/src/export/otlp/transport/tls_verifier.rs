@@ -299,9 +299,9 @@ mod tests {
             made(&params).0
         };
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_704_067_200));
-        let [present, over, coming] =
+        let [present, expired, not_yet_valid] =
             [(2020, 2030), (2020, 2022), (2026, 2030)].map(|(from, until)| certificate(from, until));
-        let given = [&present, &over, &coming].map(|it| it.der().clone());
+        let given = [&present, &expired, &not_yet_valid].map(|it| it.der().clone());
         let mut authorities = RootCertStore::empty();
         authorities.add(given[0].clone()).unwrap();
         let provider = Arc::new(ring::default_provider());
@@ -312,14 +312,14 @@ mod tests {
             outcome.map_err(|error| ExportError::of_tls(&error, "localhost").to_string())
         };
         verified(&present).unwrap();
-        assert_eq!(verified(&over).unwrap_err(), "TLS: the receiver's certificate has expired");
-        assert!(verified(&coming).unwrap_err().contains("not valid yet"));
+        assert_eq!(verified(&expired).unwrap_err(), "TLS: the receiver's certificate has expired");
+        assert!(verified(&not_yet_valid).unwrap_err().contains("not valid yet"));
         // The validity is checked here too, not only by the Web PKI.
         let parsed = |certificate: &Certificate| {
             let (_, parsed) = X509Certificate::from_der(certificate.der()).unwrap();
             in_time(&parsed, now)
         };
-        assert_eq!(parsed(&over), Err(CertificateError::Expired));
-        assert_eq!(parsed(&coming), Err(CertificateError::NotValidYet));
+        assert_eq!(parsed(&expired), Err(CertificateError::Expired));
+        assert_eq!(parsed(&not_yet_valid), Err(CertificateError::NotValidYet));
     }
 }

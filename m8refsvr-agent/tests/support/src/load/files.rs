@@ -96,8 +96,8 @@ fn aligned(memory: &mut Vec<u8>) -> &mut [u8] {
     &mut memory[start..start + BLOCK]
 }
 
-/// The bytes of pages that this process made dirty. These can be more than it wrote: the file system's own pages count too,
-/// as those of a folder.
+/// The bytes of pages that this process made dirty. These can be more than it wrote: the file system's own pages count
+/// too, as those of a folder.
 pub(super) fn written_by_this_process() -> Result<u64> {
     let io = fs::read_to_string("/proc/self/io")?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));

@@ -1,6 +1,7 @@
 //! The load: processes that do what tests, benches and the demonstration want of them. It is the program that starts
-//! them, again, under another name, with [`ARGUMENT`] as its first argument. The further arguments are a script: commands
-//! that it follows one after the other until it ends. With `follow-lines` it reads a script from each line of its input.
+//! them, again, under another name, with [`ARGUMENT`] as its first argument. The further arguments are a script:
+//! commands that it follows one after the other until it ends. With `follow-lines` it reads a script from each line of
+//! its input.
 //!
 //! | command | what the process does |
 //! |---|---|

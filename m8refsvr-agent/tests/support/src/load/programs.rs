@@ -9,10 +9,16 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid},
+};
 use tempfile::TempDir;
 
 use super::ARGUMENT;
+
+/// Seconds for a process to end after its input has ended. Then it is killed.
+const PATIENCE: i64 = 60;
 
 /// This program under other names, in a folder of its own.
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl LoadProcess {
         let answers = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
         let mut process = Self { child, commands, answers };
         // Once it answers, it has its name.
-        process.tell("");
+        process.run("");
         Ok(process)
     }
 
@@ -82,7 +88,7 @@ impl LoadProcess {
     }
 
     /// Has it follow a line; returns what that prints, when it is done.
-    pub fn tell(&mut self, line: &str) -> String {
+    pub fn run(&mut self, line: &str) -> String {
         self.send(line);
         let mut printed = String::new();
         loop {
@@ -124,6 +130,12 @@ impl LoadProcess {
         self.child.wait()
     }
 
+    fn exits_within(&self, seconds: i64) -> bool {
+        let Ok(process) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else { return false };
+        let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        matches!(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)), Ok(1))
+    }
+
     /// Stops it; returns once all its threads have stopped.
     pub fn stop(&self) -> rustix::io::Result<()> {
         self.signal(Signal::STOP)?;
@@ -139,9 +151,12 @@ impl LoadProcess {
 impl Drop for LoadProcess {
     fn drop(&mut self) {
         drop(self.commands.take());
-        // One that was stopped does not see the end of its input. The id of one that was reaped is another's by now.
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.signal(Signal::CONT);
+        // The id of a process that was reaped may be another's by now.
+        let Ok(None) = self.child.try_wait() else { return };
+        // A process that was stopped does not see the end of its input.
+        let _ = self.signal(Signal::CONT);
+        if !self.exits_within(PATIENCE) {
+            let _ = self.signal(Signal::KILL);
         }
         let _ = self.child.wait();
     }

@@ -16,8 +16,8 @@ pub(super) fn set_user(user: u32) -> Result<()> {
     Ok(nix::unistd::setuid(nix::unistd::Uid::from_raw(user))?)
 }
 
-/// The first thread alone: it is to execute a program. Capabilities are named as in the kernel without `CAP_`, with commas
-/// between.
+/// The first thread alone: it is to execute a program. Capabilities are named as in the kernel without `CAP_`, with
+/// commas between.
 pub(super) fn set_user_keeping(user: u32, names: &str) -> Result<()> {
     let named = |name: &str| CapabilitySet::from_name(name).with_context(|| format!("no capability {name}"));
     let kept: CapabilitySet = names.split(',').map(named).collect::<Result<_>>()?;

@@ -9,8 +9,8 @@ use std::{
 
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Held from fork to exec, and by a collection: what a process did as another program before a collection is not counted,
-/// but `wait4` reports it.
+/// Held from fork to exec, and by a collection: what a process did as another program before a collection is not
+/// counted, but `wait4` reports it.
 pub fn no_process_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -61,8 +61,8 @@ impl Usage {
             let child = {
                 let _started = no_process_starts();
                 let mut child = command().stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-                // `spawn` returns a little before the program has been executed: but one that prints something has been,
-                // and one that prints nothing has ended.
+                // `spawn` returns a little before the program has been executed: but one that prints something has
+                // been, and one that prints nothing has ended.
                 if let Some(mut output) = child.stdout.take() {
                     let _ = output.read(&mut [0])?;
                 }

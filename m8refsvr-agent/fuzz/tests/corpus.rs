@@ -1,4 +1,4 @@
-//! What the fuzzer found worth keeping, through the same targets again; `cargo xtask fuzz` looks for more.
+//! Every input that the fuzzer kept, through its target again; `cargo xtask fuzz` searches for more.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -12,7 +12,7 @@ use std::{
 use m8refsvr_fuzz as fuzz;
 
 fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn files(name: &str) -> Vec<PathBuf> {
@@ -20,7 +20,7 @@ fn files(name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_input_of_the_corpus_is_taken_as_its_target_wants_it() {
+fn each_input_of_the_corpus_passes_its_target() {
     for (name, _) in fuzz::ALL {
         for path in files(&format!("corpus/{name}")) {
             let data = fs::read(&path).unwrap();

@@ -41,9 +41,9 @@ pub struct Setting {
 
 /// Where the values of flags that have variables came from; those with their defaults are not in it.
 #[derive(Clone, Debug, Default)]
-pub struct Given(BTreeMap<&'static str, Origin>);
+pub struct Origins(BTreeMap<&'static str, Origin>);
 
-impl Given {
+impl Origins {
     /// A flag wins over its variables, and the first of them that is set over the others.
     pub fn new(matches: &ArgMatches, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let origin = |flag| match source(matches, flag) {
@@ -151,9 +151,9 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, variables::METRIC_EXPORT_INTERVAL};
 
-    fn given(arguments: &[&str], variables: &[(&str, &str)]) -> Given {
+    fn origins(arguments: &[&str], variables: &[(&str, &str)]) -> Origins {
         let matches = Cli::command().get_matches_from(["agent"].iter().chain(arguments));
-        Given::new(&matches, |name| {
+        Origins::new(&matches, |name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
     }
@@ -161,28 +161,28 @@ mod tests {
     #[test]
     fn a_setting_is_named_as_the_user_gave_it() {
         let both = [("USE_TLS", "true"), ("CA_CERT_PATH", ""), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/a")];
-        let by_variables = given(&[], &both);
+        let by_variables = origins(&[], &both);
         assert_eq!(by_variables.name("tls"), "USE_TLS");
         assert_eq!(by_variables.name("ca_cert"), "OTEL_EXPORTER_OTLP_CERTIFICATE");
         assert_eq!(by_variables.name("agent_host"), "--agent-host");
-        let by_flag = given(&["--tls"], &both);
+        let by_flag = origins(&["--tls"], &both);
         assert_eq!((by_flag.name("tls").as_str(), by_flag.is_flag("tls")), ("--tls", true));
     }
 
     #[test]
     fn what_is_missing_beside_a_setting_is_named_in_the_same_way() {
-        let named = |variable| given(&[], &[(variable, "/a")]).name_beside("client_cert", "client_key");
+        let named = |variable| origins(&[], &[(variable, "/a")]).name_beside("client_cert", "client_key");
         assert_eq!(named("CLIENT_CERT_PATH"), "CLIENT_KEY_PATH");
         let of_metrics = named("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE");
         assert_eq!(of_metrics, "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY");
-        let by_flag = given(&["--client-cert", "/a"], &[]);
+        let by_flag = origins(&["--client-cert", "/a"], &[]);
         assert_eq!(by_flag.name_beside("client_cert", "client_key"), "--client-key");
     }
 
     #[test]
     fn a_value_that_is_written_otherwise_is_not_given_to_clap() {
         let set = |name: &str| [METRIC_EXPORT_INTERVAL, "HOST_PROC"].contains(&name).then(|| "1000".into());
-        let both = given(&[], &[(METRIC_EXPORT_INTERVAL, "1000"), ("HOST_PROC", "1000")]);
+        let both = origins(&[], &[(METRIC_EXPORT_INTERVAL, "1000"), ("HOST_PROC", "1000")]);
         assert_eq!(both.name("interval"), METRIC_EXPORT_INTERVAL);
         assert_eq!(both.as_flags(&Cli::command(), set), ["--proc-root=1000"]);
     }

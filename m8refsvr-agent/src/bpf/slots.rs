@@ -60,24 +60,24 @@ impl Kernel {
             .collect()
     }
 
-    /// The slot in which the programs count for a process.
+    /// The slot in which the BPF programs count for a process.
     pub fn slot(&self, tgid: Tgid) -> Option<Slot> {
         self.maps.slot(tgid)
     }
 
-    /// Takes over a slot that a program gave to a process. It is to be released like any other.
+    /// Takes over a slot that a BPF program gave to a process. It is to be released like any other.
     pub fn take_over(&mut self, slot: Slot) -> SlotHandle {
         self.in_use += 1;
         SlotHandle { tgid: self.maps.process(slot).tgid().unwrap_or(Tgid(0)), slot }
     }
 
-    /// Tells the programs that one of their questions whether a process matches is answered. Until all are, they ask
-    /// about its children too.
+    /// Tells the BPF programs that one of their questions whether a process matches is answered. Until all are, they
+    /// ask about its children too.
     pub fn decided(&self, tgid: Tgid) {
         self.maps.answer(tgid);
     }
 
-    /// Counts for a process from now on, unless a program does already.
+    /// Counts for a process from now on, unless a BPF program does already.
     ///
     /// `before` reads the switches of its living threads, and how many threads it read. It is called until no switch
     /// fell into the reading, so that what it reads and what is counted meet without gap or overlap. Where a process
@@ -122,19 +122,19 @@ impl Kernel {
         let handle = SlotHandle { tgid, slot };
         let Some(switches) = baseline_of(|| self.maps.sum(slot), before) else {
             if self.maps.process(slot).state != ProcessState::Living as u64 {
-                // It just exited, and the programs saw it.
+                // It just exited, and the BPF programs saw it.
                 return Ok(handle);
             }
             self.release(handle);
             return Err(NoSlot::Gone);
         };
         let Switches { voluntary, involuntary } = switches;
-        // The state is the programs' from now on.
+        // The state is the BPF programs' from now on.
         self.maps.set_baseline(slot, &Counts { voluntary, involuntary, ..process.baseline });
         Ok(handle)
     }
 
-    /// Counts that a matching process found no free slot, unless a program has.
+    /// Counts that a matching process found no free slot, unless a BPF program has.
     pub fn count_no_free_slot(&self) {
         self.maps.count_drops(&DropsRecord { no_free_slot: 1, ..DropsRecord::default() });
     }
@@ -144,14 +144,14 @@ impl Kernel {
         self.maps.sum(handle.slot).plus(&self.maps.process(handle.slot).baseline)
     }
 
-    /// What the kernel accounted as I/O of the threads of a tracked process that have exited since it is tracked; `None`
-    /// while one is exiting.
+    /// What the kernel accounted as I/O of the threads of a tracked process that have exited since it is tracked;
+    /// `None` while one is exiting.
     pub fn own_io(&self, handle: &SlotHandle) -> Option<IoAccounting> {
         // In this order: a thread that exits in between is in the values of the next call, which so differ from these.
         (!self.maps.has_exiting(handle.tgid)).then(|| self.maps.exit(handle.slot).own_io)
     }
 
-    /// Whether a program gave a process its slot, so that no exit of its threads was missed.
+    /// Whether a BPF program gave a process its slot, so that no exit of its threads was missed.
     pub fn is_whole(&self, handle: &SlotHandle) -> bool {
         self.maps.exit(handle.slot).start != 0
     }
@@ -162,7 +162,7 @@ impl Kernel {
         // The id may already be that of another process, with a slot of its own.
         self.maps.take(handle.tgid, handle.slot);
         if self.maps.unmapped() {
-            // The programs may still count in it; better one slot less than two processes in one slot.
+            // The BPF programs may still count in it; better one slot less than two processes in one slot.
             return;
         }
         self.in_use = self.in_use.saturating_sub(1);
@@ -173,7 +173,7 @@ impl Kernel {
         }
     }
 
-    /// Gives a slot free in which no program counts any more.
+    /// Gives a slot free in which no BPF program counts any more.
     fn free(&mut self, slot: Slot) {
         // Its next process begins with what is in the counters.
         let baseline = Counts::default().minus(&self.maps.sum(slot));

@@ -91,6 +91,9 @@ fn parse(
         return Err(wrong("receivers are not reached by sockets in the file system"));
     }
     let (scheme, place) = url_text.split_once("://").unwrap_or((security.default_scheme(), url_text));
+    if has_zone(place) {
+        return Err(no_endpoint(WITH_ZONE, format!("{scheme}://NAME:PORT, with the address in /etc/hosts")));
+    }
     if let Some(place) = in_brackets(place) {
         return Err(no_endpoint("an IPv6 address stands in brackets", format!("{scheme}://{place}")));
     }
@@ -128,6 +131,15 @@ fn parse(
     whole.map_err(|_| wrong("it is not a URL"))
 }
 
+/// URLs have no place for a zone (RFC 6874 was given up), and the crate `http` accepts none.
+const WITH_ZONE: &str = "an IPv6 address with a zone (%) can't stand in a URL";
+
+/// Whether the host is an IPv6 address with a zone, as link-local addresses need one.
+fn has_zone(place: &str) -> bool {
+    let host = place.split(['/', '?', '#']).next().unwrap_or_default().trim_start_matches('[');
+    host.split_once('%').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
+}
+
 /// An IPv6 address without brackets, with brackets around all but its port; `None` for all else.
 fn in_brackets(place: &str) -> Option<String> {
     let end = place.find(['/', '?', '#']).unwrap_or(place.len());
@@ -158,6 +170,9 @@ fn of_agent(
     };
     if host.contains(['/', '?', '#', '@']) {
         return Err(wrong("give a name or an address alone, or a URL by --endpoint".into()));
+    }
+    if has_zone(host) {
+        return Err(wrong(format!("{WITH_ZONE}: give it a name in /etc/hosts, and that name here")));
     }
     let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
     if host.contains(':') && !is_ipv6 && !host.starts_with('[') {

@@ -73,8 +73,8 @@ fn with_tls_the_scheme_is_https_by_itself() {
 #[test]
 fn what_is_no_endpoint_says_why() {
     let says = |url: &str, reason: &str| {
-        let said = to(&["--endpoint", url], &[]);
-        assert!(said.contains(reason), "{url}: {said}");
+        let message = to(&["--endpoint", url], &[]);
+        assert!(message.contains(reason), "{url}: {message}");
     };
     says("ftp://a", "neither http nor https");
     says("http://", "not a URL");
@@ -90,6 +90,12 @@ fn what_is_no_endpoint_says_why() {
     says("unix:///run/otlp.sock", "sockets in the file system");
     says("::1:5417", "an IPv6 address stands in brackets; give http://[::1]:5417");
     says("https://fe80::1/a", "give https://[fe80::1]/a");
+    for zone in
+        ["http://[::1%lo]:4317", "[fe80::1%25eth0]:4317", "fe80::1%eth0", "https://fe80::1%eth0:4317/v1"]
+    {
+        says(zone, "with a zone (%) can't stand in a URL; give http");
+    }
+    assert!(to(&["--agent-host", "fe80::1%eth0"], &[]).contains("give it a name in /etc/hosts"));
     says("http://a:b:c", "not a URL");
     assert!(to(&["--endpoint", "http://a", "--agent-port", "1"], &[]).contains("exclude each other"));
 }
@@ -138,11 +144,11 @@ fn standard_variables_that_are_not_acted_on_are_named_on_one_line() {
 
 #[test]
 fn an_endpoint_without_a_port_says_which_one_is_taken() {
-    let said = |url| remarks(&["--endpoint", url], &[]);
+    let message = |url| remarks(&["--endpoint", url], &[]);
     let expected = "--endpoint: http://collector has no port: 80 is taken; OTLP's are 4317 and 4318";
-    assert_eq!(said("http://collector"), expected);
-    assert!(said("https://collector/a?key=secret").contains("https://collector/a?*** has no port: 443"));
-    assert_eq!((said("http://collector:4317"), said("[::1]:4317")), (String::new(), String::new()));
+    assert_eq!(message("http://collector"), expected);
+    assert!(message("https://collector/a?key=secret").contains("https://collector/a?*** has no port: 443"));
+    assert_eq!((message("http://collector:4317"), message("[::1]:4317")), (String::new(), String::new()));
     let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector");
     assert!(remarks(&[], &[variable]).starts_with("OTEL_EXPORTER_OTLP_ENDPOINT: collector has no port"));
     assert_eq!(remarks(&["--agent-host", "a"], &[]), "");
@@ -159,8 +165,8 @@ fn an_explicit_false_of_insecure_means_tls_where_nothing_else_decides() {
     assert_eq!(to(&schemeless, &[no, of_metrics]), "http://a:1/");
     // Other settings win, and a remark names them.
     assert_eq!(to(&["--endpoint", "http://a:1"], &[no]), "http://a:1/");
-    let said = remarks(&["--endpoint", "http://a:1"], &[no]);
-    assert!(said.ends_with("OTEL_EXPORTER_OTLP_INSECURE (the endpoint's scheme decides)"), "{said}");
+    let message = remarks(&["--endpoint", "http://a:1"], &[no]);
+    assert!(message.ends_with("OTEL_EXPORTER_OTLP_INSECURE (the endpoint's scheme decides)"), "{message}");
     assert!(remarks(&["--endpoint", "https://a:1"], &[yes]).contains("INSECURE (the endpoint's scheme"));
     assert_eq!(remarks(&["--endpoint", "http://a:1"], &[yes]), "");
     let by_variable = [no, ("USE_TLS", "false")];

@@ -62,7 +62,9 @@ impl Reason {
                  users' processes"
             }
             Self::NoLeader => "its first thread has ended, and no other could be read in its stead",
-            Self::Exhausted => "the agent has no file descriptors or memory left; raise `ulimit -n`",
+            Self::Exhausted => {
+                "the agent has no file descriptors or memory left; raise LimitNOFILE= of the service, or `ulimit -n`"
+            }
             Self::Unknown => "the kernel does not say, or in a format that the agent does not know",
             Self::NoFreeSlot => {
                 "more processes match than can be counted at once; raise --max-tracked-processes"
@@ -130,6 +132,11 @@ impl MissingValues {
     /// Notes that the agent may not see all processes.
     pub fn hidden_by_mount(&mut self) {
         self.hidden_by_mount = true;
+    }
+
+    /// Whether /proc hides processes from the agent, of which some may match.
+    pub fn hides_processes(&self) -> bool {
+        self.hidden > 0 || self.hidden_by_mount
     }
 
     /// A sentence for each reason, with the values that are not in `reported` yet. Adds these to `reported`.

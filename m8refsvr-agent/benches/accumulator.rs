@@ -65,7 +65,7 @@ fn accumulator(criterion: &mut Criterion) {
                 later(&mut sample);
                 sample.clone()
             };
-            bencher.iter_batched_ref(next, |sample| accumulator.record(sample), BatchSize::SmallInput);
+            bencher.iter_batched_ref(next, |sample| accumulator.record(sample, true), BatchSize::SmallInput);
         });
     }
     group.finish();
@@ -84,7 +84,7 @@ fn report(criterion: &mut Criterion) {
             };
             bencher.iter_batched(
                 next,
-                |(sample, agent, machine)| reporter.report(&sample, machine, agent),
+                |(sample, agent, machine)| reporter.report(&sample, machine, agent, true),
                 BatchSize::SmallInput,
             );
         });
@@ -100,7 +100,7 @@ fn export(criterion: &mut Criterion) {
         let (collector, sample) = collect(1000);
         let mut reporter = Reporter::new(SystemTime::now(), vec!["cat".into()], listed);
         let agent = self_stats::report(&collector, Collections::default(), Exports::default());
-        let report = reporter.report(&sample, self_stats::machine(&collector), agent);
+        let report = reporter.report(&sample, self_stats::machine(&collector), agent, true);
         let mut instruments = Instruments::new(names, &resource, 1);
         group.bench_function(BenchmarkId::new(format!("collect {what}"), 1000), |bencher| {
             bencher.iter_batched(

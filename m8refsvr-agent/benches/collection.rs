@@ -75,7 +75,7 @@ impl Agent {
         let sample = self.collector.collect().unwrap();
         self.collections.last = began.elapsed();
         let agent = self_stats::report(&self.collector, self.collections, Exports::default());
-        self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
+        self.reporter.report(&sample, self_stats::machine(&self.collector), agent, true);
         sample.processes.len()
     }
 }

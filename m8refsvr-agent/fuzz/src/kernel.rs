@@ -147,6 +147,7 @@ pub(crate) fn maps(data: &[u8]) {
         executable: None,
         group: 0,
         how: EndKind::Exited(exit),
+        has_parent: false,
         started: UNIX_EPOCH,
         at: UNIX_EPOCH,
         lasted: Duration::from_nanos(record.end),

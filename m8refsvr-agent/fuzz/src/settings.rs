@@ -149,7 +149,8 @@ pub(crate) fn names(data: &[u8]) {
     };
     assert!(selector.patterns().count() <= texts.len());
     assert!(selector.comms().names.len() <= names.len());
-    let called = Names { comm: b"M8RefSvr".into(), executable: Some(names[0].clone().into()), argv0: None };
+    let called =
+        Names { comm: b"M8RefSvr".into(), executable: Some(names[0].clone().into()), ..Names::default() };
     let selected = selector.select(&called);
     // A name is part of itself, whatever is in it; the agent alone is never selected.
     assert!(selected == Some(0) || names[0] == "m8refsvr-agent", "{names:?} {selected:?}");

@@ -16,8 +16,9 @@ use crate::{
 pub struct Common {
     /// Part of the names of the processes; repeatable
     ///
-    /// A process is tracked if its name, its executable's file name or its argv[0] contains NAME, in any case. The flag
-    /// can be repeated. In the variable, commas separate several names.
+    /// A process is tracked if its name, its executable's file name or that in its argv[0] contains NAME, in any case.
+    /// A title that it gave itself is no name. The flag can be repeated. In the variable, commas separate several
+    /// names.
     #[arg(long, value_name = "NAME", default_value = "M8RefSvr")]
     pub process: Vec<String>,
 

@@ -141,6 +141,6 @@ fn collect(collector: &mut Collector, reporter: &mut Reporter) -> Result<(Sample
     let sample = collector.collect().context(READING)?;
     let collections = Collections { last: began.elapsed(), ..Collections::default() };
     let agent = self_stats::report(collector, collections, Exports::default());
-    let report = reporter.report(&sample, self_stats::machine(collector), agent);
+    let report = reporter.report(&sample, self_stats::machine(collector), agent, true);
     Ok((sample, report))
 }

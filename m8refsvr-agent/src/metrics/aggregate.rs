@@ -12,16 +12,19 @@ use crate::{
     sys::boot_clock::{of_ticks, seconds},
 };
 
+/// The shortest time of which CPU time has a meaningful share: /proc counts it in ticks of 10 ms.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// One value of a set of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// A total since the agent's start; CPU time in seconds.
     Total(Counter),
-    /// User CPU time since the previous collection, as a fraction of all CPUs of the machine.
+    /// User CPU time since the collection that was exported last, as a fraction of all CPUs of the machine.
     CpuUserShare,
     /// The same for CPU time in the kernel.
     CpuSystemShare,
-    /// User and system CPU time since the previous collection, in percent of one CPU.
+    /// User and system CPU time since the collection that was exported last, in percent of one CPU.
     CpuPercent,
     Processes,
     /// Living threads.
@@ -93,10 +96,11 @@ pub struct Machine {
 pub struct Aggregate {
     machine: Machine,
     totals: Totals,
-    /// User and system CPU time since the previous collection, in CPU seconds per second.
+    /// User and system CPU time since the collection that was exported last, in CPU seconds per second.
     cpu_time_share: Option<[f64; 2]>,
-    processes: u64,
-    threads: u64,
+    /// `None` where there is none, but the agent may not see all.
+    processes: Option<u64>,
+    threads: Option<u64>,
     threads_min: Option<u64>,
     threads_max: Option<u64>,
     open_files: Option<u64>,
@@ -113,11 +117,13 @@ pub struct Aggregate {
 pub struct Moment {
     /// Start of the collection in clock ticks after boot, as for the start of processes.
     pub began_ticks: u64,
-    /// Time since the previous collection.
+    /// Time since the collection that was exported last.
     pub elapsed: Option<Duration>,
     pub machine: Machine,
     /// Whether there is a source of block I/O.
     pub has_block_io: bool,
+    /// Whether /proc hides processes from the agent: then it can't be known that none matches.
+    pub is_blind: bool,
 }
 
 impl Aggregate {
@@ -134,22 +140,28 @@ impl Aggregate {
             let sum = known
                 .flatten()
                 .fold(None, |sum: Option<u64>, value| Some(sum.unwrap_or_default().saturating_add(value)));
-            sum.or(is_empty.then_some(0))
+            sum.or((is_empty && !moment.is_blind).then_some(0))
         };
-        let count = sum(|_| Some(1)).unwrap_or_default();
+        let count = sum(|_| Some(1));
+        // Not known where the agent may not see processes.
+        let is_none = count == Some(0);
         let zero =
-            |counter: Counter| (count == 0 && (moment.has_block_io || !counter.is_block_io())).then_some(0);
-        let elapsed = moment.elapsed.map(|elapsed| elapsed.as_secs_f64()).filter(|&elapsed| elapsed > 0.0);
-        let used = account.now.minus(&account.before);
-        let cpu_time_share = |counter| Some(seconds(used.get(counter).or(zero(counter))?) / elapsed?);
+            |counter: Counter| (is_none && (moment.has_block_io || !counter.is_block_io())).then_some(0);
+        let elapsed =
+            moment.elapsed.filter(|&elapsed| elapsed >= SHORTEST).map(|elapsed| elapsed.as_secs_f64());
+        let [user, system] = account.unexported_cpu;
+        let cpu_time_share = |counter, used| {
+            let used = account.now.get(counter).map(|_| used).or(zero(counter))?;
+            Some(seconds(used) / elapsed?)
+        };
         Self {
             machine: moment.machine,
             totals: Totals::of(|counter| account.now.get(counter).or(zero(counter))),
-            cpu_time_share: cpu_time_share(Counter::CpuUser)
-                .zip(cpu_time_share(Counter::CpuSystem))
+            cpu_time_share: cpu_time_share(Counter::CpuUser, user)
+                .zip(cpu_time_share(Counter::CpuSystem, system))
                 .map(<[f64; 2]>::from),
             processes: count,
-            threads: sum(|process| Some(process.threads)).unwrap_or_default(),
+            threads: sum(|process| Some(process.threads)),
             threads_min: processes.clone().map(|process| process.threads).min(),
             threads_max: processes.clone().map(|process| process.threads).max(),
             open_files: sum(|process| process.open_files),
@@ -167,7 +179,7 @@ impl Aggregate {
 
     /// Whether there is nothing to export: no process, and no totals of exited ones.
     pub fn is_nothing(&self) -> bool {
-        self.processes == 0
+        self.processes.unwrap_or_default() == 0
             && Counter::ALL.iter().all(|&counter| self.totals.get(counter).unwrap_or_default() == 0)
     }
 
@@ -184,12 +196,13 @@ impl Aggregate {
             Statistic::CpuPercent => {
                 self.cpu_time_share.map(|[user, system]| Value::Double(100.0 * (user + system)))
             }
-            Statistic::Processes => Some(Value::Int(self.processes)),
-            Statistic::Threads => Some(Value::Int(self.threads)),
+            Statistic::Processes => self.processes.map(Value::Int),
+            Statistic::Threads => self.threads.map(Value::Int),
             Statistic::ThreadsMin => self.threads_min.map(Value::Int),
             Statistic::ThreadsMax => self.threads_max.map(Value::Int),
             Statistic::ThreadsMean => {
-                (self.processes > 0).then(|| Value::Double(float(self.threads) / float(self.processes)))
+                let processes = self.processes.filter(|&processes| processes > 0)?;
+                Some(Value::Double(float(self.threads?) / float(processes)))
             }
             Statistic::OpenFiles => self.open_files.map(Value::Int),
             Statistic::Resident => self.resident.map(Value::Int),

@@ -123,7 +123,7 @@ mod tests {
     fn those_with_the_most_cpu_time_are_listed() {
         let sample_now = sample(100, [process(1, 50, 5), process(2, 50, 9), process(3, 50, 7)]);
         let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
-        accumulator.record(&sample_now);
+        accumulator.record(&sample_now, true);
         let pids = |most: usize| {
             let own = SeriesSelection::new(most).choose(&sample_now, &accumulator);
             let mut pids: Vec<u32> = own.iter().map(|own| own.process.identity.pid).collect();
@@ -139,10 +139,10 @@ mod tests {
         let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
         let mut selection = SeriesSelection::new(5);
         let first = sample(100, []);
-        accumulator.record(&first);
+        accumulator.record(&first, true);
         assert!(selection.choose(&first, &accumulator).is_empty());
         let second = sample(200, [young(1, 150, 4)]);
-        accumulator.record(&second);
+        accumulator.record(&second, true);
         let own = selection.choose(&second, &accumulator);
         assert_eq!(number(&own[0].account.now), 4_000_000_000);
         assert_eq!(own[0].since, first.at);
@@ -170,7 +170,7 @@ mod tests {
                     // Some processes started before the first collection.
                     sample_now.processes.push(process(pid, u64::from(pid) * 60, used[pid as usize]));
                 }
-                accumulator.record(&sample_now);
+                accumulator.record(&sample_now, true);
                 let own = selection.choose(&sample_now, &accumulator);
                 prop_assert!(own.len() <= most);
                 let overflow = number(&selection.overflow(0, accumulator.group(0), &own).now);

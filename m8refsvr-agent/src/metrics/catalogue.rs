@@ -100,12 +100,16 @@ pub enum Points {
 /// Counts of starts and exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChurnMetric {
-    /// Processes that began to match.
+    /// Processes that started and match.
     Starts,
     /// Starts that followed the exit of another process.
     Restarts,
-    /// Processes that exited, by reason, code and signal.
+    /// Processes that exited, by reason.
     Exits,
+    /// Processes that began to match while they ran.
+    Selected,
+    /// Processes that no longer match, and still run.
+    Deselected,
 }
 
 /// One data point of a metric.
@@ -189,10 +193,10 @@ pub const CATALOGUE: &[Metric] = &{
 
 catalogue! {
     Otel Gauge "process.cpu.utilization" ["1"]
-        "CPU time since the previous collection, as a fraction of all CPUs of the machine"
+        "CPU time since the collection that was exported last, as a fraction of all CPUs of the machine"
         Each(&pair(MODE, ("user", Statistic::CpuUserShare), ("system", Statistic::CpuSystemShare)));
     Otel UpDownCounter "process.memory.usage" ["By"]
-        "Resident memory"
+        "Resident memory; pages that processes share count in each of them, huge pages of hugetlbfs in none"
         Each(&plain(Statistic::Resident));
     Otel UpDownCounter "process.memory.virtual" ["By"]
         "Address space"
@@ -218,16 +222,22 @@ catalogue! {
         "Tracked processes"
         Group(&plain(Statistic::Processes));
     Otel Counter "m8refsvr.process.starts" ["{process}"]
-        "Processes that began to match: they started, or took a matching name"
+        "Processes that started and match"
         Churn(ChurnMetric::Starts);
     Otel Counter "m8refsvr.process.exits" ["{process}"]
-        "Processes that exited while they matched; code and signal are absent where they are 0"
+        "Processes that exited while they matched; log records of exits have code and signal"
         Churn(ChurnMetric::Exits);
+    Otel Counter "m8refsvr.process.selected" ["{process}"]
+        "Processes that began to match while they ran, as by another name"
+        Churn(ChurnMetric::Selected);
+    Otel Counter "m8refsvr.process.deselected" ["{process}"]
+        "Processes that no longer match, and still run"
+        Churn(ChurnMetric::Deselected);
     Otel Counter "m8refsvr.process.restarts" ["{process}"]
-        "Processes that started after another one had exited"
+        "Processes that started after another one had exited; children of processes of the group are neither"
         Churn(ChurnMetric::Restarts);
     Otel Gauge "process.memory.utilization" ["1"]
-        "Resident memory as a fraction of the machine's, from 0 to 1"
+        "Resident memory as a fraction of the machine's, from 0 to 1; more than 1 where processes share memory, as shared pages count in each"
         Each(&plain(Statistic::MemoryShare));
     Otel Gauge "m8refsvr.process.threads.min" ["{thread}"]
         "Threads of the process that has the fewest"
@@ -240,7 +250,7 @@ catalogue! {
         Group(&plain(Statistic::ThreadsMean));
 
     Instana Gauge "cpu_usage" ["%"]
-        "CPU time since the previous collection; 100 is one CPU busy"
+        "CPU time since the collection that was exported last; 100 is one CPU busy"
         Group(&plain(Statistic::CpuPercent));
     Instana Gauge "memory_usage" ["%"]
         "Resident memory in percent of the machine's"

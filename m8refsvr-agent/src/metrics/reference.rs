@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::metrics::catalogue::{CATALOGUE, ChurnMetric, Metric, Points, Vocabulary};
+use crate::{
+    metrics::catalogue::{CATALOGUE, ChurnMetric, Metric, Points, Vocabulary},
+    model::exit::Exit,
+};
 
 /// The mark that begins a table in a document, the metrics in it, and its header.
 const TABLES: [(&str, Vocabulary, &str); 3] = [
@@ -68,7 +71,7 @@ fn attributes(metric: &Metric) -> String {
             named.take(1).map(|(name, _)| format!("`{name}`: {}", values.join(", "))).collect()
         }
         Points::Churn(ChurnMetric::Exits) => {
-            "`m8refsvr.exit.reason`: normal, error, signal, oom, unknown; `process.exit.code`; `m8refsvr.exit.signal`".into()
+            format!("`m8refsvr.exit.reason`: {}", Exit::REASONS.join(", "))
         }
         Points::Churn(_) => String::new(),
         Points::Agent(_, names) => {

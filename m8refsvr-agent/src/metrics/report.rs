@@ -138,9 +138,15 @@ impl Reporter {
         }
     }
 
-    /// Adds a sample, and makes the report of it.
-    pub fn report(&mut self, sample: &Sample, machine: Machine, mut agent: AgentReport) -> Report {
-        self.accumulator.record(sample);
+    /// Adds a sample, and makes the report of it. `was_exported` is whether the report before it was exported.
+    pub fn report(
+        &mut self,
+        sample: &Sample,
+        machine: Machine,
+        mut agent: AgentReport,
+        was_exported: bool,
+    ) -> Report {
+        self.accumulator.record(sample, was_exported);
         if sample.at < self.accumulator.started() {
             self.accumulator.started_at(sample.at.checked_sub(self.began.elapsed()).unwrap_or(sample.at));
         }
@@ -149,6 +155,7 @@ impl Reporter {
             elapsed: self.accumulator.elapsed(),
             machine,
             has_block_io: agent.sources.block_io != Source::None,
+            is_blind: sample.missing_values.hides_processes(),
         };
         let own = self.selection.as_mut().map(|selection| selection.choose(sample, &self.accumulator));
         let processes = own.map(|mut own| {

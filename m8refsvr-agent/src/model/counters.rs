@@ -221,27 +221,52 @@ pub struct Account {
     pub now: Totals,
     /// At the collection before the last.
     pub before: Totals,
+    /// User and system CPU time since the collection that was exported last, nanoseconds.
+    pub unexported_cpu: [u64; 2],
 }
 
 impl Account {
     /// Totals that did not change since the previous collection.
     pub fn steady(totals: Totals) -> Self {
-        Self { now: totals, before: totals }
+        Self { now: totals, before: totals, unexported_cpu: [0; 2] }
     }
 
     /// Subtracts the values that `other` has; never below 0.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        Self { now: self.now.minus(&other.now), before: self.before.minus(&other.before) }
+        Self {
+            now: self.now.minus(&other.now),
+            before: self.before.minus(&other.before),
+            unexported_cpu: self.each_cpu(other, u64::saturating_sub),
+        }
     }
 
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        Self { now: self.now.plus(&other.now), before: self.before.plus(&other.before) }
+        Self {
+            now: self.now.plus(&other.now),
+            before: self.before.plus(&other.before),
+            unexported_cpu: self.each_cpu(other, u64::saturating_add),
+        }
     }
 
-    /// Begins a new collection: the current totals become those of the previous one.
-    pub(crate) fn turn(&mut self) {
+    fn each_cpu(&self, other: &Self, combine: fn(u64, u64) -> u64) -> [u64; 2] {
+        std::array::from_fn(|at| combine(self.unexported_cpu[at], other.unexported_cpu[at]))
+    }
+
+    /// Begins a new collection: the current totals become those of the previous one, which was exported or not.
+    pub(crate) fn begin_collection(&mut self, was_exported: bool) {
         self.before = self.now;
+        if was_exported {
+            self.unexported_cpu = [0; 2];
+        }
+    }
+
+    pub(crate) fn grow(&mut self, grown: &Totals) {
+        self.now = self.now.plus(grown);
+        let cpu = [Counter::CpuUser, Counter::CpuSystem].map(|part| grown.get(part).unwrap_or_default());
+        for (unexported, grown) in self.unexported_cpu.iter_mut().zip(cpu) {
+            *unexported = unexported.saturating_add(grown);
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct ProcessEnd {
     /// Index of the group that selected it.
     pub group: usize,
     pub how: EndKind,
+    /// Whether its parent was a tracked process of the same group when it was forked.
+    pub has_parent: bool,
     pub started: SystemTime,
     /// When it exited or was deselected, or when that was noticed.
     pub at: SystemTime,
@@ -56,6 +58,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All that [`Self::reason`] returns.
+    pub const REASONS: [&str; 5] = ["normal", "error", "signal", "oom", "unknown"];
+
     /// From an exit status in the format of `wait`, with [`OOM_VICTIM`].
     pub fn of_status(status: u64) -> Self {
         /// The bit above the signal number.

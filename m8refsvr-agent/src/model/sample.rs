@@ -42,6 +42,8 @@ pub struct ProcessSample {
     pub attributes: Option<Arc<ProcessAttributes>>,
     /// Index of the group that selected it.
     pub group: usize,
+    /// Whether its parent was a tracked process of the same group when it was forked.
+    pub has_parent: bool,
     /// When its CPU time was read.
     pub at: Instant,
     pub started: SystemTime,
@@ -81,6 +83,7 @@ pub(crate) mod fixtures {
             executable: process.executable.clone(),
             group: 0,
             how: EndKind::Exited(Exit::Code(0)),
+            has_parent: false,
             started: process.started,
             at: process.started + Duration::from_millis(1),
             lasted: Duration::from_millis(1),
@@ -104,6 +107,7 @@ pub(crate) mod fixtures {
             executable: None,
             attributes: None,
             group: 0,
+            has_parent: false,
             at: Instant::now(),
             started: UNIX_EPOCH + of_ticks(start_ticks),
             counters: Totals::of(|counter| match counter {

@@ -90,25 +90,32 @@ pub struct Names {
     pub comm: Vec<u8>,
     /// File name of the executable; `None` without the permission to read it.
     pub executable: Option<Vec<u8>>,
-    /// File name in `argv[0]`; `None` where there is none.
+    /// The same with ` (deleted)` at its end, where the kernel shows that: a file can really be named so.
+    pub executable_deleted: Option<Vec<u8>>,
+    /// File name in `argv[0]`; `None` where there is none, or where a title replaced it.
     pub argv0: Option<Vec<u8>>,
 }
 
 impl Names {
     /// From the target of the link `exe`, and the start of `cmdline`.
     pub fn new(comm: &[u8], executable: Option<&[u8]>, cmdline: Option<&[u8]>) -> Self {
-        let executable =
-            executable.map(|path| file_name(path.strip_suffix(DELETED).unwrap_or(path)).to_vec());
+        let path = executable.map(|link| link.strip_suffix(DELETED).unwrap_or(link));
         let argv0 = cmdline.and_then(|cmdline| {
-            let argv0 = cmdline.split(|&byte| byte == 0).next()?;
+            let argv0 = cmdline.split(|&byte| byte == 0).next().filter(|argv0| !is_title(argv0, path))?;
             Some(file_name(argv0).to_vec()).filter(|name| !name.is_empty())
         });
-        Self { comm: comm.to_vec(), executable, argv0 }
+        let is_deleted = |link: &&[u8]| link.ends_with(DELETED);
+        Self {
+            comm: comm.to_vec(),
+            executable: path.map(|path| file_name(path).to_vec()),
+            executable_deleted: executable.filter(is_deleted).map(|link| file_name(link).to_vec()),
+            argv0,
+        }
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
-        [Some(&self.comm), self.executable.as_ref(), self.argv0.as_ref()]
+        [Some(&self.comm), self.executable.as_ref(), self.executable_deleted.as_ref(), self.argv0.as_ref()]
             .into_iter()
             .flatten()
             .map(Vec::as_slice)
@@ -124,6 +131,12 @@ impl Names {
             .find(|name| is_incomplete && name.starts_with(&self.comm));
         String::from_utf8_lossy(longer.unwrap_or(&self.comm)).into_owned()
     }
+}
+
+/// Whether a process has replaced its arguments by a title, as `sshd: user [priv]`: text with a blank or a colon that
+/// is not the path of its executable. A title can contain anything that others choose, such as names of users.
+fn is_title(argv0: &[u8], executable: Option<&[u8]>) -> bool {
+    argv0.iter().any(|byte| b" :".contains(byte)) && executable != Some(argv0)
 }
 
 fn file_name(path: &[u8]) -> &[u8] {
@@ -158,6 +171,39 @@ mod tests {
     #[test]
     fn an_executable_that_was_replaced_keeps_its_name() {
         assert_eq!(names("x", "/opt/M8RefSvr (deleted)", b"").executable.as_deref(), Some(&b"M8RefSvr"[..]));
+    }
+
+    #[test]
+    fn a_title_is_no_name_unless_it_is_the_path_of_the_executable() {
+        let argv0 = |executable: &str, argv0: &str| {
+            let cmdline = [argv0.as_bytes(), b"\0x\0"].concat();
+            names("x", executable, &cmdline).argv0.map(|name| String::from_utf8(name).unwrap())
+        };
+        for title in [
+            "sshd: m8refsvr [priv]",
+            "sshd: m8refsvr@pts/0",
+            "nginx: master process /opt/M8RefSvr",
+            "postgres: m8refsvr db 10.0.0.1(4711) idle",
+            "M8RefSvr: waiting",
+            "(sd-pam) M8RefSvr",
+        ] {
+            assert_eq!(argv0("/usr/sbin/daemon", title), None, "{title}");
+        }
+        let path = "/opt/My Strategy/M8: Server";
+        assert_eq!(argv0(path, path).as_deref(), Some("M8: Server"));
+        assert_eq!(argv0(&format!("{path} (deleted)"), path).as_deref(), Some("M8: Server"));
+        assert_eq!(argv0("/usr/bin/bash", "-bash").as_deref(), Some("-bash"));
+    }
+
+    #[test]
+    fn a_file_that_is_really_named_as_a_deleted_one_has_both_names() {
+        let names = names("app", "/opt/app (deleted)", b"");
+        assert!(names.all().any(|name| name == b"app") && names.all().any(|name| name == b"app (deleted)"));
+        assert!(names_of("/opt/app").executable_deleted.is_none());
+    }
+
+    fn names_of(executable: &str) -> Names {
+        names("app", executable, b"")
     }
 
     #[test]

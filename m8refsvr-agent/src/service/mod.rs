@@ -177,7 +177,8 @@ impl Service {
                     tracing::warn!("{sentence}");
                 }
                 let machine = self_stats::machine(&self.collector);
-                let report = self.reporter.report(&sample, machine, agent);
+                let was_exported = self.counts.delivered() == self.newest.borrow().number;
+                let report = self.reporter.report(&sample, machine, agent, was_exported);
                 self.instruments
                     .collect(report)
                     .inspect_err(|error| tracing::error!("the metrics can't be collected: {error}"))

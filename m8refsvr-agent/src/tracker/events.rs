@@ -110,9 +110,11 @@ impl Tracker {
             }
             return;
         }
-        let Some(found) = names.or_else(|| self.by_comm(process)) else {
+        let Some(mut found) = names.or_else(|| self.by_comm(process)) else {
             return self.refuse(identity, slot);
         };
+        // In /proc it may have another parent by now, as a daemon has.
+        found.parent = process.parent.map(|parent| parent.0);
         let Some(kernel) = &mut self.kernel else { return };
         let first = Totals::accounted(&process.exit.accounting_at_start.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O, which starts at 0 now.
@@ -126,13 +128,8 @@ impl Tracker {
     /// What the BPF programs recorded of a process whose names can't be read any more: it matches by its `comm`, or is
     /// in the group of its parent.
     fn by_comm(&self, process: &SlotProcess) -> Option<Match> {
-        let names = Names { comm: process.comm.clone(), executable: None, argv0: None };
-        let of_parent = || {
-            let Tgid(parent) = process.parent?;
-            let living = self.ids.get(&parent).and_then(|identity| self.tracked.get(identity));
-            let exited = || self.ended.iter().rfind(|end| end.identity.pid == parent);
-            living.map(|tracked| tracked.group).or_else(|| Some(exited()?.group))
-        };
+        let names = Names { comm: process.comm.clone(), ..Names::default() };
+        let of_parent = || self.group_of(process.parent?.0);
         let group = self.selector.select(&names).or_else(of_parent)?;
         Some(Match {
             identity: process.identity(),

@@ -100,6 +100,8 @@ pub(crate) struct TrackedProcess {
     pub(crate) attributes: Option<Arc<ProcessAttributes>>,
     /// Index of its group.
     pub(crate) group: usize,
+    /// Whether its parent was a tracked process of the same group when it was forked.
+    pub(crate) has_parent: bool,
     /// Its counters when it began to match: 0 if it started since the collection before. `None` where they are not
     /// known.
     pub(crate) first: Option<Totals>,
@@ -273,6 +275,7 @@ impl Tracker {
         handle: Result<SlotHandle, NoSlot>,
         is_counted: bool,
     ) {
+        let has_parent = self.is_of_group(found.parent, found.group);
         let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {handle:?}", identity.pid);
         let is_from_program =
@@ -286,6 +289,7 @@ impl Tracker {
             invocation,
             attributes: None,
             group,
+            has_parent,
             first,
             slot: handle,
             is_whole,
@@ -299,6 +303,17 @@ impl Tracker {
         };
         self.ids.insert(identity.pid, identity);
         self.tracked.insert(identity, tracked);
+    }
+
+    /// The group of a process that is tracked, or was until it ended since the last collection.
+    fn group_of(&self, pid: u32) -> Option<usize> {
+        let living = self.ids.get(&pid).and_then(|identity| self.tracked.get(identity));
+        let ended = || self.ended.iter().rfind(|end| end.identity.pid == pid);
+        living.map(|tracked| tracked.group).or_else(|| Some(ended()?.group))
+    }
+
+    fn is_of_group(&self, pid: Option<u32>, group: usize) -> bool {
+        pid.and_then(|pid| self.group_of(pid)) == Some(group)
     }
 
     /// Whether a process that begins to match started since the last collection. Then everything it did counts, also as
@@ -316,8 +331,17 @@ impl Tracker {
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let TrackedProcess { name, executable, group, first, slot: handle, is_whole, is_counted, .. } =
-            tracked;
+        let TrackedProcess {
+            name,
+            executable,
+            group,
+            has_parent,
+            first,
+            slot: handle,
+            is_whole,
+            is_counted,
+            ..
+        } = tracked;
         tracing::debug!("{name:?} {} is no longer tracked: {how:?}, {handle:?}", identity.pid);
         match (&mut self.kernel, handle) {
             (Some(kernel), Ok(handle)) => {
@@ -345,6 +369,7 @@ impl Tracker {
             executable,
             group,
             how,
+            has_parent,
             started: self.boot.time(start),
             at: SystemTime::now(),
             lasted: since_boot().saturating_sub(start),
@@ -367,7 +392,9 @@ impl SlotProcess {
 
 /// The error of a collection for want of descriptors or memory.
 pub(crate) fn exhausted() -> io::Error {
-    io::Error::other("no file descriptors or memory left for this process: raise `ulimit -n`")
+    io::Error::other(
+        "no file descriptors or memory left for this process: raise LimitNOFILE= of the service, or `ulimit -n`",
+    )
 }
 
 #[cfg(test)]

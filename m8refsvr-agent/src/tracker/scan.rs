@@ -84,7 +84,8 @@ impl Tracker {
             self.discovery_missed += u64::from(follows);
         }
         let mut new = 0;
-        let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
+        let parents: Vec<(Identity, Option<u32>)> =
+            found.iter().map(|one| (one.identity, one.parent)).collect();
         for one in found {
             let is_new = !self.tracked.contains_key(&one.identity);
             // A process that ended since is not tracked again.
@@ -94,7 +95,15 @@ impl Tracker {
                 self.start_tracking(one, false, false);
             }
         }
-        parents.into_iter().for_each(|parent| self.has_child(parent));
+        for (identity, parent) in parents {
+            // A parent may have been found after its child.
+            let group = self.tracked.get(&identity).map(|tracked| tracked.group);
+            let has_parent = group.is_some_and(|group| self.is_of_group(parent, group));
+            if let Some(tracked) = self.tracked.get_mut(&identity) {
+                tracked.has_parent |= has_parent;
+            }
+            self.has_child(parent);
+        }
         self.scanned = Some(Instant::now());
         if !is_again {
             self.hidden = hidden;

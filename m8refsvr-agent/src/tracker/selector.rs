@@ -132,7 +132,7 @@ mod tests {
 
     fn names(comm: &str, executable: &str, argv0: &str) -> Names {
         let bytes = |name: &str| (!name.is_empty()).then(|| name.as_bytes().to_vec());
-        Names { comm: comm.into(), executable: bytes(executable), argv0: bytes(argv0) }
+        Names { comm: comm.into(), executable: bytes(executable), argv0: bytes(argv0), ..Names::default() }
     }
 
     fn selects(name: &str, of: &Names) -> bool {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_text_match_by_their_bytes() {
-        let strange = Names { comm: b"\xffM8RefSvr\n)".into(), executable: None, argv0: None };
+        let strange = Names { comm: b"\xffM8RefSvr\n)".into(), ..Names::default() };
         assert!(selects("m8refsvr", &strange));
     }
 

@@ -32,7 +32,10 @@ use crate::load::own;
 
 /// A collector of the processes with this name, with the programs attached as `options` say.
 pub(crate) fn collector_with(name: &str, options: &Options) -> Collector {
-    let selector = selector(name);
+    collector_of(selector(name), options)
+}
+
+fn collector_of(selector: Selector, options: &Options) -> Collector {
     let kernel = Kernel::attach(&Options { comms: selector.comms(), ..options.clone() }).unwrap();
     assert_eq!(kernel.problems(), [""; 0]);
     Collector::new(Proc::new("/proc"), selector, Some(kernel))
@@ -52,6 +55,13 @@ fn selector(name: &str) -> Selector {
     Selector::new(&[name.to_owned()], &[]).unwrap()
 }
 
+/// An agent for these patterns, which are names.
+pub(crate) fn agent_of_patterns(names: &[&str]) -> Agent {
+    let names: Vec<String> = names.iter().map(|name| own(name)).collect();
+    let options = Options { capacity: 8, bpf_fs: None, ..Options::default() };
+    Agent::new(collector_of(Selector::new(&names, &[]).unwrap(), &options))
+}
+
 /// An agent's loop: it collects now and then, takes in the events of the BPF programs in between, and adds up.
 pub(crate) struct Agent {
     pub(crate) collector: Collector,
@@ -64,8 +74,8 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(collector: Collector) -> Self {
         let events = collector.descriptor().unwrap();
-        let mut agent =
-            Self { collector, accumulator: Accumulator::new(SystemTime::now(), 1), events, ends: Vec::new() };
+        let accumulator = Accumulator::new(SystemTime::now(), collector.selector().patterns().count());
+        let mut agent = Self { collector, accumulator, events, ends: Vec::new() };
         agent.collect();
         agent
     }
@@ -75,7 +85,7 @@ impl Agent {
             let _guard = no_process_starts();
             self.collector.collect().unwrap()
         };
-        self.accumulator.record(&sample);
+        self.accumulator.record(&sample, true);
         self.ends.extend(sample.ends.iter().cloned());
         sample
     }
@@ -133,7 +143,7 @@ impl Agent {
     }
 
     pub(crate) fn exits(&self) -> u64 {
-        self.churn().exits().map(|(_, count)| count).sum()
+        self.churn().exits.values().sum()
     }
 }
 

@@ -100,7 +100,9 @@ impl ExitFields {
 
 #[derive(Clone, Debug, Serialize)]
 struct AllFields {
-    process_count: usize,
+    /// `None` where there is none, but /proc hides processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_count: Option<usize>,
     #[serde(flatten)]
     metrics: Values,
 }
@@ -109,6 +111,8 @@ struct AllFields {
 struct ProcessFields {
     pid: u32,
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable_name: Option<String>,
     /// Milliseconds since 1970.
     start_time: u64,
     metrics: Values,
@@ -138,6 +142,7 @@ impl Document {
             .map(|process| ProcessFields {
                 pid: process.identity.pid,
                 name: process.name.to_string(),
+                executable_name: process.executable.as_deref().map(str::to_owned),
                 start_time: milliseconds(process.started),
                 metrics: values(first, process, context.memory_bytes, &mut missing),
             })
@@ -158,14 +163,14 @@ impl Document {
             },
             process: context.patterns,
             sample_seconds: rounded(second.began.saturating_duration_since(first.began).as_secs_f64(), 6),
-            metrics: totals(&processes, context.sources),
+            metrics: totals(&processes, context.sources, second.missing_values.hides_processes()),
             processes,
             exits: second.ends.iter().filter_map(ExitFields::of).collect(),
         }
     }
 
     pub fn process_count(&self) -> usize {
-        self.metrics.process_count
+        self.processes.len()
     }
 }
 
@@ -210,10 +215,13 @@ fn cpu_usage(first: &Sample, earlier: Option<&ProcessSample>, process: &ProcessS
 }
 
 /// Values of all processes together.
-fn totals(processes: &[ProcessFields], sources: Sources) -> AllFields {
+fn totals(processes: &[ProcessFields], sources: Sources, is_blind: bool) -> AllFields {
     let values = processes.iter().map(|process| &process.metrics);
     let has_block_io = sources.block_io != Source::None;
-    AllFields { process_count: processes.len(), metrics: Values::combined(values, has_block_io) }
+    AllFields {
+        process_count: Some(processes.len()).filter(|&count| count > 0 || !is_blind),
+        metrics: Values::combined(values, has_block_io, is_blind),
+    }
 }
 
 fn milliseconds(time: SystemTime) -> u64 {

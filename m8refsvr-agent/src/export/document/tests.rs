@@ -39,6 +39,7 @@ fn process(pid: u32, at: Instant, cpu_user: f64) -> ProcessSample {
         name: "M8RefSvr".into(),
         executable: None,
         group: 0,
+        has_parent: false,
         at,
         started: UNIX_EPOCH + Duration::from_millis(1_763_800_000_000),
         counters: counters(cpu_user).with(Readings { io: Some(&IO), ..Readings::default() }),
@@ -134,13 +135,25 @@ fn what_was_not_read_is_absent_and_never_zero() {
 }
 
 #[test]
-fn no_process_is_a_document_of_zeros() {
+fn sums_over_no_process_are_0_and_fractions_are_absent() {
     let now = Instant::now();
     let document = document(&sample(now, vec![]), &sample(now, vec![]));
     assert_eq!(document["metrics"]["process_count"], 0);
     assert_eq!(document["metrics"]["memory_rss"], 0);
-    assert_eq!(document["metrics"].get("block_read_bytes"), None);
+    for absent in ["block_read_bytes", "cpu_usage", "memory_usage"] {
+        assert_eq!(document["metrics"].get(absent), None, "{absent}");
+    }
     assert_eq!(document["processes"], json!([]));
+}
+
+#[test]
+fn where_proc_hides_processes_it_is_not_known_that_there_is_none() {
+    let now = Instant::now();
+    let mut blind = sample(now, vec![]);
+    blind.missing_values.hidden_by_mount();
+    assert_eq!(document(&sample(now, vec![]), &blind)["metrics"], json!({}));
+    blind.processes.push(process(1, now, 0.0));
+    assert_eq!(document(&sample(now, vec![]), &blind)["metrics"]["process_count"], 1);
 }
 
 #[test]

@@ -80,10 +80,11 @@ impl Field {
         }
     }
 
-    /// The value if there is no process: 0. Limits are absent, and so is block I/O without a source.
+    /// The value if there is no process: 0 of what is a sum. Limits and fractions are absent, and so is block I/O
+    /// without a source.
     fn of_none(self, has_block_io: bool) -> Option<Number> {
         let is_absent = match self {
-            Self::Limit(_) => true,
+            Self::Limit(_) | Self::CpuUsage | Self::MemoryUsage => true,
             Self::Counter(counter) => counter.is_block_io() && !has_block_io,
             _ => false,
         };
@@ -127,14 +128,19 @@ impl Values {
         Self(Field::all().filter_map(|field| Some((field, shown(field, value(field)?)))).collect())
     }
 
-    /// The values of all processes together. A value that no process has is absent.
-    pub(super) fn combined<'a>(all: impl Iterator<Item = &'a Self> + Clone, has_block_io: bool) -> Self {
+    /// The values of all processes together. A value that no process has is absent. `is_blind` is whether /proc hides
+    /// processes: then the values of no process are not known to be 0.
+    pub(super) fn combined<'a>(
+        all: impl Iterator<Item = &'a Self> + Clone,
+        has_block_io: bool,
+        is_blind: bool,
+    ) -> Self {
         let is_empty = all.clone().next().is_none();
         let combined = |field: Field| {
             let of_field = |values: &'a Self| values.0.iter().find(|value| value.0 == field);
             let values = all.clone().filter_map(of_field).map(|value| value.1);
             let combined = values.reduce(|one, other| field.combine(one, other));
-            if is_empty { field.of_none(has_block_io) } else { combined }
+            if is_empty && !is_blind { field.of_none(has_block_io) } else { combined }
         };
         Self(Field::all().filter_map(|field| Some((field, shown(field, combined(field)?)))).collect())
     }

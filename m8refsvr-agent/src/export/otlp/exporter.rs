@@ -41,6 +41,8 @@ pub struct Newest {
 /// Counts of exports, for the following reports.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// The number of the newest report that was exported.
+    delivered: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
     rejected: AtomicU64,
@@ -55,6 +57,11 @@ impl Counts {
             rejected: self.rejected.load(Relaxed),
             dropped_exits: self.exits.get().map(Dropped::now),
         }
+    }
+
+    /// The number of the newest report that was exported; 0 before the first.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Relaxed)
     }
 
     /// From now on, dropped log records of exits are counted too.
@@ -133,7 +140,7 @@ impl Exporter {
                         return;
                     }
                     if taken > 0 {
-                        not_before = not_before.max(self.turn_of(&newest.borrow()));
+                        not_before = not_before.max(self.earliest(&newest.borrow()));
                     }
                 }
                 () = again => {}
@@ -158,6 +165,9 @@ impl Exporter {
             self.counts.dropped.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
             let outcome = self.deliver(&payload, last_by, &mut last).await;
+            if matches!(outcome, Some(Ok(()))) {
+                self.counts.delivered.store(number, Relaxed);
+            }
             if last_by.is_some() {
                 return;
             }
@@ -182,7 +192,7 @@ impl Exporter {
     }
 
     /// The earliest time at which a report may be sent.
-    fn turn_of(&self, newest: &Newest) -> Instant {
+    fn earliest(&self, newest: &Newest) -> Instant {
         // Time that the report has already waited counts towards its delay. After the clock was set back its age is
         // not known, and counts as 0.
         let age = newest.payload.as_ref().and_then(|payload| payload.report.at.elapsed().ok());

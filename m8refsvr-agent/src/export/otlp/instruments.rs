@@ -262,15 +262,15 @@ fn observe(metric: &Metric, report: &Report, record: &mut dyn FnMut(&[KeyValue],
                 }
             }
         }
-        Points::Churn(figure) => {
+        Points::Churn(metric) => {
             for group in &report.groups {
-                for (own, count) in churn(figure, &group.churn) {
+                for (own, count) in churn(metric, &group.churn) {
                     record(&attributes(Some(group), own), Value::Int(count));
                 }
             }
         }
-        Points::Agent(figure, names) => {
-            for (values, value) in report.agent.get(figure) {
+        Points::Agent(metric, names) => {
+            for (values, value) in report.agent.get(metric) {
                 let own = names.iter().zip(values).map(|(&name, value)| KeyValue::new(name, value));
                 record(&attributes(None, own), value);
             }
@@ -287,20 +287,17 @@ fn attributes(group: Option<&GroupReport>, own: impl IntoIterator<Item = KeyValu
 }
 
 /// The data points of a churn metric, with their attributes.
-fn churn(figure: ChurnMetric, churn: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
-    match figure {
-        ChurnMetric::Starts => vec![(Vec::new(), churn.starts)],
-        ChurnMetric::Restarts => vec![(Vec::new(), churn.restarts)],
-        ChurnMetric::Exits => churn
-            .exits()
-            .map(|(exit, count)| {
-                let numbers = [("process.exit.code", exit.code()), ("m8refsvr.exit.signal", exit.signal())];
-                let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
-                let numbers = numbers.map(|(name, number)| KeyValue::new(name, i64::from(number)));
-                let reason = KeyValue::new("m8refsvr.exit.reason", exit.reason());
-                ([reason].into_iter().chain(numbers).collect(), count)
-            })
-            .collect(),
+fn churn(metric: ChurnMetric, churn: &Churn) -> Vec<(Vec<KeyValue>, u64)> {
+    let one = |count| vec![(Vec::new(), count)];
+    match metric {
+        ChurnMetric::Starts => one(churn.starts),
+        ChurnMetric::Restarts => one(churn.restarts),
+        ChurnMetric::Selected => one(churn.selected),
+        ChurnMetric::Deselected => one(churn.deselected),
+        ChurnMetric::Exits => {
+            let reason = |reason| KeyValue::new("m8refsvr.exit.reason", reason);
+            churn.exits_by_reason().into_iter().map(|(name, count)| (vec![reason(name)], count)).collect()
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn reports(patterns: &[&str], max_series_processes: Option<usize>, samples: Vec<
     let began = std::time::Instant::now();
     let reports = (0..).zip(samples).map(|(second, mut sample)| {
         sample.began = began + Duration::from_secs(second);
-        reporter.report(&sample, machine, agent())
+        reporter.report(&sample, machine, agent(), true)
     });
     reports.collect()
 }

@@ -7,15 +7,19 @@ use std::{
 };
 
 use crate::{
-    metrics::churn::{Change, Churn},
+    metrics::churn::{Change, ChangeKind, Churn},
     model::{
         counters::{Account, Totals},
-        exit::EndKind,
+        exit::{EndKind, ProcessEnd},
         identity::Identity,
-        sample::Sample,
+        sample::{ProcessSample, Sample},
     },
-    sys::boot_clock::of_ticks,
+    sys::boot_clock::{of_ticks, ticks},
 };
+
+/// Time that a process has from its fork until it matches, as it executes its program. If it began to match later, and
+/// was there at the previous collection, it was selected rather than started.
+const TO_BEGIN: Duration = Duration::from_secs(10);
 
 /// Totals of each group and of each tracked process.
 #[derive(Debug)]
@@ -27,12 +31,61 @@ pub struct Accumulator {
     processes: HashMap<Identity, Box<Entry>>,
     last: Option<CollectionTime>,
     before: Option<CollectionTime>,
+    /// The collection that was exported last; the first one until then.
+    exported: Option<CollectionTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct CollectionTime {
     at: SystemTime,
     began: Instant,
+    began_ticks: u64,
+}
+
+/// A process that exited or was deselected since the previous collection.
+struct Left {
+    account: Account,
+    /// The group that it was deselected from, and when; `None` if it exited.
+    deselected: Option<(usize, SystemTime)>,
+}
+
+/// What a sample shows of each group's gains and losses.
+struct Changes {
+    of_groups: Vec<Vec<Change>>,
+    /// Start of the previous collection, in clock ticks after boot.
+    previous_ticks: Option<u64>,
+}
+
+impl Changes {
+    fn add(&mut self, group: usize, at: SystemTime, kind: ChangeKind, has_parent: bool) {
+        if let Some(changes) = self.of_groups.get_mut(group) {
+            changes.push(Change { at, kind, has_parent });
+        }
+    }
+
+    /// Adds that a process is in a group since `at`. `earlier` is the group in which it was before.
+    fn came(
+        &mut self,
+        earlier: Option<usize>,
+        identity: &Identity,
+        group: usize,
+        at: SystemTime,
+        has_parent: bool,
+    ) {
+        match (earlier, self.previous_ticks) {
+            (Some(earlier), _) if earlier == group => {}
+            (Some(earlier), _) => {
+                self.add(earlier, at, ChangeKind::Deselected, has_parent);
+                self.add(group, at, ChangeKind::Selected, has_parent);
+            }
+            (None, Some(previous)) if identity.start_ticks + ticks(TO_BEGIN) >= previous => {
+                self.add(group, at, ChangeKind::Started, has_parent);
+            }
+            (None, Some(_)) => self.add(group, at, ChangeKind::Selected, has_parent),
+            // Processes of the first collection were there before the agent.
+            (None, None) => {}
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,6 +96,7 @@ struct Group {
 
 #[derive(Debug, Default)]
 struct Entry {
+    group: usize,
     /// Its counters at the last collection that could read them.
     seen: Totals,
     account: Account,
@@ -57,64 +111,86 @@ impl Accumulator {
             processes: HashMap::new(),
             last: None,
             before: None,
+            exported: None,
         }
     }
 
-    /// Adds a sample. The work of a process counts from when it began to match, as far as that is known. A process is
-    /// kept until the sample reports its end, even if a collection missed it.
-    pub fn record(&mut self, sample: &Sample) {
-        let time = CollectionTime { at: sample.at, began: sample.began };
+    /// Adds a sample. `was_exported` is whether the sample before it was exported. The work of a process counts from
+    /// when it began to match, as far as that is known. A process is kept until the sample reports its end, even if a
+    /// collection missed it.
+    pub fn record(&mut self, sample: &Sample, was_exported: bool) {
+        let time = CollectionTime { at: sample.at, began: sample.began, began_ticks: sample.began_ticks };
         self.before = self.last.replace(time);
-        self.groups.iter_mut().for_each(|group| group.account.turn());
-        self.processes.values_mut().for_each(|entry| entry.account.turn());
-        let mut changes = vec![Vec::new(); self.groups.len()];
-        let mut change = |group: usize, change: Change| changes.get_mut(group).map(|them| them.push(change));
-        let mut left = HashMap::new();
+        if was_exported || self.exported.is_none() {
+            self.exported = self.before;
+        }
+        self.groups.iter_mut().for_each(|group| group.account.begin_collection(was_exported));
+        self.processes.values_mut().for_each(|entry| entry.account.begin_collection(was_exported));
+        let mut changes = Changes {
+            of_groups: vec![Vec::new(); self.groups.len()],
+            previous_ticks: self.before.map(|previous| previous.began_ticks),
+        };
+        let mut left: HashMap<Identity, Left> = HashMap::new();
         for end in &sample.ends {
-            let is_new = self.grow(&end.identity, end.group, end.first.as_ref(), &end.last, &left);
-            if let EndKind::Exited(exit) = end.how {
-                if is_new {
-                    // Exact where there is an exit record.
-                    let started = end.at.checked_sub(end.lasted).unwrap_or(end.started);
-                    change(end.group, Change { at: started, exit: None });
+            let ProcessEnd { identity, group, how, at, has_parent, .. } = end;
+            let earlier = self.grow(identity, *group, end.first.as_ref(), &end.last, &left);
+            // A process that comes and is deselected between two collections is no change, as a child that is forked
+            // and executes another program.
+            let is_seen = earlier.is_some() || *how != EndKind::Deselected;
+            if is_seen {
+                // Exact where there is an exit record.
+                let started = at.checked_sub(end.lasted).unwrap_or(end.started);
+                let came = if earlier.is_none() { started } else { *at };
+                changes.came(earlier, identity, *group, came, *has_parent);
+            }
+            if earlier.is_none() && changes.previous_ticks.is_none() && is_seen {
+                // It was there before the agent, and is in no collection.
+                changes.add(*group, *at, ChangeKind::Selected, *has_parent);
+            }
+            let deselected = match how {
+                EndKind::Exited(exit) => {
+                    changes.add(*group, *at, ChangeKind::Exited(*exit), *has_parent);
+                    None
                 }
-                change(end.group, Change { at: end.at, exit: Some(exit) });
-            }
-            let entry = self.processes.remove(&end.identity);
-            if !is_new {
-                left.extend(entry.map(|entry| (end.identity, entry.account)));
-            }
+                EndKind::Deselected => Some((*group, *at)),
+            };
+            let entry = self.processes.remove(identity).filter(|_| earlier.is_some());
+            left.extend(entry.map(|entry| (*identity, Left { account: entry.account, deselected })));
         }
         for process in &sample.processes {
-            let first = process.first.as_ref();
-            let is_new = self.grow(&process.identity, process.group, first, &process.counters, &left);
-            if is_new {
-                // /proc has the start in clock ticks, rounded down.
-                change(process.group, Change { at: process.started + of_ticks(1), exit: None });
-            }
+            let ProcessSample { identity, group, started, has_parent, .. } = process;
+            let earlier = self.grow(identity, *group, process.first.as_ref(), &process.counters, &left);
+            // /proc has the start in clock ticks, rounded down.
+            changes.came(earlier, identity, *group, *started + of_ticks(1), *has_parent);
+            left.remove(identity);
         }
-        for (group, changes) in self.groups.iter_mut().zip(changes) {
+        for (group, at) in left.into_values().filter_map(|left| left.deselected) {
+            changes.add(group, at, ChangeKind::Deselected, false);
+        }
+        for (group, changes) in self.groups.iter_mut().zip(changes.of_groups) {
             group.churn.record(changes);
         }
     }
 
-    /// Adds what a process did to its totals and those of its group. Returns whether it began to match since the
-    /// previous collection. `left` has the accounts of processes that exited or were deselected since then: an
-    /// account continues if its process matches again.
+    /// Adds what a process did to its totals and those of its group. Returns the group in which it was before. `left`
+    /// has processes that exited or were deselected since the previous collection: an account continues if its process
+    /// matches again.
     fn grow(
         &mut self,
         identity: &Identity,
         group: usize,
         first: Option<&Totals>,
         seen: &Totals,
-        left: &HashMap<Identity, Account>,
-    ) -> bool {
-        let is_new = !self.processes.contains_key(identity);
+        left: &HashMap<Identity, Left>,
+    ) -> Option<usize> {
+        let known = self.processes.get(identity).map(|entry| entry.group);
+        let earlier = known.or_else(|| Some(left.get(identity)?.deselected?.0));
         let entry = self.processes.entry(*identity).or_insert_with(|| {
             Box::new(Entry {
+                group,
                 // Without a known start, the totals grow from the first reading.
                 seen: first.copied().unwrap_or_default(),
-                account: left.get(identity).copied().unwrap_or_default(),
+                account: left.get(identity).map(|left| left.account).unwrap_or_default(),
             })
         });
         let seen = seen.balanced(&entry.seen);
@@ -125,11 +201,12 @@ impl Accumulator {
             Some(seen.saturating_sub(entry.seen.get(counter).unwrap_or(seen)))
         });
         entry.seen = seen.or(&entry.seen);
-        entry.account.now = entry.account.now.plus(&grown);
+        entry.group = group;
+        entry.account.grow(&grown);
         if let Some(group) = self.groups.get_mut(group) {
-            group.account.now = group.account.now.plus(&grown);
+            group.account.grow(&grown);
         }
-        is_new && !left.contains_key(identity) && self.before.is_some()
+        earlier
     }
 
     /// Moves the start of all totals back. Needed when the clock was set back, so that no report is earlier than its
@@ -147,8 +224,9 @@ impl Accumulator {
         self.before.map(|time| time.at)
     }
 
+    /// Time since the collection that was exported last.
     pub fn elapsed(&self) -> Option<Duration> {
-        Some(self.last?.began.saturating_duration_since(self.before?.began))
+        Some(self.last?.began.saturating_duration_since(self.exported?.began))
     }
 
     /// Totals of a group, exited processes included.

@@ -26,7 +26,7 @@ fn user_or_none(accumulator: &Accumulator, identity: Identity) -> Option<u64> {
 
 fn accumulator(samples: &[Sample]) -> Accumulator {
     let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
-    samples.iter().for_each(|sample| accumulator.record(sample));
+    samples.iter().for_each(|sample| accumulator.record(sample, true));
     accumulator
 }
 
@@ -105,7 +105,7 @@ fn a_process_that_no_collection_saw_counts_whole() {
     let accumulator = accumulator(&[sample(100, []), Sample { ends: ends.into(), ..sample(200, []) }]);
     assert_eq!(user(&accumulator.group(0)), 9);
     let churn = accumulator.churn(0).unwrap();
-    assert_eq!((churn.starts, churn.restarts, churn.exits().next().unwrap().1), (2, 1, 2));
+    assert_eq!((churn.starts, churn.restarts, churn.exits.values().sum::<u64>()), (2, 1, 2));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn one_that_matches_again_does_not_count_twice_what_it_did_before() {
     // It never exited. Its first match is no start: no collection saw it before it was deselected, like a forked
     // child that executes another program.
     let churn = accumulator.churn(0).unwrap();
-    assert_eq!((churn.starts, churn.exits().map(|(_, count)| count).sum::<u64>()), (1, 0));
+    assert_eq!((churn.starts, churn.exits.values().sum::<u64>()), (1, 0));
 }
 
 #[test]
@@ -158,12 +158,12 @@ fn what_could_never_be_read_has_no_total_and_what_could_once_keeps_it() {
     assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), None);
     let mut readable = unreadable.clone();
     readable.counters = written(&unreadable, 1000);
-    accumulator.record(&sample(300, [readable.clone()]));
+    accumulator.record(&sample(300, [readable.clone()]), true);
     // Bytes written before the first reading may be older than the agent.
     assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(0));
-    accumulator.record(&sample(400, [unreadable.clone()]));
+    accumulator.record(&sample(400, [unreadable.clone()]), true);
     readable.counters = written(&unreadable, 1500);
-    accumulator.record(&sample(500, [readable]));
+    accumulator.record(&sample(500, [readable]), true);
     assert_eq!(accumulator.group(0).now.get(Counter::StorageWrite), Some(500));
 }
 
@@ -330,18 +330,122 @@ proptest! {
                     seen.push(process);
                 }
             }
-            accumulator.record(&Sample { ends: on_time, ..sample(began, seen) });
+            accumulator.record(&Sample { ends: on_time, ..sample(began, seen) }, true);
             let now = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
             prop_assert!(now >= total, "fell from {total} to {now}");
             total = now;
             let counted = accumulator.churn(0).unwrap();
-            let exits = counted.exits().map(|(_, count)| count).sum::<u64>();
+            let exits = counted.exits.values().sum::<u64>();
             prop_assert!(counted.starts >= churn.0 && exits >= churn.1 && counted.restarts <= counted.starts);
             churn = (counted.starts, exits);
         }
-        accumulator.record(&Sample { ends: late, ..sample(1_000_000, []) });
+        accumulator.record(&Sample { ends: late, ..sample(1_000_000, []) }, true);
         total = accumulator.group(0).now.get(Counter::CpuUser).unwrap_or_default() / 1_000_000_000;
         prop_assert!(total <= at_most.values().sum::<u64>(), "counted too much: {total} of {at_most:?}");
         prop_assert!(total >= surely.values().sum::<u64>(), "lost: {total} of {surely:?}");
     }
 }
+
+/// Starts, selected, deselected and exits of a group, and how many processes it has gained.
+fn churn(accumulator: &Accumulator, group: usize) -> ([u64; 4], i64) {
+    let Churn { starts, selected, deselected, exits, .. } = accumulator.churn(group).unwrap();
+    let exits: u64 = exits.values().sum();
+    let gained = (starts + selected).cast_signed() - (deselected + exits).cast_signed();
+    ([*starts, *selected, *deselected, exits], gained)
+}
+
+fn two_groups(samples: &[Sample]) -> Accumulator {
+    let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 2);
+    for sample in samples {
+        accumulator.record(sample, true);
+    }
+    for group in 0..2 {
+        let count = |sample: &Sample| sample.processes.iter().filter(|it| it.group == group).count();
+        let gained = count(samples.last().unwrap()).cast_signed() - count(&samples[0]).cast_signed();
+        assert_eq!(churn(&accumulator, group).1, gained as i64, "{:?}", accumulator.churn(group));
+    }
+    accumulator
+}
+
+fn in_group(group: usize, process: ProcessSample) -> ProcessSample {
+    ProcessSample { group, ..process }
+}
+
+#[test]
+fn a_process_that_changes_its_group_leaves_one_and_comes_to_the_other() {
+    let renamed =
+        two_groups(&[sample(100, [process(1, 50, 1)]), sample(200, [in_group(1, process(1, 50, 2))])]);
+    assert_eq!(churn(&renamed, 0).0, [0, 0, 1, 0]);
+    assert_eq!(churn(&renamed, 1).0, [0, 1, 0, 0]);
+    // An exec deselects it for a moment.
+    let left = ProcessEnd { how: EndKind::Deselected, ..ended(1, 50, 2) };
+    let executed = two_groups(&[
+        sample(100, [process(1, 50, 1)]),
+        Sample { ends: vec![left.clone()], ..sample(200, [in_group(1, process(1, 50, 3))]) },
+    ]);
+    assert_eq!([0, 1].map(|group| churn(&executed, group).0), [[0, 0, 1, 0], [0, 1, 0, 0]]);
+    // It exits as a process of the other group before a collection sees it there.
+    let exited = two_groups(&[
+        sample(100, [process(1, 50, 1)]),
+        Sample { ends: vec![left, ProcessEnd { group: 1, ..ended(1, 50, 4) }], ..sample(200, []) },
+    ]);
+    assert_eq!([0, 1].map(|group| churn(&exited, group).0), [[0, 0, 1, 0], [0, 1, 0, 1]]);
+}
+
+#[test]
+fn what_a_group_gains_and_loses_adds_up() {
+    let left = |pid, start| ProcessEnd { how: EndKind::Deselected, ..ended(pid, start, 1) };
+    let samples = [
+        sample(5100, [process(1, 50, 1), process(2, 50, 1)]),
+        // 3 started, 4 took a matching name while it ran, and 7 executed its program soon after it was forked.
+        sample(
+            5200,
+            [
+                process(1, 50, 1),
+                process(2, 50, 1),
+                process(3, 5150, 0),
+                process(4, 20, 0),
+                process(7, 5000, 0),
+            ],
+        ),
+        // 1 no longer matches; 2 was deselected and matches again; 5 started and exited; 6 came and was deselected.
+        Sample {
+            ends: vec![left(1, 50), left(2, 50), ended(5, 5250, 1), left(6, 5260), ended(7, 5000, 1)],
+            ..sample(5300, [process(2, 50, 2), process(3, 5150, 1), process(4, 20, 1)])
+        },
+        // 3 could not be found, and is there again.
+        Sample { ends: vec![vanished(3, 5150)], ..sample(5400, [process(2, 50, 2), process(4, 20, 1)]) },
+        sample(9500, [process(2, 50, 2), process(3, 5150, 1), process(4, 20, 1)]),
+    ];
+    for length in 2..=samples.len() {
+        two_groups(&samples[..length]);
+    }
+    assert_eq!(churn(&two_groups(&samples), 0).0, [4, 1, 1, 3]);
+}
+
+#[test]
+fn cpu_time_counts_since_the_collection_that_was_exported_last() {
+    let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+    let second = |number: u64, cpu: u64| Sample {
+        began: *BEGAN + Duration::from_secs(number),
+        ..sample(100 * number, [process(1, 50, cpu)])
+    };
+    let mut record = |number, cpu, was_exported| {
+        accumulator.record(&second(number, cpu), was_exported);
+        let used = accumulator.group(0).unexported_cpu[0] / 1_000_000_000;
+        assert_eq!(
+            accumulator.process(&Identity { pid: 1, start_ticks: 50 }).unexported_cpu[0],
+            used * 1_000_000_000
+        );
+        (used, accumulator.elapsed().map(|elapsed| elapsed.as_secs()))
+    };
+    assert_eq!(record(1, 10, false), (0, None));
+    assert_eq!(record(2, 11, true), (1, Some(1)));
+    assert_eq!(record(3, 13, true), (2, Some(1)));
+    // The third was dropped for the fourth, and that for the fifth.
+    assert_eq!(record(4, 14, false), (3, Some(2)));
+    assert_eq!(record(5, 15, false), (4, Some(3)));
+    assert_eq!(record(6, 16, true), (1, Some(1)));
+}
+
+static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);

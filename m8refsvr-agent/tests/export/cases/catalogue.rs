@@ -5,7 +5,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use m8refsvr_agent::metrics::catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Points, Vocabulary};
+use m8refsvr_agent::{
+    metrics::catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Points, Vocabulary},
+    model::exit::Exit,
+};
 
 use crate::{
     Case,
@@ -208,11 +211,13 @@ fn check_attributes(
             assert_eq!(named.iter().cloned().collect::<BTreeSet<_>>(), of_points(points), "{case}");
             assert_eq!(named.len(), points.len(), "{case}");
         }
-        Points::Churn(figure) => {
-            // None has ended.
-            let normal = ("m8refsvr.exit.reason".to_owned(), "normal".to_owned());
-            let expected = if figure == ChurnMetric::Exits { vec![normal] } else { Vec::new() };
-            assert_eq!(named, [expected.into_iter().collect()], "{case}");
+        Points::Churn(churn) => {
+            let reasons = Exit::REASONS
+                .map(|reason| BTreeMap::from([("m8refsvr.exit.reason".to_owned(), reason.to_owned())]));
+            // None has exited, and each reason has a series all the same.
+            let expected = if churn == ChurnMetric::Exits { reasons.into() } else { vec![BTreeMap::new()] };
+            let seen: BTreeSet<_> = named.iter().cloned().collect();
+            assert_eq!(seen, expected.into_iter().collect(), "{case}");
         }
         Points::Agent(_, names) => {
             for attributes in named {

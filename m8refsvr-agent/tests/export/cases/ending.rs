@@ -21,6 +21,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     LAST_EXPORT,
+    WHOLE_INTERVAL,
     WHILE_THE_RECEIVER_HANGS,
     WHILE_THE_LOG_HANGS,
     NO_FILE,
@@ -65,6 +66,36 @@ fn last_export() {
         // As counted in clock ticks, and with what it needed besides.
         assert!((0.28..0.35).contains(&used), "{used} s of CPU time in the last export");
     }
+}
+
+const WHOLE_INTERVAL: Case = Case::new(
+    "the CPU utilization of the last export is that since the export before, not since a collection that was dropped",
+    &[Mock],
+    whole_interval,
+);
+
+fn whole_interval() {
+    let receiver = Receiver::start(Kind::Mock);
+    let name = Name::new("whole");
+    let mut process = name.start();
+    // Reports wait for the host's export delay: up to a quarter of the interval.
+    let mut agent = start(&name, "grpc", receiver.grpc_port(), "4");
+    let busy = std::thread::spawn(move || process.run("burn-cpu 9000"));
+    receiver.wait_for("the first export", |exports| !exports.is_empty());
+    agent.wait_for_collections(2);
+    agent.signal(Signal::TERM);
+    agent.wait();
+    let exports = receiver.exports();
+    let used = exports.last().unwrap().points.iter();
+    let used: Vec<f64> = used
+        .filter(|point| point.name == "process.cpu.utilization")
+        .map(|point| point.value * std::thread::available_parallelism().unwrap().get() as f64)
+        .collect();
+    let sum: f64 = used.iter().sum();
+    // A host whose export delay is next to nothing has exported the collection before.
+    let dropped = agent.collections() - exports.len();
+    assert!(dropped == 0 || (0.5..=1.05).contains(&sum), "{used:?}, {dropped} dropped: {}", agent.log());
+    busy.join().unwrap();
 }
 
 const WHILE_THE_RECEIVER_HANGS: Case = Case::new(

@@ -77,7 +77,7 @@ impl Delivery {
     fn collect(&mut self, last_by: Option<Instant>) {
         let sample = self.collector.collect().unwrap();
         let agent = self_stats::report(&self.collector, Collections::default(), self.counts.now());
-        let report = self.reporter.report(&sample, self_stats::machine(&self.collector), agent);
+        let report = self.reporter.report(&sample, self_stats::machine(&self.collector), agent, true);
         let payload = self.instruments.collect(report).unwrap();
         self.newest.send_modify(|newest| {
             newest.number += 1;

@@ -39,7 +39,7 @@ fn ends() {
         assert_eq!((end.identity.pid, end.how), (pid, EndKind::Exited(expected)), "{words}");
         assert!(end.peak_bytes.unwrap() >= 250 << 20, "{words}: {end:?}");
         assert!(end.lasted > Duration::ZERO && end.lasted < Duration::from_secs(60), "{words}");
-        let [_, counted] = [(), ()].map(|()| agent.churn().exits().find(|&(_, count)| count == 1));
+        let [_, counted] = [(), ()].map(|()| agent.churn().exits.iter().find(|&(_, &count)| count == 1));
         assert_eq!(counted.unwrap().0.reason(), expected.reason(), "{words}");
     }
 }
@@ -64,5 +64,5 @@ fn out_of_memory() {
     assert!(!outcome.success());
     let [end] = agent.ends.as_slice() else { panic!("{:?}", agent.ends) };
     assert_eq!(end.how, EndKind::Exited(Exit::Oom));
-    assert_eq!(agent.churn().exits().last().unwrap(), (Exit::Oom, 1));
+    assert_eq!(agent.churn().exits.last_key_value().unwrap(), (&Exit::Oom, &1));
 }

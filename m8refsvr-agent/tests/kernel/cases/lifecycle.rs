@@ -31,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     LEADER_ENDS_FIRST,
     OPENS_ONE,
     WITHOUT_BPF,
+    RESTARTS,
 ];
 
 const NAME: &str = "@";
@@ -51,6 +52,40 @@ fn four_hundred() {
     assert!(usage.written_bytes >= 400 * 8192, "{usage:?}");
     assert_eq!(agent.churn().restarts, 399);
     assert_eq!(drops(&agent), Default::default());
+}
+
+const RESTARTS: Case = Case::new(
+    "neither a daemon that starts nor a server that forks restarts until it starts again",
+    &[Bpf],
+    restarts,
+);
+
+fn restarts() {
+    let programs = Programs::new(&[NAME]);
+    let server = "fork-write 1 ".repeat(24) + "wait-input";
+    let cases = [("a daemon", "detach setsid detach wait-input", 3), ("a server", server.as_str(), 25)];
+    for (what, words, starts) in cases {
+        let mut agent = agent_for(NAME, 64);
+        for earlier in 0..2 {
+            let mut child = programs.command(NAME, words).stdin(Stdio::piped()).spawn().unwrap();
+            let children = (earlier + 1) * starts - 1;
+            for _ in 0..100 {
+                if agent.exits() == children {
+                    break;
+                }
+                agent.follow_for(Duration::from_millis(50));
+                agent.collect();
+            }
+            let churn = agent.churn();
+            assert_eq!((churn.starts, churn.restarts), ((earlier + 1) * starts, earlier), "{what}");
+            assert_eq!(churn.starts - agent.exits(), 1, "{what}: {churn:?}");
+            end(&mut child);
+            agent.until_ended((earlier + 1) * starts);
+            assert_eq!(agent.exits(), (earlier + 1) * starts, "{what}");
+        }
+        let churn = agent.churn();
+        assert_eq!((churn.selected, churn.deselected), (0, 0), "{what}");
+    }
 }
 
 const FIVE_THOUSAND: Case = Case::new("5000 processes of about 1 ms lose nothing", &[Bpf], five_thousand);
@@ -210,7 +245,7 @@ fn without_bpf() {
     assert_eq!(agent.total(Counter::CpuUser) + agent.total(Counter::CpuSystem), cpu);
     assert_eq!((agent.churn().starts, agent.exits()), (1, 1));
     assert_eq!(agent.ends[0].how, EndKind::Exited(Exit::Unknown));
-    assert_eq!(agent.churn().exits().last().unwrap(), (Exit::Unknown, 1));
+    assert_eq!(agent.churn().exits.last_key_value().unwrap(), (&Exit::Unknown, &1));
 
     // One that takes another name lives on.
     let mut child = programs

@@ -19,8 +19,16 @@ use crate::{
     load::Load,
 };
 
-pub(crate) const CASES: &[Case] =
-    &[AS_ROOT, AS_ORDINARY_USER, REQUIRED_BUT_REFUSED, CHECKED, CONFINED, PROC_ELSEWHERE, PROC_OF_OTHERS];
+pub(crate) const CASES: &[Case] = &[
+    AS_ROOT,
+    AS_ORDINARY_USER,
+    REQUIRED_BUT_REFUSED,
+    CHECKED,
+    CONFINED,
+    PROC_ELSEWHERE,
+    PROC_OF_OTHERS,
+    HIDDEN,
+];
 
 const NOBODY: u32 = 65534;
 
@@ -141,6 +149,28 @@ fn confined() {
         let line = text.lines().find(|line| line.starts_with(check)).unwrap();
         assert!(line.contains(words), "{line}");
     }
+}
+
+const HIDDEN: Case = Case::new("where /proc hides processes it is not known that none matches", &[], hidden);
+
+fn hidden() {
+    let _load = Load::start("M8RefSvr_hidden");
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    mount("proc", folder.path(), "proc", MountFlags::empty(), Some(c"hidepid=2")).unwrap();
+    let root = folder.path().to_str().unwrap();
+    let arguments =
+        ["--once", "--no-export", "--process", "M8RefSvr_hidden", "--sample", "0.1", "--proc-root", root];
+    let output = agent(&[&arguments[..], &["--ebpf", "off"]].concat(), Some(NOBODY));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Root sees it.
+    let seen = agent(&[&arguments[..], &["--ebpf", "off"]].concat(), None);
+    unmount(folder.path(), UnmountFlags::empty()).unwrap();
+    assert_eq!(document["metrics"], serde_json::json!({}), "{document:#}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(printed.contains("other users' processes can't be seen"), "{printed}");
+    let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
+    assert_eq!(seen["metrics"]["process_count"], 1);
 }
 
 const PROC_ELSEWHERE: Case =

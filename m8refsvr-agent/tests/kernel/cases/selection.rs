@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, symlink},
+    os::unix::{
+        fs::{MetadataExt as _, symlink},
+        process::CommandExt as _,
+    },
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -16,13 +19,13 @@ use m8refsvr_test_support::load::Usage;
 use crate::{
     Case,
     Need::Bpf,
-    collecting::{Agent, agent_for, during, equals, settled},
+    collecting::{Agent, agent_for, agent_of_patterns, collector_of_proc, during, equals, settled},
     counted::Counted as _,
     load::{Programs, end, own, wait_for_name},
 };
 
 pub(crate) const CASES: &[Case] =
-    &[FOUND_ONCE, TAKES_A_NAME, OTHER_AGENT, LEAVES, THERE_AND_BACK, BY_EXECUTABLE];
+    &[FOUND_ONCE, TAKES_A_NAME, OTHER_AGENT, LEAVES, THERE_AND_BACK, BY_EXECUTABLE, TITLES, OTHER_GROUP];
 
 const NAME: &str = "@";
 const OTHER: &str = "something-else";
@@ -127,6 +130,73 @@ fn other_agent() {
     assert_eq!(pids, [0; 0]);
     assert_eq!((agent.churn().starts, agent.collector.kernel().unwrap().slots().0), (0, 0));
     end(&mut child);
+}
+
+const TITLES: Case = Case::new("a title that a process gave itself does not match", &[Bpf], titles);
+
+fn titles() {
+    let name = own(NAME);
+    let sleep = |argv0: String| Command::new("sleep").arg0(argv0).arg("60").spawn().unwrap();
+    let by_proc = Agent::new(collector_of_proc(&name));
+    for mut agent in [agent_for(NAME, 8), by_proc] {
+        let titles = [
+            format!("sshd: {name} [priv]"),
+            format!("sshd: {name}@pts/0"),
+            format!("nginx: master process /opt/{name}"),
+        ];
+        let mut others = titles.map(sleep);
+        let mut ours = sleep(format!("/opt/{name}"));
+        let pid = ours.id();
+        // The parent goes on a moment before the kernel has set the arguments.
+        while [&ours].into_iter().chain(&others).any(|child| has_no_arguments(child.id())) {}
+        let sample = agent.collect();
+        let found: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+        for child in others.iter_mut().chain([&mut ours]) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [pid]);
+    }
+}
+
+fn has_no_arguments(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty()
+}
+
+const OTHER_GROUP: Case = Case::new(
+    "a process that takes a name of another pattern is in that group, as an agent that starts later finds it",
+    &[Bpf],
+    other_group,
+);
+
+fn other_group() {
+    const FIRST: &str = "@-b";
+    const SECOND: &str = "@-a";
+    let programs = Programs::new(&[SECOND]);
+    let cases = [
+        // How it takes a name of the first pattern.
+        ("renames itself", "wait-input rename @-b wait-input"),
+        ("executes a program", "wait-input exec ./@-b wait-input"),
+        ("executes a program in a thread", "wait-input exec-from-thread ./@-b wait-input"),
+    ];
+    symlink(programs.path(SECOND), programs.path(FIRST)).unwrap();
+    for (what, words) in cases {
+        let mut agent = agent_of_patterns(&[FIRST, SECOND]);
+        let mut child = programs.command(SECOND, words).stdin(Stdio::piped()).spawn().unwrap();
+        let (_, sample) = settled(&mut agent, 1);
+        assert_eq!(sample.processes[0].group, 1, "{what}");
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        wait_for_name(child.id(), FIRST);
+        let (_, sample) = settled(&mut agent, 1);
+        let later = Agent::new(agent_of_patterns(&[FIRST, SECOND]).collector).collect();
+        let groups = [&sample, &later].map(|sample| sample.processes[0].group);
+        assert_eq!(groups, [0, 0], "{what}");
+        end(&mut child);
+        agent.until_ended(1);
+        let churns = [0, 1].map(|group| agent.accumulator.churn(group).unwrap());
+        let changes = churns.map(|churn| (churn.starts, churn.selected, churn.deselected, churn.exits.len()));
+        assert_eq!(changes, [(0, 1, 0, 1), (1, 0, 1, 0)], "{what}");
+    }
 }
 
 const LEAVES: Case = Case::new(

@@ -2,7 +2,9 @@
 
 use core::{mem::MaybeUninit, ptr::read_volatile};
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
+};
 use m8refsvr_common::offsets::{ABSENT, Offsets};
 
 /// All offsets. User space writes them before it loads the BPF programs, as the kernel's BTF has them.
@@ -44,11 +46,31 @@ pub(crate) fn read<T>(structure: u64, member: &Offset) -> Option<T> {
 /// As [`read`], with 0 for what can't be read.
 #[inline(always)]
 pub(crate) fn read_u64(structure: u64, member: &Offset) -> u64 {
-    read(structure, member).unwrap_or(0)
+    let mut value = 0;
+    let offset = member.load();
+    if offset != ABSENT {
+        read_or_zero(&mut value, structure + u64::from(offset));
+    }
+    value
 }
 
 /// As [`read_u64`], of a member of four bytes.
 #[inline(always)]
 pub(crate) fn read_u32(structure: u64, member: &Offset) -> u32 {
-    read(structure, member).unwrap_or(0)
+    let mut value = 0;
+    let offset = member.load();
+    if offset != ABSENT {
+        read_or_zero(&mut value, structure + u64::from(offset));
+    }
+    value
+}
+
+/// Reads kernel memory. The helper itself writes zeros where it can't be read (`bpf_probe_read_kernel_common` in
+/// `kernel/trace/bpf_trace.c`), so that no branch is needed: the verifier would follow both ways of each.
+#[inline(always)]
+fn read_or_zero<T>(value: &mut T, address: u64) {
+    // SAFETY: the helper checks the address, and writes as many bytes as the value has.
+    unsafe {
+        bpf_probe_read_kernel_raw((&raw mut *value).cast(), size_of::<T>() as u32, address as *const _);
+    }
 }

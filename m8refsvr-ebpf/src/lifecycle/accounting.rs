@@ -22,11 +22,11 @@ pub(super) unsafe fn write_at_once(signal: u64, leader: u64, values: *mut Accoun
     sequence & 1 == 0 && read_u32(signal, &OFFSETS.signal.stats_lock) == sequence
 }
 
-/// The value of the exited threads and that of the leader, if there is one. Wraps.
+/// The value of the exited threads and that of the leader, if there is one. Wraps. Without a leader the second address is
+/// in the first page, where nothing can be read: that is 0 without a branch.
 #[inline(always)]
 fn sum(signal: u64, of_exited: &Offset, leader: u64, of_leader: &Offset) -> u64 {
-    let own = if leader == 0 { 0 } else { read_u64(leader, of_leader) };
-    read_u64(signal, of_exited).wrapping_add(own)
+    read_u64(signal, of_exited).wrapping_add(read_u64(leader, of_leader))
 }
 
 /// Makes functions of the table of the kernel's accounting. They are straight-line code: the verifier of

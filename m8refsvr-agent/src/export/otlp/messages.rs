@@ -31,6 +31,7 @@ pub const LIMIT: usize = 4 << 20;
 /// The usual size of a request, far below [`LIMIT`]. The messages of one request then stay in the CPU caches while they
 /// are made, encoded and compressed. Memory usage does not grow with the number of processes.
 pub(super) const SIZE: usize = 256 << 10;
+const GROUP: &str = "m8refsvr.group";
 const PID: &str = "process.pid";
 const EXECUTABLE: &str = "process.executable.name";
 /// Bytes before a resource in a request: its tag and its length.
@@ -134,9 +135,10 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
     let at = nanoseconds(report.at);
     // The clock may have been set back since then.
     let since = nanoseconds(process.since).min(at);
-    let group = report.groups.get(process.group).map(|group| &*group.name);
-    let mut common: Vec<KeyValue> = group.map(|group| text("m8refsvr.group", group)).into_iter().collect();
+    let group = report.groups.get(process.group).map(|group| text(GROUP, &group.name));
+    let mut common = Vec::new();
     if messages.identity == Place::Points {
+        common.extend(group.clone());
         common.push(int(PID, process.pid.into()));
         common.push(text(EXECUTABLE, executable(process)));
     }
@@ -162,7 +164,8 @@ fn of_process(process: &ProcessReport, report: &Report, messages: &ProcessMessag
     };
     let of_scope = ScopeMetrics { scope: Some(scope), metrics: metrics.collect(), ..ScopeMetrics::default() };
     ResourceMetrics {
-        resource: Some(messages.resource.message(described(process))),
+        // On the resource, as on each point it would make exports twice as large.
+        resource: Some(messages.resource.message(group.into_iter().chain(described(process)).collect())),
         scope_metrics: vec![of_scope],
         ..ResourceMetrics::default()
     }

@@ -192,7 +192,7 @@ fn with_per_process_the_largest_have_a_resource_each_and_the_rest_is_one_series(
     let processes = [(1, 9), (2, 1), (3, 8), (4, 10), (5, 1)];
     let processes = processes.map(|(pid, cpu)| process(pid, 60, cpu));
     let report = report(&["a"], Some(3), vec![sample(100, processes)]);
-    let of = |pid| named(pid) + " m8refsvr.group=a";
+    let of = named;
     let expected = map([(&of(1), 2.0), (&of(3), 4.0), (&of(4), 5.0), ("m8refsvr.group=a", 9.0)]);
     assert_eq!(values(&report, OTEL, "process.thread.count"), expected);
     assert_eq!(values(&report, OTEL, "m8refsvr.process.count"), map([("m8refsvr.group=a", 5.0)]));

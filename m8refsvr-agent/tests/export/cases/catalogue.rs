@@ -143,7 +143,9 @@ fn check(
         let mut named: Vec<BTreeMap<String, String>> =
             points.iter().map(|point| point.attributes.clone()).collect();
         if metric.vocabulary == Vocabulary::Otel {
-            for attributes in &mut named {
+            // Processes have it in their resources.
+            let is_of_process = per_process && matches!(metric.points, Points::Each(_));
+            for attributes in named.iter_mut().filter(|_| !is_of_process) {
                 let group = attributes.remove("m8refsvr.group");
                 assert!(group.is_some_and(|group| group.starts_with("catalogue-")), "{case}: {attributes:?}");
             }

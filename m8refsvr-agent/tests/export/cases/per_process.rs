@@ -92,6 +92,7 @@ fn check(export: &Export, pid: u32) {
     let started = UNIX_EPOCH + Duration::from_secs(procfs::boot_time_secs().unwrap()) + since_boot;
     assert!((started - CLOCKS..=started + CLOCKS).contains(&created), "{created:?}, {started:?}");
     assert_eq!(own, truth(pid));
+    assert!(export.resource.contains_key("m8refsvr.group"), "{:?}", export.resource);
 }
 
 /// The exports of processes by their ids, and that of the agent's own resource.

@@ -128,7 +128,7 @@ impl Kept {
 }
 
 /// What the iterator has of each task: less than a collection needs, which wants memory and descriptors too.
-const TOLD: [&[&str]; 12] = [
+const TASK_VALUES: [&[&str]; 12] = [
     &["tgid"],
     &["start_boottime"],
     &["utime"],
@@ -151,7 +151,7 @@ impl Tasks {
         let mut programs = Ebpf::load(&fs::read(object).unwrap()).unwrap();
         let types = m8refsvr_agent::bpf::btf::Btf::of_kernel().unwrap();
         let mut offsets = Array::<_, u32>::try_from(programs.map_mut("OFFSETS").unwrap()).unwrap();
-        for (at, path) in (0..).zip(TOLD) {
+        for (at, path) in (0..).zip(TASK_VALUES) {
             offsets.set(at, types.member_offset("task_struct", path).unwrap(), 0).unwrap();
         }
         Self::program(&mut programs).load("task", &Btf::from_sys_fs().unwrap()).unwrap();
@@ -269,7 +269,7 @@ fn bare(name: &str, reference: &str) {
             "kept once" => vec![cpu_time_once(&mut read_kept)],
             "opened" => cpu_times(1, || open_each_time(&mut small)),
             _ => cpu_times(times, || {
-                let least = kept.len() * TOLD.len() * size_of::<u64>();
+                let least = kept.len() * TASK_VALUES.len() * size_of::<u64>();
                 assert!(tasks.read(&mut large) >= least);
             }),
         };

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_kept_open_as_there_is_budget_of() {
+    fn as_many_processes_are_kept_open_as_the_budget_allows() {
         let mut budget = budget_of(4);
         let mut held = Vec::new();
         for expected in [4, 3, 2, 1, 0, 0] {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn those_at_rest_need_less_room_and_wake_where_there_is_some() {
+    fn idle_processes_need_less_and_are_active_again_where_the_budget_allows() {
         let mut budget = budget_of(4);
         let mut held: Vec<Process> = (0..3).map(|_| kept_process()).collect();
         held.iter_mut().for_each(Process::set_idle);

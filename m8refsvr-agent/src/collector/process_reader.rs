@@ -91,7 +91,7 @@ impl ProcessReader<'_> {
             executable: tracked.executable.clone(),
             attributes: tracked.attributes.clone(),
             group: tracked.group,
-            has_parent: tracked.has_parent,
+            has_parent: tracked.has_parent(),
             at,
             started: self.boot.time(of_ticks(identity.start_ticks)),
             counters: Totals::read(Readings {

@@ -92,7 +92,7 @@ fn parse(
     }
     let (scheme, place) = url_text.split_once("://").unwrap_or((security.default_scheme(), url_text));
     if has_zone(place) {
-        return Err(no_endpoint(WITH_ZONE, format!("{scheme}://NAME:PORT, with the address in /etc/hosts")));
+        return Err(no_endpoint(WITH_ZONE, format!("{scheme}://HOST:PORT with a name or a global address")));
     }
     if let Some(place) = in_brackets(place) {
         return Err(no_endpoint("an IPv6 address stands in brackets", format!("{scheme}://{place}")));
@@ -172,7 +172,7 @@ fn of_agent(
         return Err(wrong("give a name or an address alone, or a URL by --endpoint".into()));
     }
     if has_zone(host) {
-        return Err(wrong(format!("{WITH_ZONE}: give it a name in /etc/hosts, and that name here")));
+        return Err(wrong(format!("{WITH_ZONE}: give a name or a global address")));
     }
     let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
     if host.contains(':') && !is_ipv6 && !host.starts_with('[') {

@@ -95,7 +95,7 @@ fn what_is_no_endpoint_says_why() {
     {
         says(zone, "with a zone (%) can't stand in a URL; give http");
     }
-    assert!(to(&["--agent-host", "fe80::1%eth0"], &[]).contains("give it a name in /etc/hosts"));
+    assert!(to(&["--agent-host", "fe80::1%eth0"], &[]).contains("give a name or a global address"));
     says("http://a:b:c", "not a URL");
     assert!(to(&["--endpoint", "http://a", "--agent-port", "1"], &[]).contains("exclude each other"));
 }

@@ -234,10 +234,10 @@ catalogue! {
         "Processes that no longer match, and still run"
         Churn(ChurnMetric::Deselected);
     Otel Counter "m8refsvr.process.restarts" ["{process}"]
-        "Processes that started after another one had exited; children of processes of the group are neither"
+        "Starts after the exit of another process; children of the group's processes are not counted, nor are their exits"
         Churn(ChurnMetric::Restarts);
     Otel Gauge "process.memory.utilization" ["1"]
-        "Resident memory as a fraction of the machine's, from 0 to 1; more than 1 where processes share memory, as shared pages count in each"
+        "Resident memory as a fraction of the machine's; can exceed 1, as shared pages count in each process"
         Each(&plain(Statistic::MemoryShare));
     Otel Gauge "m8refsvr.process.threads.min" ["{thread}"]
         "Threads of the process that has the fewest"

@@ -1,6 +1,6 @@
 //! What each group gains and loses: starts, restarts, exits, and processes that were selected or deselected. A pure
-//! function of the changes it receives. At any time the group's number of processes is that at the agent's start, plus
-//! starts and selected, less exits and deselected.
+//! function of the changes it receives. The number of processes of a group is that at the first collection, plus starts and
+//! selected, less exits and deselected; a process that a collection can't read is missing in it.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -11,7 +11,8 @@ use crate::model::exit::Exit;
 pub struct Churn {
     /// Processes that started and match.
     pub starts: u64,
-    /// Starts that followed the exit of another process. A process whose parent was one of the group is neither.
+    /// Starts that followed the exit of another process. Children of the group's processes are not counted, nor are their
+    /// exits.
     pub restarts: u64,
     /// Processes that began to match while they ran.
     pub selected: u64,
@@ -41,7 +42,7 @@ pub(crate) enum ChangeKind {
 }
 
 impl Churn {
-    /// Exits by reason, also those reasons of which there was none: a counter that begins at 1 does not grow.
+    /// Exits by each reason, also where there was none: a series that first appears with 1 shows a backend no growth.
     pub fn exits_by_reason(&self) -> BTreeMap<&'static str, u64> {
         let mut exits: BTreeMap<_, _> = Exit::REASONS.iter().map(|&reason| (reason, 0)).collect();
         for (exit, count) in &self.exits {

@@ -19,19 +19,23 @@ pub struct ProgramFiles<'a> {
     link: Result<Vec<u8>, Unreadable>,
     /// The beginning of `cmdline`.
     cmdline: Result<&'a [u8], Unreadable>,
+    /// Whether the link ends with ` (deleted)` and the file has a name all the same.
+    is_named_deleted: bool,
 }
 
 impl<'a> ProgramFiles<'a> {
     /// Reads both. An error is kept for the callers of the other functions.
     pub fn read(process: &Process, buffer: &'a mut Vec<u8>) -> Self {
         let link = process.read_exe();
+        let is_marked = link.as_ref().is_ok_and(|link| link.ends_with(DELETED));
         let cmdline = process.read("cmdline", CMDLINE_LIMIT, buffer).map(|()| buffer.as_slice());
-        Self { link, cmdline }
+        Self { is_named_deleted: is_marked && process.exe_has_name(), link, cmdline }
     }
 
     /// The names of a process with this `comm`.
     pub fn names(&self, comm: &[u8]) -> Names {
-        Names::new(comm, self.link.as_deref().ok(), self.cmdline.ok())
+        let names = Names::new(comm, self.link.as_deref().ok(), self.cmdline.ok());
+        Names { executable_deleted: names.executable_deleted.filter(|_| self.is_named_deleted), ..names }
     }
 
     /// How the program was called. An error where the agent had no file descriptors or memory left.
@@ -90,7 +94,7 @@ pub struct Names {
     pub comm: Vec<u8>,
     /// File name of the executable; `None` without the permission to read it.
     pub executable: Option<Vec<u8>>,
-    /// The same with ` (deleted)` at its end, where the kernel shows that: a file can really be named so.
+    /// The same with ` (deleted)` at its end, where the kernel shows that and the file was not removed: it is named so.
     pub executable_deleted: Option<Vec<u8>>,
     /// File name in `argv[0]`; `None` where there is none, or where a title replaced it.
     pub argv0: Option<Vec<u8>>,
@@ -197,13 +201,17 @@ mod tests {
 
     #[test]
     fn a_file_that_is_really_named_as_a_deleted_one_has_both_names() {
-        let names = names("app", "/opt/app (deleted)", b"");
-        assert!(names.all().any(|name| name == b"app") && names.all().any(|name| name == b"app (deleted)"));
-        assert!(names_of("/opt/app").executable_deleted.is_none());
-    }
-
-    fn names_of(executable: &str) -> Names {
-        names("app", executable, b"")
+        let folder = tempfile::tempdir().unwrap();
+        let executable = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            names("x", path.to_str().unwrap(), b"")
+        };
+        let of = |names: &Names| names.all().skip(1).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(of(&executable("app (deleted)")), [&b"app"[..], b"app (deleted)"]);
+        assert_eq!(of(&executable("app")), [b"app"]);
+        // There is no such file.
+        assert_eq!(of(&names("x", "/opt/app (deleted)", b"")), [b"app"]);
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl Process {
         Ok(readlinkat(&self.folder, "exe", Vec::new())?.into_bytes())
     }
 
+    /// Whether the executable still has a name in its file system: it was not removed or replaced.
+    pub(super) fn exe_has_name(&self) -> bool {
+        statat(&self.folder, "exe", AtFlags::empty()).is_ok_and(|file| file.st_nlink > 0)
+    }
+
     /// The numbers that are names in one of its folders: thread ids in `task`, descriptors in `fd`.
     pub(super) fn numbers_in(
         &self,

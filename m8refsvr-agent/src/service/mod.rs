@@ -48,6 +48,8 @@ pub struct Service {
     instruments: Instruments,
     interval: Duration,
     newest: watch::Sender<Newest>,
+    /// The number of the last sample's report; `None` if it has none.
+    reported_as: Option<u64>,
     counts: Arc<Counts>,
     collections: Collections,
     unreadable: Throttle,
@@ -76,6 +78,7 @@ impl Service {
             instruments,
             interval,
             newest,
+            reported_as: None,
             counts,
             collections: Collections::default(),
             unreadable: Throttle::default(),
@@ -177,7 +180,9 @@ impl Service {
                     tracing::warn!("{sentence}");
                 }
                 let machine = self_stats::machine(&self.collector);
-                let was_exported = self.counts.delivered() == self.newest.borrow().number;
+                // A report that is on its way counts as exported: the share of a shorter time is right too.
+                let was_exported = self.reported_as.is_some_and(|number| self.counts.begun() >= number);
+                self.reported_as = None;
                 let report = self.reporter.report(&sample, machine, agent, was_exported);
                 self.instruments
                     .collect(report)
@@ -205,6 +210,7 @@ impl Service {
             if is_new {
                 newest.number += 1;
                 newest.payload = payload;
+                self.reported_as = Some(newest.number);
             }
             newest.last_by = last_by;
             is_new || last_by.is_some()

@@ -10,7 +10,7 @@ const USER: u64 = 0xEFFF_FFFD;
 
 /// The BPF programs know processes by their ids in the initial PID namespace: elsewhere, ids from /proc would lead to
 /// other processes.
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "the attached BPF programs alone ask"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only what attaches BPF programs asks"))]
 pub(crate) fn is_initial_pid() -> bool {
     number("pid") == Some(PID)
 }

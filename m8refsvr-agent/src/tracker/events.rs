@@ -114,7 +114,7 @@ impl Tracker {
             return self.refuse(identity, slot);
         };
         // In /proc it may have another parent by now, as a daemon has.
-        found.parent = process.parent.map(|parent| parent.0);
+        found.parent = process.parent.map(|parent| parent.0).or(found.parent);
         let Some(kernel) = &mut self.kernel else { return };
         let first = Totals::accounted(&process.exit.accounting_at_start.known(kernel.kept_accounting()));
         // The kernel's accounting has no block I/O, which starts at 0 now.
@@ -130,7 +130,8 @@ impl Tracker {
     fn by_comm(&self, process: &SlotProcess) -> Option<Match> {
         let names = Names { comm: process.comm.clone(), ..Names::default() };
         let of_parent = || self.group_of(process.parent?.0);
-        let group = self.selector.select(&names).or_else(of_parent)?;
+        // What a parent forked is in its group, whatever the parent matches by.
+        let group = of_parent().or_else(|| self.selector.select(&names))?;
         Some(Match {
             identity: process.identity(),
             parent: process.parent.map(|parent| parent.0),

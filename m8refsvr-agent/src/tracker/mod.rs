@@ -100,8 +100,8 @@ pub(crate) struct TrackedProcess {
     pub(crate) attributes: Option<Arc<ProcessAttributes>>,
     /// Index of its group.
     pub(crate) group: usize,
-    /// Whether its parent was a tracked process of the same group when it was forked.
-    pub(crate) has_parent: bool,
+    /// The group of its parent when it was forked, if that was a tracked process.
+    pub(crate) parent_group: Option<usize>,
     /// Its counters when it began to match: 0 if it started since the collection before. `None` where they are not
     /// known.
     pub(crate) first: Option<Totals>,
@@ -137,6 +137,11 @@ struct Match {
 }
 
 impl TrackedProcess {
+    /// Whether its parent was a tracked process of the same group when it was forked.
+    pub(crate) fn has_parent(&self) -> bool {
+        self.parent_group == Some(self.group)
+    }
+
     /// Takes its names, as it may have executed another program. Its attributes stay once they are read.
     fn rename(&mut self, found: Match) {
         let Match { group, name, executable, invocation, .. } = found;
@@ -275,7 +280,7 @@ impl Tracker {
         handle: Result<SlotHandle, NoSlot>,
         is_counted: bool,
     ) {
-        let has_parent = self.is_of_group(found.parent, found.group);
+        let parent_group = found.parent.and_then(|parent| self.group_of(parent));
         let Match { identity, group, name, executable, invocation, .. } = found;
         tracing::debug!("{name:?} {} began to match, {handle:?}", identity.pid);
         let is_from_program =
@@ -289,7 +294,7 @@ impl Tracker {
             invocation,
             attributes: None,
             group,
-            has_parent,
+            parent_group,
             first,
             slot: handle,
             is_whole,
@@ -312,10 +317,6 @@ impl Tracker {
         living.map(|tracked| tracked.group).or_else(|| Some(ended()?.group))
     }
 
-    fn is_of_group(&self, pid: Option<u32>, group: usize) -> bool {
-        pid.and_then(|pid| self.group_of(pid)) == Some(group)
-    }
-
     /// Whether a process that begins to match started since the last collection. Then everything it did counts, also as
     /// another program. If it was tracked before, the totals have that already.
     fn is_young(&self, identity: &Identity) -> bool {
@@ -331,17 +332,9 @@ impl Tracker {
         if self.ids.get(&identity.pid) == Some(&identity) {
             self.ids.remove(&identity.pid);
         }
-        let TrackedProcess {
-            name,
-            executable,
-            group,
-            has_parent,
-            first,
-            slot: handle,
-            is_whole,
-            is_counted,
-            ..
-        } = tracked;
+        let has_parent = tracked.has_parent();
+        let TrackedProcess { name, executable, group, first, slot: handle, is_whole, is_counted, .. } =
+            tracked;
         tracing::debug!("{name:?} {} is no longer tracked: {how:?}, {handle:?}", identity.pid);
         match (&mut self.kernel, handle) {
             (Some(kernel), Ok(handle)) => {

@@ -84,31 +84,44 @@ impl Tracker {
             self.discovery_missed += u64::from(follows);
         }
         let mut new = 0;
-        let parents: Vec<(Identity, Option<u32>)> =
-            found.iter().map(|one| (one.identity, one.parent)).collect();
+        let parents: Vec<Option<u32>> = found.iter().map(|one| one.parent).collect();
+        let mut inserted = Vec::new();
         for one in found {
-            let is_new = !self.tracked.contains_key(&one.identity);
+            if let Some(tracked) = self.tracked.get(&one.identity) {
+                // No event reported it, or one did after these names were read.
+                if tracked.group != one.group || tracked.name != one.name {
+                    self.read_names_again(one.identity);
+                }
+                continue;
+            }
             // A process that ended since is not tracked again.
-            if is_new && !(follows && self.ended.iter().any(|end| end.identity == one.identity)) {
+            if !(follows && self.ended.iter().any(|end| end.identity == one.identity)) {
                 self.discovery_missed += u64::from(follows && !is_first);
                 new += 1;
+                inserted.push((one.identity, one.parent));
                 self.start_tracking(one, false, false);
             }
         }
-        for (identity, parent) in parents {
-            // A parent may have been found after its child.
-            let group = self.tracked.get(&identity).map(|tracked| tracked.group);
-            let has_parent = group.is_some_and(|group| self.is_of_group(parent, group));
+        // A parent may have been found after its child.
+        for (identity, parent) in inserted {
+            let parent_group = parent.and_then(|parent| self.group_of(parent));
             if let Some(tracked) = self.tracked.get_mut(&identity) {
-                tracked.has_parent |= has_parent;
+                tracked.parent_group = parent_group;
             }
-            self.has_child(parent);
         }
+        parents.into_iter().for_each(|parent| self.has_child(parent));
         self.scanned = Some(Instant::now());
         if !is_again {
             self.hidden = hidden;
         }
         Ok(new)
+    }
+
+    fn read_names_again(&mut self, identity: Identity) {
+        let found = self.find(identity.pid).ok().flatten().filter(|found| found.identity == identity);
+        if let (Some(found), Some(tracked)) = (found, self.tracked.get_mut(&identity)) {
+            tracked.rename(found);
+        }
     }
 
     /// Finds in the maps what no event reported.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{NOBODY, agent, run, run_with};
 
 #[test]
-fn no_match_is_exit_code_1_with_a_document_of_zeros() {
+fn no_match_is_exit_code_1_with_a_document_of_sums_of_0() {
     let (code, out, printed) =
         run(&["--once", "--no-export", "--ebpf", "off", "--sample", "0.01", "--process", NOBODY]);
     assert_eq!(code, Some(1));

@@ -57,9 +57,18 @@ fn selector(name: &str) -> Selector {
 
 /// An agent for these patterns, which are names.
 pub(crate) fn agent_of_patterns(names: &[&str]) -> Agent {
-    let names: Vec<String> = names.iter().map(|name| own(name)).collect();
     let options = Options { capacity: 8, bpf_fs: None, ..Options::default() };
-    Agent::new(collector_of(Selector::new(&names, &[]).unwrap(), &options))
+    Agent::new(collector_of(selector_of(names), &options))
+}
+
+/// A collector for these patterns, without programs.
+pub(crate) fn collector_of_patterns(names: &[&str]) -> Collector {
+    Collector::new(Proc::new("/proc"), selector_of(names), None)
+}
+
+fn selector_of(names: &[&str]) -> Selector {
+    let names: Vec<String> = names.iter().map(|name| own(name)).collect();
+    Selector::new(&names, &[]).unwrap()
 }
 
 /// An agent's loop: it collects now and then, takes in the events of the BPF programs in between, and adds up.
@@ -103,9 +112,9 @@ impl Agent {
         self.collect();
     }
 
-    /// Takes in events, if there are any within this time.
+    /// Takes in events, if there are any within this time. There are none without BPF programs.
     pub(crate) fn follow_for(&mut self, time: Duration) {
-        let events = self.events.as_ref().expect("the BPF programs send events");
+        let Some(events) = self.events.as_ref() else { return };
         let time = Timespec::try_from(time).unwrap();
         if poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&time)).unwrap() > 0 {
             std::thread::sleep(Duration::from_millis(2));
@@ -120,9 +129,9 @@ impl Agent {
         let end = Instant::now() + Duration::from_secs(10);
         let lives = |collector: &Collector| {
             let kernel = collector.kernel().unwrap();
-            let mut holders =
+            let mut processes =
                 kernel.tracked_slots().into_iter().filter_map(|slot| kernel.tracked_process(slot));
-            holders.any(|holder| holder.state == ProcessState::Living)
+            processes.any(|process| process.state == ProcessState::Living)
         };
         while lives(&self.collector) && Instant::now() < end {
             std::thread::yield_now();

@@ -202,7 +202,7 @@ pub(crate) fn renamed(task: u64, comm: u64) {
         return begin(slot, tgid, name, entry);
     }
     // It may match from now on, or no longer, or for another pattern.
-    if is_match != is_tracked || is_tracked && NAME_COUNT.load() > 1 || ANY_COMM.load() != 0 {
+    if is_match != is_tracked || (is_tracked && NAME_COUNT.load() > 1) || ANY_COMM.load() != 0 {
         ask_and_note(EventKind::Undecided, tgid, entry);
     }
 }

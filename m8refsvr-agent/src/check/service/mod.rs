@@ -66,7 +66,7 @@ pub struct Service {
 impl Service {
     /// The system's, or else that of this user.
     pub fn installed() -> Result<Self, ServiceError> {
-        let mut failed = None;
+        let (mut failed, mut not_loaded) = (None, None);
         for of_whom in [&[][..], &["--user"]] {
             let shown = Command::new("systemctl")
                 .args(of_whom)
@@ -78,7 +78,7 @@ impl Service {
             match values(&text, "LoadState").next() {
                 Some("loaded") => return Self::new(&text, |path| fs::read_to_string(path)),
                 Some("not-found") | None => {}
-                Some(state) => return Err(ServiceError::NotLoaded { state: state.to_owned() }),
+                Some(state) => not_loaded = Some(ServiceError::NotLoaded { state: state.to_owned() }),
             }
             // A user without a service manager of its own is no reason.
             if !shown.status.success() && of_whom.is_empty() {
@@ -86,7 +86,7 @@ impl Service {
                 failed = Some(error.lines().next().unwrap_or_default().to_owned());
             }
         }
-        Err(failed.map_or(ServiceError::NoUnit, ServiceError::Failed))
+        Err(not_loaded.unwrap_or_else(|| failed.map_or(ServiceError::NoUnit, ServiceError::Failed)))
     }
 
     /// From what `systemctl show` printed.

@@ -167,7 +167,7 @@ fn the_document_has_the_keys_that_are_documented_in_their_order() {
 }
 
 #[test]
-fn an_end_is_told_with_what_is_known_of_it_and_leaving_is_none() {
+fn an_exit_has_what_is_known_of_it_and_a_deselected_process_has_none() {
     let now = Instant::now();
     let mut killed = ended(7, 100, 3);
     killed.how = EndKind::Exited(Exit::Signal { number: 11, core_dumped: true });

@@ -41,8 +41,8 @@ pub struct Newest {
 /// Counts of exports, for the following reports.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// The number of the newest report that was exported.
-    delivered: AtomicU64,
+    /// The number of the newest report whose export began.
+    begun: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
     rejected: AtomicU64,
@@ -59,9 +59,9 @@ impl Counts {
         }
     }
 
-    /// The number of the newest report that was exported; 0 before the first.
-    pub fn delivered(&self) -> u64 {
-        self.delivered.load(Relaxed)
+    /// The number of the newest report whose export began; 0 before the first.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
     }
 
     /// From now on, dropped log records of exits are counted too.
@@ -164,10 +164,8 @@ impl Exporter {
             let before = u64::from(!is_delivered && number > taken);
             self.counts.dropped.fetch_add(number.saturating_sub(taken + 1) + before, Relaxed);
             taken = number;
+            self.counts.begun.store(number, Relaxed);
             let outcome = self.deliver(&payload, last_by, &mut last).await;
-            if matches!(outcome, Some(Ok(()))) {
-                self.counts.delivered.store(number, Relaxed);
-            }
             if last_by.is_some() {
                 return;
             }

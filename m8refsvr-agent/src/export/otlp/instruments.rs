@@ -20,16 +20,17 @@ use opentelemetry_sdk::{
 };
 
 use super::resource::Resource;
-use crate::metrics::{
-    aggregate::{Aggregate, Value},
-    catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Number, Points, Vocabulary},
-    churn::Churn,
-    report::{GroupReport, Report},
+use crate::{
+    metrics::{
+        aggregate::{Aggregate, Value},
+        catalogue::{CATALOGUE, ChurnMetric, Kind, Metric, Number, Points, Vocabulary},
+        churn::Churn,
+        report::{GroupReport, Report},
+    },
+    model::exit::Exit,
 };
 
 pub(super) const SCOPE: &str = "m8refsvr";
-/// Cardinality limit of the exit counter for each group: all exit codes, all signals, and reasons without either.
-const SERIES_OF_A_GROUP: usize = 512;
 /// Cardinality limit of the agent's own metrics: they have fewer BPF programs and drop reasons.
 const SERIES_OF_THE_AGENT: usize = 64;
 /// Bucket bounds of the collection duration, seconds: from a collection of a few processes to one that hangs.
@@ -181,7 +182,7 @@ fn limit(instrument: &Instrument, groups: usize) -> Option<Stream> {
     let metric = CATALOGUE.iter().find(|metric| metric.name == instrument.name())?;
     let series = match metric.points {
         Points::Each(points) | Points::Group(points) => groups * points.len(),
-        Points::Churn(ChurnMetric::Exits) => groups * SERIES_OF_A_GROUP,
+        Points::Churn(ChurnMetric::Exits) => groups * Exit::REASONS.len(),
         Points::Churn(_) => groups,
         Points::Agent(..) => SERIES_OF_THE_AGENT,
     };

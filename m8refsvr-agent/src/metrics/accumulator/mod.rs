@@ -10,7 +10,7 @@ use crate::{
     metrics::churn::{Change, ChangeKind, Churn},
     model::{
         counters::{Account, Totals},
-        exit::{EndKind, ProcessEnd},
+        exit::{EndKind, Exit, ProcessEnd},
         identity::Identity,
         sample::{ProcessSample, Sample},
     },
@@ -78,7 +78,7 @@ impl Changes {
                 self.add(earlier, at, ChangeKind::Deselected, has_parent);
                 self.add(group, at, ChangeKind::Selected, has_parent);
             }
-            (None, Some(previous)) if identity.start_ticks + ticks(TO_BEGIN) >= previous => {
+            (None, Some(previous)) if identity.start_ticks.saturating_add(ticks(TO_BEGIN)) >= previous => {
                 self.add(group, at, ChangeKind::Started, has_parent);
             }
             (None, Some(_)) => self.add(group, at, ChangeKind::Selected, has_parent),
@@ -149,7 +149,11 @@ impl Accumulator {
             }
             let deselected = match how {
                 EndKind::Exited(exit) => {
-                    changes.add(*group, *at, ChangeKind::Exited(*exit), *has_parent);
+                    // Without an exit record it happened at any time since the previous collection, and what started
+                    // meanwhile may well have taken its place.
+                    let earliest = self.before.filter(|_| *exit == Exit::Unknown && earlier.is_some());
+                    let at = earliest.map_or(*at, |previous| previous.at);
+                    changes.add(*group, at, ChangeKind::Exited(*exit), *has_parent);
                     None
                 }
                 EndKind::Deselected => Some((*group, *at)),

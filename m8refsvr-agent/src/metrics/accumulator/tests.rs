@@ -195,7 +195,7 @@ struct Step {
     /// Whether a collection can read its files.
     is_seen: bool,
     /// Whether its end is reported at once, or one collection later, as after a dropped event.
-    is_told: bool,
+    is_reported: bool,
     /// Whether its last counters are known.
     is_known: bool,
 }
@@ -230,12 +230,12 @@ fn step() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.8),
         prop::bool::weighted(0.8),
     )
-        .prop_map(|(works, what, works_then, is_seen, is_told, is_known)| Step {
+        .prop_map(|(works, what, works_then, is_seen, is_reported, is_known)| Step {
             works,
             what,
             works_then,
             is_seen,
-            is_told,
+            is_reported,
             is_known,
         })
 }
@@ -252,7 +252,7 @@ proptest! {
     /// In any order of events: no total falls, nothing counts twice, and everything reported to the accumulator
     /// counts.
     #[test]
-    fn totals_never_fall_and_hold_what_was_told(
+    fn totals_never_fall_and_hold_what_was_reported(
         steps in prop::collection::vec(
             prop::collection::vec(prop::collection::vec(step(), 0..4), 4),
             1..20,
@@ -288,7 +288,7 @@ proptest! {
                             *surely.entry(end.identity).or_default() += real.did - since;
                             at_most.insert(end.identity, real.ours());
                         }
-                        is_late |= !step.is_told;
+                        is_late |= !step.is_reported;
                         if is_late { late.push(end) } else { on_time.push(end) }
                     };
                     let start_ticks = began - 60 + 10 * number;
@@ -393,6 +393,21 @@ fn a_process_that_changes_its_group_leaves_one_and_comes_to_the_other() {
 }
 
 #[test]
+fn without_an_exit_record_what_started_since_is_a_restart() {
+    let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+    accumulator.record(&sample(1000, [process(1, 50, 1)]), true);
+    // The exit was noticed at the collection, after the start.
+    let end = |pid, start| ProcessEnd { at: SystemTime::UNIX_EPOCH + of_ticks(2000), ..vanished(pid, start) };
+    accumulator.record(&Sample { ends: vec![end(1, 50)], ..sample(2000, [process(2, 1500, 0)]) }, true);
+    assert_eq!(accumulator.churn(0).unwrap().restarts, 1);
+    // One that came and went since is no restart of itself.
+    let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+    accumulator.record(&sample(1000, []), true);
+    accumulator.record(&Sample { ends: vec![end(3, 1500)], ..sample(2000, []) }, true);
+    assert_eq!((churn(&accumulator, 0).0, accumulator.churn(0).unwrap().restarts), ([1, 0, 0, 1], 0));
+}
+
+#[test]
 fn what_a_group_gains_and_loses_adds_up() {
     let left = |pid, start| ProcessEnd { how: EndKind::Deselected, ..ended(pid, start, 1) };
     let samples = [
@@ -426,8 +441,9 @@ fn what_a_group_gains_and_loses_adds_up() {
 #[test]
 fn cpu_time_counts_since_the_collection_that_was_exported_last() {
     let mut accumulator = Accumulator::new(SystemTime::UNIX_EPOCH, 1);
+    let began = Instant::now();
     let second = |number: u64, cpu: u64| Sample {
-        began: *BEGAN + Duration::from_secs(number),
+        began: began + Duration::from_secs(number),
         ..sample(100 * number, [process(1, 50, cpu)])
     };
     let mut record = |number, cpu, was_exported| {
@@ -447,5 +463,3 @@ fn cpu_time_counts_since_the_collection_that_was_exported_last() {
     assert_eq!(record(5, 15, false), (4, Some(3)));
     assert_eq!(record(6, 16, true), (1, Some(1)));
 }
-
-static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);

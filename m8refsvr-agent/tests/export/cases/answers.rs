@@ -101,8 +101,8 @@ const REDIRECT: Case = Case::new(
 fn redirect() {
     let proxy = Nginx::answering("return 307 https://elsewhere.invalid/otlp?key=secret;");
     let agent = start("http/protobuf", proxy.http_port());
-    let printed = "status 307: it sends exports to https://elsewhere.invalid/otlp; the agent follows no redirects: give that place as --endpoint";
-    agent.wait_for(printed, 1);
+    let expected = "status 307: it sends exports to https://elsewhere.invalid/otlp; the agent follows no redirects: give that place as --endpoint";
+    agent.wait_for(expected, 1);
     assert!(!agent.log().contains("secret"), "{}", agent.log());
 }
 

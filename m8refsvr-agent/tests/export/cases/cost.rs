@@ -70,7 +70,7 @@ fn as_the_page_says() {
         is_over.store(true, Ordering::Relaxed);
         measured.into_iter().map(Result::unwrap).collect()
     });
-    let is_near = |measured: f64, printed: f64| (measured - printed).abs() <= printed * TOLERANCE;
+    let is_near = |measured: f64, documented: f64| (measured - documented).abs() <= documented * TOLERANCE;
     for (row, cost) in rows.iter().zip(&measured) {
         assert!(
             is_near(cost.series, row.series)

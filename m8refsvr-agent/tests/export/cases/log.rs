@@ -172,7 +172,7 @@ fn partial_success() {
     // No process has the default name here, but that nothing was accepted weighs more.
     assert_eq!(code, Some(3), "{once}");
     assert!(once.contains("did not accept 7 points: too old"), "{once}");
-    // A receiver that takes them all gets how many others did not.
+    // A receiver that accepts all points is sent the count of those that were rejected before.
     let (grpc, http) = (proxy.grpc_port(), proxy.http_port());
     drop(proxy);
     let receiver = Receiver::start_at(Kind::Mock, grpc, http);

@@ -178,9 +178,9 @@ fn check_collections(agent: &Agent, export: &Export) {
     let log = agent.log();
     let collections = log.lines().filter_map(|line| Some((line, line.split_once("processes in ")?.1)));
     let began = collections.map(|(line, took)| {
-        let printed = humantime::parse_rfc3339(line.split(' ').next().unwrap()).unwrap();
-        let printed = printed.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
-        printed - took.trim_end_matches(" ms").parse::<f64>().unwrap()
+        let logged_at = humantime::parse_rfc3339(line.split(' ').next().unwrap()).unwrap();
+        let logged_at = logged_at.duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+        logged_at - took.trim_end_matches(" ms").parse::<f64>().unwrap()
     });
     let due: Vec<f64> =
         began.skip(1).take_while(|&began| began < at).map(|began| (began / interval).floor()).collect();

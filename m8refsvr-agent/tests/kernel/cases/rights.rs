@@ -162,10 +162,10 @@ fn hidden() {
     let arguments =
         ["--once", "--no-export", "--process", "M8RefSvr_hidden", "--sample", "0.1", "--proc-root", root];
     let output = agent(&[&arguments[..], &["--ebpf", "off"]].concat(), Some(NOBODY));
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     // Root sees it.
     let seen = agent(&[&arguments[..], &["--ebpf", "off"]].concat(), None);
     unmount(folder.path(), UnmountFlags::empty()).unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["metrics"], serde_json::json!({}), "{document:#}");
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(printed.contains("other users' processes can't be seen"), "{printed}");

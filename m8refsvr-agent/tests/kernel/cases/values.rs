@@ -218,8 +218,8 @@ fn with_few_descriptors() {
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         for load in &loads {
             let values = metrics(&document, load.pid());
-            for value in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
-                assert!(values[value].is_number(), "{limit}: {value} in {values}");
+            for key in ["open_file_descriptors", "memory_rss", "disk_write_bytes", "cpu_usage"] {
+                assert!(values[key].is_number(), "{limit}: {key} in {values}");
             }
         }
     }

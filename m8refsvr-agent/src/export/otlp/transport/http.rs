@@ -247,10 +247,10 @@ mod tests {
         for (kind, body) in
             [("text/plain", &b"ok"[..]), ("application/json", b"{\"partialSuccess\":{}}"), ("", b"\xff\xff")]
         {
-            let said = of(kind, body).unwrap();
+            let rejected = of(kind, body).unwrap();
             assert!(
-                said.points == 0 && said.message.starts_with("an answer that is not of OTLP"),
-                "{said:?}"
+                rejected.points == 0 && rejected.message.starts_with("an answer that is not of OTLP"),
+                "{rejected:?}"
             );
         }
     }

@@ -54,6 +54,9 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// the executable or argv[0] matches.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
+/// Time that an exited process may take to leave its CPU for the last time. Then the BPF programs have missed that.
+const LAST_SWITCH: Duration = Duration::from_secs(1);
+
 /// The tracked processes.
 #[derive(Debug)]
 pub(crate) struct Tracker {
@@ -113,8 +116,8 @@ pub(crate) struct TrackedProcess {
     pub(crate) io_baseline: Option<IoBaseline>,
     /// Whether it was counted as a drop, as it found no free slot.
     is_counted: bool,
-    /// Whether the last collection did not find it.
-    was_gone: bool,
+    /// Since when collections have not found it.
+    gone_since: Option<Instant>,
     /// Its open files, where the file descriptor budget allows them.
     pub(crate) held: Option<Process>,
     pub(crate) limits: CachedLimits,
@@ -231,8 +234,8 @@ impl Tracker {
         Ok(self.hidden.clone())
     }
 
-    /// A collection did not find a tracked process. The event of its exit came by now, or comes soon; but the BPF
-    /// programs don't see every exit. Returns true for a process that lives, where hidepid hides it.
+    /// A collection did not find a tracked process. The event of its exit came by now, or comes when its last thread has
+    /// left the CPU; but the BPF programs don't see every exit. Returns true for a process that lives, where hidepid hides it.
     pub(crate) fn vanished(&mut self, identity: Identity) -> bool {
         let Some(tracked) = self.tracked.get_mut(&identity) else { return false };
         let follows = self.kernel.as_ref().is_some_and(Kernel::follows_processes);
@@ -242,7 +245,8 @@ impl Tracker {
         {
             return true;
         }
-        if !follows || tracked.slot.is_err() || std::mem::replace(&mut tracked.was_gone, true) {
+        let is_over = tracked.gone_since.get_or_insert_with(Instant::now).elapsed() >= LAST_SWITCH;
+        if !follows || tracked.slot.is_err() || is_over {
             self.take_final_values(identity, EndKind::Exited(Exit::Unknown), Totals::default());
         }
         false
@@ -300,7 +304,7 @@ impl Tracker {
             is_whole,
             io_baseline: None,
             is_counted,
-            was_gone: false,
+            gone_since: None,
             held: None,
             limits: CachedLimits::default(),
             is_stale: false,

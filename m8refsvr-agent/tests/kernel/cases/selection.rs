@@ -148,27 +148,17 @@ fn titles() {
             format!("nginx: master process /opt/{name}"),
         ];
         let mut others = titles.map(sleep);
+        // The last: when it has its arguments, they have theirs.
         let mut ours = sleep(format!("/opt/{name}"));
         let pid = ours.id();
         // The parent goes on a moment before the kernel has set the arguments.
-        for _ in 0..1000 {
-            if ![&ours].into_iter().chain(&others).any(|child| has_no_arguments(child.id())) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let sample = agent.collect();
-        let found: Vec<u32> = sample.processes.iter().map(|process| process.identity.pid).collect();
+        let (found, _) = settled(&mut agent, 1);
         for child in others.iter_mut().chain([&mut ours]) {
             child.kill().unwrap();
             child.wait().unwrap();
         }
         assert_eq!(found, [pid]);
     }
-}
-
-fn has_no_arguments(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty()
 }
 
 const OTHER_GROUP: Case = Case::new(

@@ -46,31 +46,27 @@ pub(crate) fn read<T>(structure: u64, member: &Offset) -> Option<T> {
 /// As [`read`], with 0 for what can't be read.
 #[inline(always)]
 pub(crate) fn read_u64(structure: u64, member: &Offset) -> u64 {
-    let mut value = 0;
-    let offset = member.load();
-    if offset != ABSENT {
-        read_or_zero(&mut value, structure + u64::from(offset));
-    }
-    value
+    read_or_zero(0, structure, member)
 }
 
 /// As [`read_u64`], of a member of four bytes.
 #[inline(always)]
 pub(crate) fn read_u32(structure: u64, member: &Offset) -> u32 {
-    let mut value = 0;
-    let offset = member.load();
-    if offset != ABSENT {
-        read_or_zero(&mut value, structure + u64::from(offset));
-    }
-    value
+    read_or_zero(0, structure, member)
 }
 
-/// Reads kernel memory. The helper itself writes zeros where it can't be read (`bpf_probe_read_kernel_common` in
-/// `kernel/trace/bpf_trace.c`), so that no branch is needed: the verifier would follow both ways of each.
+/// Reads a member, or returns `zero`. The helper itself writes zeros where it can't read (`bpf_probe_read_kernel_common`
+/// in `kernel/trace/bpf_trace.c`), so that no branch is needed: the verifier would follow both ways of each.
 #[inline(always)]
-fn read_or_zero<T>(value: &mut T, address: u64) {
-    // SAFETY: the helper checks the address, and writes as many bytes as the value has.
-    unsafe {
-        bpf_probe_read_kernel_raw((&raw mut *value).cast(), size_of::<T>() as u32, address as *const _);
+fn read_or_zero<T>(zero: T, structure: u64, member: &Offset) -> T {
+    let mut value = zero;
+    let offset = member.load();
+    if offset != ABSENT {
+        let address = structure + u64::from(offset);
+        // SAFETY: the helper checks the address, and writes as many bytes as the value has. Any bits are an integer.
+        unsafe {
+            bpf_probe_read_kernel_raw((&raw mut value).cast(), size_of::<T>() as u32, address as *const _);
+        }
     }
+    value
 }

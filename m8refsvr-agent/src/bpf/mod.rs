@@ -18,35 +18,20 @@ mod enabled;
 mod environment;
 mod error;
 mod event;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 mod hook;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 mod layout;
 #[cfg(feature = "ebpf")]
 mod loader;
 #[cfg(feature = "ebpf")]
 mod maps;
 mod options;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 pub(crate) mod permissions;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 pub mod pins;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 mod process;
 #[cfg(feature = "ebpf")]
 mod queues;
@@ -54,10 +39,7 @@ mod queues;
 mod slots;
 mod snapshot;
 pub mod tracefs;
-#[cfg_attr(
-    not(feature = "ebpf"),
-    expect(dead_code, reason = "only what loads and attaches BPF programs needs all of it")
-)]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "only that feature needs all of it"))]
 mod variants;
 
 #[cfg(not(feature = "ebpf"))]
